@@ -1,0 +1,1 @@
+"""coordserver: see docs/code-map.md."""

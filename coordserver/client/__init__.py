@@ -1,0 +1,1 @@
+"""coordserver.client: see docs/code-map.md."""

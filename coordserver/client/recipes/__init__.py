@@ -1,0 +1,1 @@
+"""coordserver.client.recipes: see docs/code-map.md."""

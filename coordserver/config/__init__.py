@@ -1,0 +1,1 @@
+"""coordserver.config: see docs/code-map.md."""

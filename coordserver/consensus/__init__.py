@@ -1,0 +1,1 @@
+"""coordserver.consensus: see docs/code-map.md."""

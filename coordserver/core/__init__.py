@@ -1,0 +1,1 @@
+"""coordserver.core: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""coordserver.server: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""coordserver.storage: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""coordserver.testing: see docs/code-map.md."""

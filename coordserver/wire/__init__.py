@@ -1,0 +1,1 @@
+"""coordserver.wire: see docs/code-map.md."""

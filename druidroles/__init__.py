@@ -1,0 +1,1 @@
+"""druidroles: see docs/code-map.md."""

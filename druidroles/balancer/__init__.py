@@ -1,0 +1,1 @@
+"""druidroles.balancer: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.broker: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.coordination: see docs/code-map.md."""

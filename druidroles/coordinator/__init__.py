@@ -1,0 +1,1 @@
+"""druidroles.coordinator: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.deepstorage: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.historical: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.http: see docs/code-map.md."""

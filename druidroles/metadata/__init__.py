@@ -1,0 +1,1 @@
+"""druidroles.metadata: see docs/code-map.md."""

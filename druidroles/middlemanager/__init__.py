@@ -1,0 +1,1 @@
+"""druidroles.middlemanager: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.model: see docs/code-map.md."""

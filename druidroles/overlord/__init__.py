@@ -1,0 +1,1 @@
+"""druidroles.overlord: see docs/code-map.md."""

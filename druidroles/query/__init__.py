@@ -1,0 +1,1 @@
+"""druidroles.query: see docs/code-map.md."""

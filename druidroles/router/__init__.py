@@ -1,0 +1,1 @@
+"""druidroles.router: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.rules: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.segments: see docs/code-map.md."""

@@ -1,0 +1,1 @@
+"""druidroles.timeline: see docs/code-map.md."""
