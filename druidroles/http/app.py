@@ -1,0 +1,90 @@
+"""The ASGI application of a process: its routes, the status resource that every role has, and Druid's error bodies."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from druidroles.http.errors import (
+    DruidHttpError,
+    error_response,
+    handle_druid_error,
+    handle_method_not_allowed,
+    handle_not_found,
+    handle_unexpected,
+)
+
+
+def package_version() -> str:
+    """The version of the installed package; "0" where it runs from a bare checkout."""
+    try:
+        return version("coordserver")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _memory() -> dict[str, int]:
+    # ru_maxrss is KiB on Linux and bytes on macOS; Python has no maximum of its own, so the peak stands for both.
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"maxMemory": used, "totalMemory": used, "freeMemory": 0, "usedMemory": used, "directMemory": 0}
+
+
+async def _status(request: Request) -> Response:
+    return JSONResponse({"version": package_version(), "modules": [], "memory": _memory()})
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse(True)
+
+
+def status_routes(self_discovered: Callable[[], bool], properties: Mapping[str, str]) -> list[BaseRoute]:
+    """`/status` and below, as on every Druid process (Druid documentation, "Service status API").
+
+    `self_discovered` says whether the process sees its own announcement in the tree.
+    """
+
+    async def discovered_status(request: Request) -> Response:
+        return JSONResponse({"selfDiscovered": self_discovered()})
+
+    async def discovered(request: Request) -> Response:
+        found = self_discovered()
+        return JSONResponse({"selfDiscovered": found}, status_code=200 if found else 503)
+
+    async def show_properties(request: Request) -> Response:
+        return JSONResponse(dict(properties))
+
+    return [
+        Route("/status", _status),
+        Route("/status/health", _health),
+        Route("/status/properties", show_properties),
+        Route("/status/selfDiscovered/status", discovered_status),
+        Route("/status/selfDiscovered", discovered),
+    ]
+
+
+async def _handle_http(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return error_response(DruidHttpError(error.status_code, error.detail))
+    raise error
+
+
+def make_app(routes: Sequence[BaseRoute]) -> Starlette:
+    """The application for some routes. Errors that no route answers become Druid's error body."""
+    return Starlette(
+        routes=list(routes),
+        exception_handlers={
+            DruidHttpError: handle_druid_error,
+            404: handle_not_found,
+            405: handle_method_not_allowed,
+            HTTPException: _handle_http,
+            500: handle_unexpected,
+        },
+    )
