@@ -1,1 +1,1 @@
-"""coordserver.wire: see docs/code-map.md."""
+"""Bytes to core values and back, both directions, with no sockets: codecs and sans-IO connections."""
