@@ -25,7 +25,7 @@ test-real: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/flake8 coordserver druidroles cli tests benchmarks
+	$(BIN)/flake8 --select ASYNC coordserver druidroles cli tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
