@@ -1,0 +1,77 @@
+"""Frames of the native protocol: a uint32 length, big-endian, then that many bytes.
+
+The buffer gives out complete frames of whatever was read so far. An oversized frame is told once, as soon as its first
+bytes show whose request it is, and then skipped without being held.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+_LENGTH = struct.Struct(">I")
+_PEEK = 16
+"""Bytes of an oversized frame that are looked at to find its number: array header and a 64-bit int fit."""
+
+
+def frame(body: bytes) -> bytes:
+    """`body` with its length before it."""
+    return _LENGTH.pack(len(body)) + body
+
+
+class Oversized(NamedTuple):
+    """A frame over the limit: its length and its first bytes. The rest is skipped."""
+
+    length: int
+    head: bytes
+
+
+class FrameBuffer:
+    """Bytes in, frames out. Holds at most one frame of `limit` bytes and what one read brought besides."""
+
+    __slots__ = ("_buffer", "_offset", "_skip", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._buffer = bytearray()
+        self._offset = 0
+        self._skip = 0
+
+    def __len__(self) -> int:
+        """Bytes held and not given out."""
+        return len(self._buffer) - self._offset
+
+    def feed(self, data: bytes) -> None:
+        """Take what a read brought."""
+        if self._skip:
+            dropped = min(self._skip, len(data))
+            self._skip -= dropped
+            data = data[dropped:]
+        if self._offset:
+            del self._buffer[: self._offset]
+            self._offset = 0
+        self._buffer += data
+
+    def next(self) -> bytes | Oversized | None:
+        """The next frame's body, or None until more was fed."""
+        buffer, start = self._buffer, self._offset
+        held = len(buffer) - start
+        if held < 4:
+            return None
+        (length,) = _LENGTH.unpack_from(buffer, start)
+        if length > self.limit:
+            return self._oversized(length, held - 4)
+        if held < 4 + length:
+            return None
+        self._offset = end = start + 4 + length
+        return bytes(buffer[start + 4 : end])
+
+    def _oversized(self, length: int, held: int) -> Oversized | None:
+        if held < min(_PEEK, length):
+            return None
+        body = self._offset + 4
+        head = bytes(self._buffer[body : body + _PEEK])
+        taken = min(held, length)
+        self._offset = body + taken
+        self._skip = length - taken
+        return Oversized(length, head)
