@@ -1,0 +1,218 @@
+"""A Druid process: one role behind one HTTP port and one session, from the first bind to the last byte.
+
+Start: data directory and port first (what can fail at once fails at once), then the session, then the role; only a role that
+can serve is announced, and only an announced one prints READY. Stop is the same backwards: unannounce, let the role finish,
+give HTTP clients a short grace, close the session. All of it within 10 s of SIGTERM, whatever the peers do.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import httpx2
+import trio
+from starlette.routing import BaseRoute
+
+from coordserver.client import Client, connect
+from druidroles.coordination.discovery import announce_node
+from druidroles.coordination.paths import DruidPaths
+from druidroles.coordination.url import CoordUrl
+from druidroles.http.app import make_app, package_version, status_routes
+from druidroles.http.client import make_client
+from druidroles.http.serve import HttpServer
+from druidroles.model.iso import format_iso
+from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
+
+log = logging.getLogger(__name__)
+
+STOP_S = 9.0  # from SIGTERM to the end; the promise is 10
+HTTP_GRACE_S = 2.0  # for requests that run when the role has already finished
+
+
+class StartError(Exception):
+    """The process cannot start; the message is one line that says what to do something about."""
+
+
+@attrs.frozen(kw_only=True)
+class RoleSettings:
+    """What every role is told: where the tree is, where to listen, where to keep files."""
+
+    role: NodeRole
+    coord: CoordUrl
+    host: str
+    port: int
+    data_dir: Path
+    session_timeout_s: float = 10.0
+
+
+@attrs.define
+class RoleContext:
+    """What a role works with. `host_port` has the real port, also where 0 was asked for."""
+
+    settings: RoleSettings
+    zk: Client
+    paths: DruidPaths
+    http: httpx2.AsyncClient
+    host_port: str
+
+    @property
+    def url(self) -> str:
+        """How others reach this process."""
+        return f"http://{self.host_port}"
+
+
+class Role(Protocol):
+    """What a role is to its process."""
+
+    def routes(self) -> list[BaseRoute]:
+        """Its HTTP resources; they may be asked before `run` has started."""
+        ...
+
+    def discovery_services(self) -> dict[str, dict[str, object]]:
+        """What it says of itself in discovery (DiscoveryDruidNode.services)."""
+        ...
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Live. `task_status.started()` once it can serve; when cancelled it cleans up within 5 s."""
+        ...
+
+
+@contextmanager
+def claim_data_dir(path: Path) -> Iterator[None]:
+    """Make and lock a data directory; StartError if that cannot be, or another process holds it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as fault:
+        raise StartError(f"the data directory {path} cannot be used: {fault.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StartError(f"the data directory {path} is held by another process") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on an address, port 0 for a free one; StartError if that cannot be."""
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as fault:
+        if fault.errno == errno.EADDRINUSE:
+            raise StartError(f"port {port} on {host} is in use") from None
+        raise StartError(f"cannot listen on {host}:{port}: {fault.strerror or fault}") from None
+
+
+def _properties(context: RoleContext) -> dict[str, str]:
+    settings = context.settings
+    return {
+        "druid.service": settings.role.service_name,
+        "druid.host": settings.host,
+        "druid.plaintextPort": context.host_port.rpartition(":")[2],
+        "druid.zk.service.host": settings.coord.hosts,
+        "druid.zk.paths.base": settings.coord.base,
+    }
+
+
+def _discovery_node(context: RoleContext, role: Role) -> DiscoveryDruidNode:
+    host, _, port = context.host_port.rpartition(":")
+    return DiscoveryDruidNode(
+        node=DruidNode(
+            service=context.settings.role.service_name, host=host, plaintext_port=int(port), version=package_version()
+        ),
+        role=context.settings.role,
+        services=role.discovery_services(),
+        start_time=format_iso(int(time.time() * 1000)),
+        available_processors=os.cpu_count() or 1,
+        total_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    )
+
+
+async def _follow_signals(stop: trio.Event, whole: trio.CancelScope) -> None:
+    """The first SIGTERM or SIGINT begins the stop and sets its deadline; a second one ends it at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if stop.is_set():
+                whole.cancel(reason="a second signal")
+                return
+            log.info("stopping on %s", signal.Signals(number).name)
+            whole.deadline = trio.current_time() + STOP_S
+            stop.set()
+
+
+Announce = Callable[[str], None]
+
+
+def say_ready(text: str) -> None:
+    """Print a READY line, which scripts wait for."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def run_role(
+    settings: RoleSettings, build: Callable[[RoleContext], Role], *, announce: Announce = say_ready
+) -> None:
+    """Run one role until SIGTERM or SIGINT. StartError if it cannot start; what fails later rises."""
+    with claim_data_dir(settings.data_dir):
+        listeners = await open_listeners(settings.host, settings.port)
+        host_port = f"{settings.host}:{listeners[0].socket.getsockname()[1]}"
+        stop = trio.Event()
+        async with trio.open_nursery() as signals:
+            signals.start_soon(_follow_signals, stop, signals.cancel_scope)
+            async with (
+                connect(
+                    settings.coord.hosts,
+                    session_timeout=settings.session_timeout_s,
+                    name=f"{settings.role.value} {host_port}",
+                ) as zk,
+                make_client() as http,
+            ):
+                context = RoleContext(settings, zk, DruidPaths(settings.coord.base), http, host_port)
+                await _live(context, build(context), listeners, stop, announce)
+            signals.cancel_scope.cancel(reason="the role has stopped")
+
+
+async def _live(
+    context: RoleContext, role: Role, listeners: list[trio.SocketListener], stop: trio.Event, announce: Announce
+) -> None:
+    discovered: Callable[[], bool] = lambda: False  # noqa: E731 - replaced once the announcement stands
+    app = make_app([*status_routes(lambda: discovered(), _properties(context)), *role.routes()])
+    server = HttpServer(app, listeners)
+    async with trio.open_nursery() as serving:
+        await serving.start(server.run)
+        async with trio.open_nursery() as living:
+            await _start_or_stop(living, role.run, stop)
+            if not stop.is_set():
+                async with announce_node(context.zk, context.paths, _discovery_node(context, role)) as announcement:
+                    discovered = lambda: announcement.standing  # noqa: E731
+                    announce(f"READY {context.settings.role.value} {context.url}")
+                    await stop.wait()
+            living.cancel_scope.cancel(reason="the role stops")
+        server.stop(HTTP_GRACE_S)
+
+
+async def _start_or_stop(nursery: trio.Nursery, run: Callable[..., Awaitable[None]], stop: trio.Event) -> None:
+    """Start the role, but give up waiting for it when the stop comes first."""
+
+    async def give_up(scope: trio.CancelScope) -> None:
+        await stop.wait()
+        scope.cancel(reason="stopped while starting")
+
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(give_up, waiting.cancel_scope)
+        await nursery.start(run)
+        waiting.cancel_scope.cancel(reason="the role has started")
