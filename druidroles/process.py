@@ -1,8 +1,8 @@
 """A Druid process: one role behind one HTTP port and one session, from the first bind to the last byte.
 
-Start: data directory and port first (what can fail at once fails at once), then the session, then the role; only a role that
-can serve is announced, and only an announced one prints READY. Stop is the same backwards: unannounce, let the role finish,
-give HTTP clients a short grace, close the session. All of it within 10 s of SIGTERM, whatever the peers do.
+Start: data directory and port first (what can fail at once fails at once), then the session, then the role; only a
+role that can serve is announced, and only an announced one prints READY. Stop is the same backwards: unannounce, let the
+role finish, give HTTP clients a short grace, close the session. All of it within 10 s of SIGTERM, whatever the peers do.
 """
 
 from __future__ import annotations
@@ -91,8 +91,10 @@ class Role(Protocol):
 @contextmanager
 def claim_data_dir(path: Path) -> Iterator[None]:
     """Make and lock a data directory; StartError if that cannot be, or another process holds it."""
+    if not path.parent.is_dir():
+        raise StartError(f"the data directory {path} cannot be made: {path.parent} is missing")
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as fault:
         raise StartError(f"the data directory {path} cannot be used: {fault.strerror}") from None

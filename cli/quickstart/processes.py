@@ -88,7 +88,7 @@ class Children:
         self._stopping = False
 
     async def start(self, spec: ProcessSpec, nursery: trio.Nursery) -> Child:
-        """Start one child; it is watched in `nursery`, which fails with ChildFailedError if the child ends by itself."""
+        """Start one child, watched in `nursery`, which fails with ChildFailedError if the child ends by itself."""
         log = self._log_dir / f"{spec.name}.log"
         with log.open("ab") as sink:
             process = await trio.lowlevel.open_process(
