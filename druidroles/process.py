@@ -1,8 +1,9 @@
 """A Druid process: one role behind one HTTP port and one session, from the first bind to the last byte.
 
 Start: data directory and port first (what can fail at once fails at once), then the session, then the role; only a
-role that can serve is announced, and only an announced one prints READY. Stop is the same backwards: unannounce, let the
-role finish, give HTTP clients a short grace, close the session. All of it within 10 s of SIGTERM, whatever the peers do.
+role that can serve is announced, and only an announced one prints READY. Stop is the same backwards: unannounce, let
+the role finish, give HTTP clients a short grace, close the session. All of it within 10 s of SIGTERM, whatever the
+peers do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,157 @@
+"""The HTTP server of a role: it answers, and it ends when told to, whatever its clients do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+import trio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from druidroles.http.app import make_app, status_routes
+from druidroles.http.body import read_json_object
+from druidroles.http.errors import DruidHttpError
+from druidroles.http.serve import HttpServer
+
+
+async def endless(request: Request) -> Response:
+    """A body that never ends."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65536
+            await trio.lowlevel.checkpoint()
+
+    return StreamingResponse(chunks())
+
+
+async def echo(request: Request) -> Response:
+    """The JSON object that was sent, if it is small."""
+    return JSONResponse(await read_json_object(request, limit=100))
+
+
+async def broken(request: Request) -> Response:
+    """Our own fault."""
+    raise ZeroDivisionError("by nothing")
+
+
+async def refused(request: Request) -> Response:
+    """An error with Druid's body."""
+    raise DruidHttpError(400, "field x", error="Bad request", error_class="E", host="h:1")
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/endless", endless),
+    Route("/echo", echo, methods=["POST"]),
+    Route("/broken", broken),
+    Route("/refused", refused),
+]
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[HttpServer, str]]:
+    """A server on a free port, and its URL."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    server = HttpServer(make_app([*status_routes(lambda: False, {"a": "b"}), *ROUTES]), listeners)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        yield server, f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_status_routes_answer_as_on_every_druid_process() -> None:
+    """Druid documentation, "Service status API"."""
+    async with serving() as (_, url), httpx2.AsyncClient(base_url=url) as client:
+        assert (await client.get("/status/health")).json() is True
+        assert set((await client.get("/status")).json()) == {"version", "modules", "memory"}
+        assert (await client.get("/status/selfDiscovered")).status_code == 503
+        assert (await client.get("/status/selfDiscovered/status")).json() == {"selfDiscovered": False}
+        assert (await client.get("/status/properties")).json() == {"a": "b"}
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_errors_have_druids_body() -> None:
+    """Unknown path, wrong method, our own fault, a typed refusal: always the four keys."""
+    keys = {"error", "errorMessage", "errorClass", "host"}
+    async with serving() as (_, url), httpx2.AsyncClient(base_url=url) as client:
+        for method, path, status in (
+            ("GET", "/nowhere", 404),
+            ("GET", "/echo", 405),
+            ("GET", "/broken", 500),
+            ("GET", "/refused", 400),
+        ):
+            response = await client.request(method, path)
+            assert response.status_code == status
+            assert set(response.json()) == keys
+        assert (await client.get("/status/health")).json() is True
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "named"),
+    [
+        (b'{"a": 1}', 200, ""),
+        (b"[]", 400, "JSON object"),
+        (b"{", 400, "not JSON"),
+        (b"\xff", 400, "not JSON"),
+        (b"[" * 90, 400, "JSON"),
+        (b" " * 101, 413, "100 bytes"),
+    ],
+)
+async def test_a_bad_body_is_refused_by_name(content: bytes, status: int, named: str) -> None:
+    """Bad input gets a clear error that names the fault or the limit."""
+    async with serving() as (_, url), httpx2.AsyncClient(base_url=url) as client:
+        response = await client.post("/echo", content=content)
+        assert response.status_code == status
+        assert named in response.text
+
+
+async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
+    """The stop ends every connection, also one whose send is shielded by the HTTP library."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    server = HttpServer(make_app(ROUTES), listeners)
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            silent = await trio.open_tcp_stream("127.0.0.1", port)
+            await silent.send_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await silent.receive_some(100)
+            idle = await trio.open_tcp_stream("127.0.0.1", port)
+            while server.connections < 2:
+                await trio.sleep(0.01)
+            server.stop(grace_s=0.1)
+        assert server.connections == 0
+        await silent.aclose()
+        await idle.aclose()
+
+
+async def test_a_running_request_is_finished_within_the_grace() -> None:
+    """Stopping does not cut a request that ends in time."""
+    started, release = trio.Event(), trio.Event()
+
+    async def slow(request: Request) -> Response:
+        started.set()
+        await release.wait()
+        return JSONResponse("done")
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    server = HttpServer(make_app([Route("/slow", slow)]), listeners)
+    url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/slow"
+    answers: list[str] = []
+
+    async def ask() -> None:
+        async with httpx2.AsyncClient() as client:
+            answers.append((await client.get(url)).json())
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            nursery.start_soon(ask)
+            await started.wait()
+            server.stop(grace_s=10)
+            release.set()
+    assert answers == ["done"]
