@@ -18,11 +18,15 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.http.serve import HttpServer
 
 
+SENT = [0]
+
+
 async def endless(request: Request) -> Response:
     """A body that never ends."""
 
     async def chunks() -> AsyncIterator[bytes]:
         while True:
+            SENT[0] += 1
             yield b"x" * 65536
             await trio.lowlevel.checkpoint()
 
@@ -121,8 +125,10 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
             await silent.send_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
             assert await silent.receive_some(100)
             idle = await trio.open_tcp_stream("127.0.0.1", port)
-            while server.connections < 2:
-                await trio.sleep(0.01)
+            sent_before = -1
+            while server.connections < 2 or sent_before != SENT[0]:  # until the socket's buffers are full
+                sent_before = SENT[0]
+                await trio.sleep(0.1)
             server.stop(grace_s=0.1)
         assert server.connections == 0
         await silent.aclose()
