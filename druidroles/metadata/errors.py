@@ -1,0 +1,31 @@
+"""What the metadata store may answer instead of a result.
+
+MetadataError                  the store failed or cannot be used: nothing was changed
+ ├─ StaleEpochError            the caller does not lead any more: it must stop leading
+ └─ PublishRefusedError        the task may not publish (lock, attempt, or it has ended): the task must fail
+"""
+
+from __future__ import annotations
+
+
+class MetadataError(Exception):
+    """The store could not do it; nothing was changed. The text is one line, fit for an operator."""
+
+
+class StaleEpochError(MetadataError):
+    """A leader of a newer epoch has taken over the role.
+
+    `held` is the highest epoch that the store knows, `epoch` the caller's.
+    """
+
+    def __init__(self, role: str, epoch: int, held: int | None) -> None:
+        self.role = role
+        self.epoch = epoch
+        self.held = held
+        super().__init__(
+            f"{role} of epoch {epoch} does not lead: the metadata store holds epoch {'none' if held is None else held}"
+        )
+
+
+class PublishRefusedError(MetadataError):
+    """A task may not publish: it has ended, another attempt of it runs, or no lock of it covers a segment."""

@@ -1,0 +1,121 @@
+"""What the leading roles ask of a metadata store, whichever database is behind it.
+
+All methods may raise MetadataError; those that take a LeaderEpoch raise StaleEpochError, and change nothing, unless
+that epoch is the one the store holds for the role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, TaskRow
+from druidroles.model.interval import Interval
+from druidroles.model.segment import DataSegment
+
+
+class LeaderTable(Protocol):
+    """The fence: the highest epoch of each leading role."""
+
+    async def raise_epoch(self, leader: LeaderEpoch, holder: str = "") -> None:
+        """Make `leader` the one whose writes count; called before it reads any state.
+
+        Raises StaleEpochError if a higher epoch is held. `holder` is the leader's URL, for listings.
+        """
+
+    async def epochs(self) -> dict[str, int]:
+        """The epoch held for each role."""
+
+
+class SegmentTable(Protocol):
+    """`druid_segments`."""
+
+    async def used_segments(self, known: Mapping[str, DataSegment] | None = None) -> list[DataSegment]:
+        """All used segments at one instant, ordered by id. Payloads of ids in `known` are not parsed again."""
+
+    async def used_segments_in(self, data_source: str, intervals: Sequence[Interval]) -> list[DataSegment]:
+        """The used segments of a datasource that overlap one of the intervals, ordered by id."""
+
+    async def unused_segments_in(self, data_source: str, interval: Interval) -> list[DataSegment]:
+        """The unused segments of a datasource that lie within the interval, ordered by id."""
+
+    async def segment(self, segment_id: str) -> tuple[DataSegment, bool] | None:
+        """A segment and whether it is used."""
+
+    async def newest_version(self, data_source: str, interval: Interval) -> str | None:
+        """The highest version among all segments, used or not, that overlap the interval."""
+
+    async def publish_segments(self, leader: LeaderEpoch, publication: Publication) -> list[DataSegment]:
+        """Check epoch, task, attempt and locks, then insert: one transaction. Returns the segments that were new.
+
+        Segments already there stay as they are, so that a task may ask again when it lost the answer.
+        Raises PublishRefusedError.
+        """
+
+    async def set_used(self, leader: LeaderEpoch, segment_ids: Iterable[str], used: bool) -> int:
+        """Mark segments used or unused; returns how many changed."""
+
+    async def set_used_in(self, leader: LeaderEpoch, data_source: str, interval: Interval | None, used: bool) -> int:
+        """Mark the segments of a datasource that lie within the interval (None: all); returns how many changed."""
+
+    async def delete_segments(self, leader: LeaderEpoch, segment_ids: Iterable[str]) -> int:
+        """Delete the rows of unused segments; returns how many. Deep storage is cleaned after, never before."""
+
+
+class RuleTable(Protocol):
+    """`druid_rules`, `druid_config` and `druid_audit`."""
+
+    async def rules(self) -> dict[str, list[dict[str, Any]]]:
+        """The newest rules of each datasource (and of `_default`) as Druid's JSON."""
+
+    async def set_rules(
+        self, leader: LeaderEpoch, data_source: str, rules: Sequence[Mapping[str, Any]], audit: Audit
+    ) -> None:
+        """Make these the rules of a datasource."""
+
+    async def config(self, name: str) -> Any | None:
+        """A configuration's JSON, or None."""
+
+    async def set_config(self, leader: LeaderEpoch, name: str, value: Any, audit: Audit) -> None:
+        """Store a configuration."""
+
+    async def audit_entries(self, audit_type: str, key: str | None = None, limit: int = 100) -> list[AuditEntry]:
+        """The newest changes first."""
+
+
+class TaskTable(Protocol):
+    """`druid_tasks`, `druid_tasklocks` and the attempts."""
+
+    async def insert_task(self, leader: LeaderEpoch, task: TaskRow) -> bool:
+        """Add a task; False if its id is taken."""
+
+    async def task(self, task_id: str) -> TaskRow | None:
+        """One task."""
+
+    async def active_tasks(self) -> list[TaskRow]:
+        """The tasks that have not ended, oldest first."""
+
+    async def ended_tasks(self, limit: int) -> list[TaskRow]:
+        """The tasks that have ended, newest first."""
+
+    async def begin_attempt(self, leader: LeaderEpoch, task_id: str, worker: str) -> int | None:
+        """Count one more attempt of a task, to be run by a worker; from now on no earlier one can publish.
+
+        Returns the number of the attempt, None if the task has ended.
+        """
+
+    async def end_task(self, leader: LeaderEpoch, task_id: str, status: Mapping[str, Any]) -> bool:
+        """Store the last status, mark the task ended and drop its locks; False if it had ended before."""
+
+    async def locks(self) -> list[StoredLock]:
+        """All locks, oldest first."""
+
+    async def add_lock(self, leader: LeaderEpoch, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int:
+        """Store a granted lock and mark the rows in `revoked` revoked, in one transaction; returns the row's id."""
+
+    async def remove_locks(self, leader: LeaderEpoch, row_ids: Iterable[int]) -> None:
+        """Drop locks."""
+
+
+class MetadataStore(LeaderTable, SegmentTable, RuleTable, TaskTable, Protocol):
+    """The whole store."""

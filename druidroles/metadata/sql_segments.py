@@ -1,0 +1,192 @@
+"""The statements on `druid_segments`. Synchronous, on a connection inside a transaction; `now` is ISO text.
+
+Intervals are compared as text: ISO in UTC with four-digit years sorts as it follows in time. Of the wider years only
+those of ETERNITY occur (granularity ALL): its start has a sign, which sorts before every digit; its end is told by its
+length.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from druidroles.metadata.errors import PublishRefusedError
+from druidroles.metadata.records import Publication
+from druidroles.model.interval import Interval
+from druidroles.model.iso import format_iso
+from druidroles.model.segment import DataSegment
+
+# SQLite allows 32,766 variables in a statement, PostgreSQL's protocol 65,535; a slice keeps far below either.
+_IDS_PER_STATEMENT = 500
+
+_YEAR_10000_MS = 253_402_300_800_000
+_AFTER_ALL = ":"  # sorts behind every digit
+_OVERLAPS = 'start < ? AND ("end" > ? OR length("end") > 24)'
+_WITHIN = 'start >= ? AND "end" <= ? AND (length("end") <= 24 OR ? = \':\')'
+
+
+def _end_text(interval: Interval) -> str:
+    return format_iso(interval.end_ms) if interval.end_ms < _YEAR_10000_MS else _AFTER_ALL
+
+
+def _overlap_values(interval: Interval) -> tuple[str, str]:
+    return _end_text(interval), format_iso(interval.start_ms)
+
+
+def _within_values(interval: Interval) -> tuple[str, str, str]:
+    return format_iso(interval.start_ms), _end_text(interval), _end_text(interval)
+
+
+def decode_segment(payload: bytes) -> DataSegment:
+    """A payload column's segment."""
+    return DataSegment.from_json(json.loads(payload))
+
+
+def page_of_used(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[str, bytes]]:
+    """Ids and payloads of the used segments whose id follows `after`, ordered by id."""
+    return connection.execute(
+        "SELECT id, payload FROM druid_segments WHERE used = 1 AND id > ? ORDER BY id LIMIT ?", (after, limit)
+    ).fetchall()
+
+
+def overlapping(
+    connection: sqlite3.Connection, data_source: str, intervals: Sequence[Interval], used: bool
+) -> list[tuple[str, bytes]]:
+    """Ids and payloads of the segments that overlap one of the intervals, ordered by id."""
+    found: dict[str, bytes] = {}
+    for interval in intervals:
+        rows = connection.execute(
+            f"SELECT id, payload FROM druid_segments WHERE dataSource = ? AND used = ? AND {_OVERLAPS}",
+            (data_source, used, *_overlap_values(interval)),
+        )
+        found.update(rows)
+    return sorted(found.items())
+
+
+def within(connection: sqlite3.Connection, data_source: str, interval: Interval, used: bool) -> list[tuple[str, bytes]]:
+    """Ids and payloads of the segments that lie within the interval, ordered by id."""
+    return connection.execute(
+        f"SELECT id, payload FROM druid_segments WHERE dataSource = ? AND used = ? AND {_WITHIN} ORDER BY id",
+        (data_source, used, *_within_values(interval)),
+    ).fetchall()
+
+
+def find(connection: sqlite3.Connection, segment_id: str) -> tuple[bytes, bool] | None:
+    """Payload and used flag of one segment."""
+    row = connection.execute("SELECT payload, used FROM druid_segments WHERE id = ?", (segment_id,)).fetchone()
+    return None if row is None else (row[0], bool(row[1]))
+
+
+def newest_version(connection: sqlite3.Connection, data_source: str, interval: Interval) -> str | None:
+    """The highest version that overlaps the interval. Unused segments count: a version is never given twice."""
+    (version,) = connection.execute(
+        f"SELECT max(version) FROM druid_segments WHERE dataSource = ? AND {_OVERLAPS}",
+        (data_source, *_overlap_values(interval)),
+    ).fetchone()
+    return None if version is None else str(version)
+
+
+def publish(connection: sqlite3.Connection, publication: Publication, now: str) -> list[DataSegment]:
+    """Check the task, its attempt and its locks, then insert what is not there yet. Returns what was inserted."""
+    _check_attempt(connection, publication)
+    locks = _locks_of(connection, publication.task_id)
+    inserted = []
+    for segment in publication.segments:
+        if not any(_covers(lock, segment) for lock in locks):
+            raise PublishRefusedError(f"task {publication.task_id} holds no lock that covers segment {segment.id}")
+        cursor = connection.execute(
+            'INSERT INTO druid_segments (id, dataSource, created_date, start, "end", partitioned, version, used,'
+            " payload, used_status_last_updated)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT (id) DO NOTHING",
+            (
+                segment.id,
+                segment.data_source,
+                now,
+                format_iso(segment.interval.start_ms),
+                format_iso(segment.interval.end_ms),
+                segment.shard_spec.type != "none",
+                segment.version,
+                json.dumps(segment.to_json(), separators=(",", ":")).encode(),
+                now,
+            ),
+        )
+        if cursor.rowcount:
+            inserted.append(segment)
+    return inserted
+
+
+def _check_attempt(connection: sqlite3.Connection, publication: Publication) -> None:
+    row = connection.execute(
+        "SELECT t.active, a.attempt FROM druid_tasks t"
+        " LEFT JOIN coord_task_attempts a ON a.task_id = t.id WHERE t.id = ?",
+        (publication.task_id,),
+    ).fetchone()
+    if row is None:
+        raise PublishRefusedError(f"task {publication.task_id} is unknown")
+    active, attempt = row
+    if not active:
+        raise PublishRefusedError(f"task {publication.task_id} has ended")
+    if attempt != publication.attempt:
+        raise PublishRefusedError(
+            f"attempt {publication.attempt} of task {publication.task_id} is superseded by attempt {attempt}"
+        )
+
+
+def _locks_of(connection: sqlite3.Connection, task_id: str) -> list[tuple[str, str, Interval]]:
+    """(datasource, version, interval) of the locks of a task that are not revoked."""
+    locks = []
+    for (payload,) in connection.execute("SELECT lock_payload FROM druid_tasklocks WHERE task_id = ?", (task_id,)):
+        lock = json.loads(payload)
+        if not lock.get("revoked", False):
+            locks.append((lock["dataSource"], lock["version"], Interval.parse(lock["interval"])))
+    return locks
+
+
+def _covers(lock: tuple[str, str, Interval], segment: DataSegment) -> bool:
+    data_source, version, interval = lock
+    return data_source == segment.data_source and version == segment.version and interval.contains(segment.interval)
+
+
+def set_used(connection: sqlite3.Connection, segment_ids: Iterable[str], used: bool, now: str) -> int:
+    """Set the used flag of segments that have the other; returns how many changed."""
+    changed = 0
+    for ids in _slices(segment_ids):
+        changed += connection.execute(
+            "UPDATE druid_segments SET used = ?, used_status_last_updated = ?"
+            f" WHERE used <> ? AND id IN ({_marks(ids)})",
+            (used, now, used, *ids),
+        ).rowcount
+    return changed
+
+
+def set_used_in(
+    connection: sqlite3.Connection, data_source: str, interval: Interval | None, used: bool, now: str
+) -> int:
+    """Set the used flag of the segments of a datasource, of those within the interval if one is given."""
+    statement = "UPDATE druid_segments SET used = ?, used_status_last_updated = ? WHERE used <> ? AND dataSource = ?"
+    values: list[object] = [used, now, used, data_source]
+    if interval is not None:
+        statement += f" AND {_WITHIN}"
+        values += _within_values(interval)
+    return connection.execute(statement, values).rowcount
+
+
+def delete(connection: sqlite3.Connection, segment_ids: Iterable[str]) -> int:
+    """Delete the rows of those of the segments that are unused."""
+    deleted = 0
+    for ids in _slices(segment_ids):
+        deleted += connection.execute(
+            f"DELETE FROM druid_segments WHERE used = 0 AND id IN ({_marks(ids)})", ids
+        ).rowcount
+    return deleted
+
+
+def _slices(ids: Iterable[str]) -> Iterable[list[str]]:
+    everything = list(ids)
+    for start in range(0, len(everything), _IDS_PER_STATEMENT):
+        yield everything[start : start + _IDS_PER_STATEMENT]
+
+
+def _marks(ids: Sequence[str]) -> str:
+    return ",".join("?" * len(ids))

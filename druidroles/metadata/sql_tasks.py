@@ -1,0 +1,117 @@
+"""The statements on `druid_tasks`, `druid_tasklocks` and `coord_task_attempts`, inside a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from druidroles.metadata.records import StoredLock, TaskRow
+from druidroles.metadata.sql_rules import encode
+
+_COLUMNS = (
+    "SELECT t.id, t.created_date, t.datasource, t.payload, t.status_payload, t.active, t.type, t.group_id,"
+    " coalesce(a.attempt, 0), a.worker FROM druid_tasks t LEFT JOIN coord_task_attempts a ON a.task_id = t.id"
+)
+
+
+def _row(columns: tuple[Any, ...]) -> TaskRow:
+    task_id, created, data_source, payload, status, active, kind, group_id, attempt, worker = columns
+    return TaskRow(
+        id=task_id,
+        data_source=data_source,
+        type=kind,
+        group_id=group_id,
+        created_date=created,
+        payload=json.loads(payload),
+        status=json.loads(status),
+        active=bool(active),
+        attempt=attempt,
+        worker=worker,
+    )
+
+
+def insert(connection: sqlite3.Connection, task: TaskRow) -> bool:
+    """Add a task; False if the id is taken."""
+    cursor = connection.execute(
+        "INSERT INTO druid_tasks (id, created_date, datasource, payload, status_payload, active, type, group_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (
+            task.id,
+            task.created_date,
+            task.data_source,
+            encode(task.payload),
+            encode(task.status),
+            task.active,
+            task.type,
+            task.group_id,
+        ),
+    )
+    return cursor.rowcount == 1
+
+
+def find(connection: sqlite3.Connection, task_id: str) -> TaskRow | None:
+    """One task."""
+    row = connection.execute(f"{_COLUMNS} WHERE t.id = ?", (task_id,)).fetchone()
+    return None if row is None else _row(row)
+
+
+def active(connection: sqlite3.Connection) -> list[TaskRow]:
+    """The tasks that have not ended, oldest first."""
+    return [_row(r) for r in connection.execute(f"{_COLUMNS} WHERE t.active = 1 ORDER BY t.created_date, t.id")]
+
+
+def ended(connection: sqlite3.Connection, limit: int) -> list[TaskRow]:
+    """The tasks that have ended, newest first."""
+    rows = connection.execute(f"{_COLUMNS} WHERE t.active = 0 ORDER BY t.created_date DESC, t.id LIMIT ?", (limit,))
+    return [_row(r) for r in rows]
+
+
+def begin_attempt(connection: sqlite3.Connection, task_id: str, worker: str, now: str) -> int | None:
+    """Count an attempt; None if the task has ended or is unknown."""
+    if connection.execute("SELECT 1 FROM druid_tasks WHERE id = ? AND active = 1", (task_id,)).fetchone() is None:
+        return None
+    connection.execute(
+        "INSERT INTO coord_task_attempts (task_id, attempt, worker, begun_date) VALUES (?, 1, ?, ?)"
+        " ON CONFLICT (task_id) DO UPDATE SET attempt = attempt + 1, worker = excluded.worker,"
+        " begun_date = excluded.begun_date",
+        (task_id, worker, now),
+    )
+    (attempt,) = connection.execute("SELECT attempt FROM coord_task_attempts WHERE task_id = ?", (task_id,)).fetchone()
+    return int(attempt)
+
+
+def end(connection: sqlite3.Connection, task_id: str, status: Mapping[str, Any]) -> bool:
+    """Store the last status, clear `active`, drop the locks; False if the task had ended before."""
+    cursor = connection.execute(
+        "UPDATE druid_tasks SET status_payload = ?, active = 0 WHERE id = ? AND active = 1", (encode(status), task_id)
+    )
+    connection.execute("DELETE FROM druid_tasklocks WHERE task_id = ?", (task_id,))
+    return cursor.rowcount == 1
+
+
+def locks(connection: sqlite3.Connection) -> list[StoredLock]:
+    """All locks in the order granted."""
+    rows = connection.execute("SELECT id, task_id, lock_payload FROM druid_tasklocks ORDER BY id")
+    return [StoredLock(row_id=row_id, task_id=task_id, lock=json.loads(lock)) for row_id, task_id, lock in rows]
+
+
+def add_lock(connection: sqlite3.Connection, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int:
+    """Store a lock, and mark others revoked, which their tasks learn when they publish."""
+    for row_id in revoked:
+        row = connection.execute("SELECT lock_payload FROM druid_tasklocks WHERE id = ?", (row_id,)).fetchone()
+        if row is not None:
+            payload = encode({**json.loads(row[0]), "revoked": True})
+            connection.execute("UPDATE druid_tasklocks SET lock_payload = ? WHERE id = ?", (payload, row_id))
+    cursor = connection.execute(
+        "INSERT INTO druid_tasklocks (task_id, lock_payload) VALUES (?, ?)", (task_id, encode(lock))
+    )
+    added = cursor.lastrowid
+    assert added is not None, "an INSERT sets lastrowid"
+    return added
+
+
+def remove_locks(connection: sqlite3.Connection, row_ids: Iterable[int]) -> None:
+    """Drop locks by row."""
+    connection.executemany("DELETE FROM druid_tasklocks WHERE id = ?", [(row_id,) for row_id in row_ids])

@@ -1,0 +1,233 @@
+"""Segments in the store: publishing all or nothing, what is used, versions and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from druidroles.metadata import (
+    LeaderEpoch,
+    Publication,
+    PublishRefusedError,
+    SqliteMetadataStore,
+    StaleEpochError,
+    TaskRow,
+    open_sqlite_store,
+)
+from druidroles.model.interval import ETERNITY, Interval
+from druidroles.model.segment import DataSegment
+from druidroles.model.task import TaskLock
+
+MakeSegment = Callable[..., DataSegment]
+JANUARY = Interval.parse("2013-01-01/2013-02-01")
+VERSION = "2024-01-01T00:00:00.000Z"
+
+
+async def running_task(store: SqliteMetadataStore, leader: LeaderEpoch, lock: TaskLock | None = None) -> int:
+    """A task `t` on its first attempt, holding a lock."""
+    row = TaskRow(
+        id="t",
+        data_source="flights",
+        type="index_parallel",
+        group_id="t",
+        created_date=VERSION,
+        payload={"id": "t"},
+        status={},
+    )
+    assert await store.insert_task(leader, row)
+    lock = lock or TaskLock("t", "flights", JANUARY, VERSION)
+    await store.add_lock(leader, "t", lock.to_json(), [])
+    attempt = await store.begin_attempt(leader, "t", "127.0.0.1:8091")
+    assert attempt == 1
+    return attempt
+
+
+async def test_a_published_segment_comes_back_as_it_was(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    segments = [make_segment(2), make_segment(1)]
+    inserted = await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
+    assert inserted == segments
+    used = await store.used_segments()
+    assert [s.to_json() for s in used] == [make_segment(1).to_json(), make_segment(2).to_json()]
+    assert await store.segment(segments[0].id) == (segments[0], True)
+    assert await store.segment("nothing") is None
+
+
+async def test_asking_again_publishes_nothing_twice(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    publication = Publication(task_id="t", attempt=attempt, segments=[make_segment(1)])
+    await store.publish_segments(overlord, publication)
+    assert await store.publish_segments(overlord, publication) == []
+    assert len(await store.used_segments()) == 1
+
+
+@pytest.mark.parametrize(
+    ("lock", "reason"),
+    [
+        (TaskLock("t", "flights", Interval.parse("2013-01-01/2013-01-02"), VERSION), "no lock that covers"),
+        (TaskLock("t", "other", JANUARY, VERSION), "no lock that covers"),
+        (TaskLock("t", "flights", JANUARY, "2023-01-01T00:00:00.000Z"), "no lock that covers"),
+        (TaskLock("t", "flights", JANUARY, VERSION, revoked=True), "no lock that covers"),
+    ],
+)
+async def test_without_a_lock_on_every_segment_none_is_published(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, lock: TaskLock, reason: str
+) -> None:
+    attempt = await running_task(store, overlord, lock)
+    publication = Publication(task_id="t", attempt=attempt, segments=[make_segment(1), make_segment(2)])
+    with pytest.raises(PublishRefusedError, match=reason):
+        await store.publish_segments(overlord, publication)
+    assert await store.used_segments() == []
+
+
+async def test_a_superseded_attempt_and_an_ended_task_publish_nothing(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    first = await running_task(store, overlord)
+    second = await store.begin_attempt(overlord, "t", "127.0.0.1:8191")
+    assert second == 2
+    with pytest.raises(PublishRefusedError, match="superseded"):
+        await store.publish_segments(overlord, Publication(task_id="t", attempt=first, segments=[make_segment(1)]))
+    assert await store.end_task(overlord, "t", {"status": "FAILED"})
+    with pytest.raises(PublishRefusedError, match="has ended"):
+        await store.publish_segments(overlord, Publication(task_id="t", attempt=second, segments=[make_segment(1)]))
+    with pytest.raises(PublishRefusedError, match="unknown"):
+        await store.publish_segments(overlord, Publication(task_id="u", attempt=1, segments=[make_segment(1)]))
+    assert await store.begin_attempt(overlord, "t", "127.0.0.1:8091") is None
+    assert await store.used_segments() == []
+
+
+async def test_a_deposed_leader_is_refused_everywhere(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    newer = attrs.evolve(overlord, epoch=overlord.epoch + 1)
+    await store.raise_epoch(newer)
+    with pytest.raises(StaleEpochError) as caught:
+        await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=[make_segment(1)]))
+    assert (caught.value.epoch, caught.value.held) == (7, 8)
+    with pytest.raises(StaleEpochError):
+        await store.raise_epoch(overlord)
+    with pytest.raises(StaleEpochError):
+        await store.end_task(overlord, "t", {})
+    with pytest.raises(StaleEpochError):
+        await store.set_used(overlord, [make_segment(1).id], False)
+    assert await store.epochs() == {"overlord": 8}
+    assert await store.used_segments() == []
+    task = await store.task("t")
+    assert task is not None
+    assert task.active
+
+
+async def test_the_epochs_of_two_roles_do_not_meet(store: SqliteMetadataStore, overlord: LeaderEpoch) -> None:
+    coordinator = LeaderEpoch(role="coordinator", epoch=3)
+    with pytest.raises(StaleEpochError):
+        await store.set_used(coordinator, ["x"], False)
+    await store.raise_epoch(coordinator)
+    assert await store.set_used(coordinator, ["x"], False) == 0
+    assert await store.epochs() == {"coordinator": 3, "overlord": 7}
+
+
+async def test_marking_and_deleting(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    segments = [make_segment(day) for day in range(1, 6)]
+    await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
+    ids = [s.id for s in segments]
+    assert await store.delete_segments(overlord, ids) == 0
+    assert await store.set_used(overlord, [*ids[:2], "unknown"], False) == 2
+    assert await store.set_used(overlord, ids[:2], False) == 0
+    assert await store.used_segments() == segments[2:]
+    assert await store.set_used_in(overlord, "flights", Interval.parse("2013-01-04/2013-01-06"), False) == 2
+    assert await store.unused_segments_in("flights", JANUARY) == [segments[0], segments[1], segments[3], segments[4]]
+    assert await store.delete_segments(overlord, ids) == 4
+    assert await store.set_used_in(overlord, "flights", None, False) == 1
+    assert await store.set_used_in(overlord, "flights", None, True) == 1
+    assert await store.used_segments() == [segments[2]]
+
+
+async def test_intervals_and_the_newest_version(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    newer = "2024-06-01T00:00:00.000Z"
+    await store.add_lock(overlord, "t", TaskLock("t", "flights", ETERNITY, newer).to_json(), [])
+    everything = attrs.evolve(make_segment(1, newer), interval=ETERNITY)
+    segments = [make_segment(1), make_segment(2), everything]
+    await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
+
+    async def found(text: str) -> set[str]:
+        return {s.id for s in await store.used_segments_in("flights", [Interval.parse(text)])}
+
+    assert await found("2013-01-01T12/2013-01-01T13") == {segments[0].id, everything.id}
+    assert await found("2013-01-02/2013-01-03") == {segments[1].id, everything.id}
+    assert await found("2020-01-01/2020-01-02") == {everything.id}
+    assert len(await store.used_segments_in("flights", [ETERNITY])) == 3
+    assert await store.used_segments_in("other", [ETERNITY]) == []
+    assert await store.newest_version("flights", JANUARY) == newer
+    assert await store.set_used_in(overlord, "flights", JANUARY, False) == 2
+    assert await store.newest_version("flights", Interval.parse("2013-01-01/2013-01-02")) == newer
+    assert await store.newest_version("other", JANUARY) is None
+
+
+async def test_a_scan_sees_one_instant_and_keeps_what_is_known(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("druidroles.metadata.sqlite.PAGE_ROWS", 2)
+    attempt = await running_task(store, overlord)
+    segments = [make_segment(day) for day in range(1, 8)]
+    await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
+    mine = make_segment(3)
+    pages = 0
+    original = store._page_of_used
+
+    async def page_then_change(after: str) -> list[tuple[str, bytes]]:
+        nonlocal pages
+        pages += 1
+        rows = await original(after)
+        if pages == 1:
+            await store.set_used(overlord, [s.id for s in segments], False)
+        return rows
+
+    monkeypatch.setattr(store, "_page_of_used", page_then_change)
+    seen = await store.used_segments({mine.id: mine})
+    assert seen == segments
+    assert seen[2] is mine
+    assert await store.used_segments() == []
+
+
+async def test_a_payload_with_garbage_is_skipped(
+    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    segments = [make_segment(1), make_segment(2)]
+    await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
+    await store._main.run(
+        lambda c: c.execute("UPDATE druid_segments SET payload = ? WHERE id = ?", (b"{", segments[0].id))
+    )
+    assert await store.used_segments() == [segments[1]]
+    assert await store.used_segments_in("flights", [JANUARY]) == [segments[1]]
+
+
+async def test_two_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.sqlite"
+    leaders = [LeaderEpoch(role=f"role{n}", epoch=n) for n in range(4)]
+
+    async def use(leader: LeaderEpoch) -> None:
+        async with open_sqlite_store(path) as opened:
+            await opened.raise_epoch(leader)
+
+    async with trio.open_nursery() as nursery:
+        for leader in leaders:
+            nursery.start_soon(use, leader)
+    async with open_sqlite_store(path) as opened:
+        assert await opened.epochs() == {leader.role: leader.epoch for leader in leaders}

@@ -1,0 +1,121 @@
+"""Tasks, locks, rules, configuration, and the file itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from druidroles.metadata import (
+    Audit,
+    LeaderEpoch,
+    MetadataError,
+    SqliteMetadataStore,
+    StaleEpochError,
+    TaskRow,
+    open_sqlite_store,
+)
+
+
+def task(task_id: str, created: str) -> TaskRow:
+    return TaskRow(
+        id=task_id,
+        data_source="flights",
+        type="noop",
+        group_id=task_id,
+        created_date=created,
+        payload={"id": task_id, "type": "noop"},
+        status={"status": "RUNNING"},
+    )
+
+
+async def test_a_task_from_submission_to_its_end(store: SqliteMetadataStore, overlord: LeaderEpoch) -> None:
+    first, second = task("b", "2024-01-01T00:00:00.000Z"), task("a", "2024-01-02T00:00:00.000Z")
+    assert await store.insert_task(overlord, second)
+    assert await store.insert_task(overlord, first)
+    assert not await store.insert_task(overlord, first)
+    assert await store.active_tasks() == [first, second]
+    assert await store.begin_attempt(overlord, "b", "w:1") == 1
+    assert await store.begin_attempt(overlord, "b", "w:2") == 2
+    row = await store.task("b")
+    assert row is not None
+    assert (row.attempt, row.worker) == (2, "w:2")
+    assert await store.end_task(overlord, "b", {"status": "SUCCESS"})
+    assert not await store.end_task(overlord, "b", {"status": "FAILED"})
+    assert await store.active_tasks() == [second]
+    (ended,) = await store.ended_tasks(10)
+    assert (ended.id, ended.status, ended.active) == ("b", {"status": "SUCCESS"}, False)
+    assert await store.task("nothing") is None
+
+
+async def test_locks_are_granted_revoked_and_dropped_with_their_task(
+    store: SqliteMetadataStore, overlord: LeaderEpoch
+) -> None:
+    await store.insert_task(overlord, task("a", "2024-01-01T00:00:00.000Z"))
+    one = await store.add_lock(overlord, "a", {"version": "1", "revoked": False}, [])
+    two = await store.add_lock(overlord, "b", {"version": "2", "revoked": False}, [one, 999])
+    three = await store.add_lock(overlord, "a", {"version": "3", "revoked": False}, [])
+    assert [(lock.row_id, lock.task_id, lock.lock["revoked"]) for lock in await store.locks()] == [
+        (one, "a", True),
+        (two, "b", False),
+        (three, "a", False),
+    ]
+    await store.remove_locks(overlord, [three])
+    await store.end_task(overlord, "a", {"status": "SUCCESS"})
+    assert [lock.row_id for lock in await store.locks()] == [two]
+
+
+async def test_the_newest_rules_count_and_changes_are_audited(
+    store: SqliteMetadataStore, overlord: LeaderEpoch
+) -> None:
+    assert await store.rules() == {}
+    audit = Audit(author="ann", comment="because")
+    await store.set_rules(overlord, "_default", [{"type": "loadForever"}], Audit())
+    await store.set_rules(overlord, "flights", [{"type": "dropForever"}], Audit())
+    await store.set_rules(overlord, "flights", [{"type": "loadByPeriod"}], audit)
+    assert await store.rules() == {"_default": [{"type": "loadForever"}], "flights": [{"type": "loadByPeriod"}]}
+    entries = await store.audit_entries("rules", "flights")
+    assert [e.payload for e in entries] == [[{"type": "loadByPeriod"}], [{"type": "dropForever"}]]
+    assert (entries[0].author, entries[0].comment) == ("ann", "because")
+    assert len(await store.audit_entries("rules", limit=2)) == 2
+
+
+async def test_configuration(store: SqliteMetadataStore, overlord: LeaderEpoch) -> None:
+    assert await store.config("coordinator.config") is None
+    await store.set_config(overlord, "coordinator.config", {"maxSegmentsToMove": 5}, Audit())
+    await store.set_config(overlord, "coordinator.config", {"maxSegmentsToMove": 6}, Audit())
+    assert await store.config("coordinator.config") == {"maxSegmentsToMove": 6}
+    with pytest.raises(StaleEpochError):
+        await store.set_config(LeaderEpoch(role="overlord", epoch=6), "coordinator.config", {}, Audit())
+    assert len(await store.audit_entries("config")) == 2
+
+
+async def test_what_was_written_is_there_after_a_restart(tmp_path: Path, overlord: LeaderEpoch) -> None:
+    path = tmp_path / "metadata.sqlite"
+    async with open_sqlite_store(path) as store:
+        await store.raise_epoch(overlord, "http://127.0.0.1:8090")
+        await store.insert_task(overlord, task("a", "2024-01-01T00:00:00.000Z"))
+    async with open_sqlite_store(path) as store:
+        assert [row.id for row in await store.active_tasks()] == ["a"]
+        await store.raise_epoch(overlord)
+        with pytest.raises(StaleEpochError):
+            await store.raise_epoch(LeaderEpoch(role="overlord", epoch=6))
+
+
+async def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.sqlite"
+    with pytest.raises(MetadataError, match=r"directory .* does not exist"):
+        async with open_sqlite_store(tmp_path / "missing" / "metadata.sqlite"):
+            pass
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(MetadataError, match="not a database"):
+        async with open_sqlite_store(path):
+            pass
+    path.unlink()
+    newer = sqlite3.connect(path)
+    newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(MetadataError, match=r"metadata\.sqlite has format 99"):
+        async with open_sqlite_store(path):
+            pass
