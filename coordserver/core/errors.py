@@ -70,14 +70,18 @@ class KeeperError(CoordError):
     code: ClassVar[ErrorCode] = ErrorCode.SYSTEM_ERROR
 
     def __init__(self, path: str = "", detail: str = "") -> None:
+        super().__init__(path, detail)
         self.path = path
         self.detail = detail
+
+    def __str__(self) -> str:
+        # Composed only when read: a server raises these for answers as ordinary as "there is no such znode".
         text = type(self).__name__.removesuffix("Error")
-        if path:
-            text += f": {path}"
-        if detail:
-            text += f" ({detail})"
-        super().__init__(text)
+        if self.path:
+            text += f": {self.path}"
+        if self.detail:
+            text += f" ({self.detail})"
+        return text
 
 
 class SystemKeeperError(KeeperError):

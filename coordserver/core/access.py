@@ -1,0 +1,133 @@
+"""Who may do what: evaluation of ACLs, their check on the way in, and the identities of credentials.
+
+Rules of ZooKeeper's server (PrepRequestProcessor.checkACL and fixupACL, the AuthenticationProvider classes): entries
+only ever add rights, nothing is inherited, and an entry counts when one of the connection's identities matches it.
+Identities and entries are taken by position, because those that come from a log are plain tuples.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, Identity
+from coordserver.core.errors import InvalidACLError
+
+SUPER = "super"
+AUTHENTICATED_SCHEMES = frozenset({"digest", "sasl", "x509"})
+"""Schemes whose identities an entry of scheme `auth` stands for; ip proves nothing about who one is."""
+
+AclList = tuple[ACL, ...]
+
+
+def allowed(acl: Sequence[tuple[int, str, str]], permission: int, identities: Iterable[tuple[str, str]]) -> bool:
+    """Whether any of `identities` has one of the bits of `permission`. An empty ACL allows all, `super` may all."""
+    if not acl:
+        return True
+    for perms, scheme, name in acl:
+        if perms & permission and scheme == "world" and name == "anyone":
+            return True
+    for own_scheme, own_id in identities:
+        if own_scheme == SUPER:
+            return True
+        for perms, scheme, name in acl:
+            if perms & permission and scheme == own_scheme and (name == own_id or _ip_matches(scheme, own_id, name)):
+                return True
+    return False
+
+
+def _ip_matches(scheme: str, own: str, entry: str) -> bool:
+    if scheme != "ip":
+        return False
+    address, network = _parse_ip(own), _parse_ip(entry)
+    if address is None or network is None or address[0] != network[0]:
+        return False
+    shift = (32 if network[0] == 4 else 128) - network[2]
+    return address[1] >> shift == network[1] >> shift
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_ip(text: str) -> tuple[int, int, int] | None:
+    """(version, address, prefix length) of `address[/bits]`, or None if it is not one."""
+    host, slash, bits = text.partition("/")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    width = address.max_prefixlen
+    if not slash:
+        return address.version, int(address), width
+    if not (bits.isascii() and bits.isdigit()) or int(bits) > width:
+        return None
+    return address.version, int(address), int(bits)
+
+
+def intern_acl(acl: Iterable[tuple[int, str, str]] | None) -> AclList:
+    """An ACL as the tree keeps it; every open one is the very same object, so that `is` recognises it."""
+    if acl is None:
+        return OPEN_ACL_UNSAFE
+    return _share(tuple(ACL(*entry) for entry in acl))
+
+
+@functools.lru_cache(maxsize=4096)
+def _share(acl: AclList) -> AclList:
+    return OPEN_ACL_UNSAFE if acl == OPEN_ACL_UNSAFE else acl
+
+
+def fixup(acl: Iterable[tuple[int, str, str]] | None, identities: Iterable[tuple[str, str]], path: str) -> AclList:
+    """The ACL to store: duplicates removed, `auth` replaced by the connection's proven identities. None means open.
+
+    Raises InvalidACLError for an empty list, an unknown scheme, an id that its scheme does not accept, or `auth` where
+    nothing is proven (PrepRequestProcessor.fixupACL).
+    """
+    if acl is None:
+        return OPEN_ACL_UNSAFE
+    kept: dict[ACL, None] = {}
+    for perms, scheme, name in acl:
+        if scheme == "auth":
+            proven = [ACL(perms, *identity) for identity in identities if identity[0] in AUTHENTICATED_SCHEMES]
+            if not proven:
+                raise InvalidACLError(path, "auth without proven identity")
+            kept.update(dict.fromkeys(proven))
+        elif _is_legal(scheme, name):
+            kept[ACL(perms, scheme, name)] = None
+        else:
+            raise InvalidACLError(path, f"{scheme}:{name}")
+    if not kept:
+        raise InvalidACLError(path, "empty")
+    return _share(tuple(kept))
+
+
+def _is_legal(scheme: str, name: str) -> bool:
+    if scheme == "world":
+        return name == "anyone"
+    if scheme == "digest":
+        return name.count(":") == 1
+    if scheme == "ip":
+        return _parse_ip(name) is not None
+    return False
+
+
+def digest_identity(credentials: bytes) -> Identity:
+    """The identity of `user:password` (DigestAuthenticationProvider): base64 of SHA-1 over the whole."""
+    user = credentials.partition(b":")[0].decode("utf-8", "replace")
+    digest = base64.b64encode(hashlib.sha1(credentials, usedforsecurity=False).digest()).decode("ascii")
+    return Identity("digest", f"{user}:{digest}")
+
+
+def user_of(identity: tuple[str, str]) -> str:
+    """What whoAmI shows of an identity: a digest's user, otherwise the id itself."""
+    scheme, name = identity
+    return name.partition(":")[0] if scheme == "digest" else name
+
+
+def masked(acl: AclList, identities: Iterable[tuple[str, str]]) -> AclList:
+    """What getACL may show: without ADMIN every digest's hash is `x` (FinalRequestProcessor.handleGetACLRequest)."""
+    if acl is OPEN_ACL_UNSAFE or allowed(acl, ADMIN, identities):
+        return acl
+    return tuple(
+        entry._replace(id=f"{entry.id.partition(':')[0]}:x") if entry.scheme == "digest" else entry for entry in acl
+    )

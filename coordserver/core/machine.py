@@ -1,0 +1,249 @@
+"""The replicated state machine: commands in, outcomes out, and nothing else moves it.
+
+apply is deterministic: the same records in the same order give the same state on every machine and at every replay. It
+reads no clock (time is in the record) and iterates only insertion-ordered dicts. Each command either takes effect whole
+or is answered with an error; both use a zxid. What has no zxid: NOOP, RESUME_SESSION, and a write sent again, which is
+answered from its session's memory. Should a command fail in a way nobody foresaw, the state stays as it was and the
+answer is SYSTEM_ERROR: one bad record must not stop every server that replays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import attrs
+
+from coordserver.core import errors, mutations, snapshot
+from coordserver.core.errors import ErrorCode, KeeperError
+from coordserver.core.mutations import Change, Event
+from coordserver.core.operations import Op
+from coordserver.core.reads import READS
+from coordserver.core.records import Record
+from coordserver.core.ring import EventRing
+from coordserver.core.sessions import Remembered, Session
+from coordserver.core.tree import DataTree, Undo, run_undo
+
+_new = tuple.__new__
+_SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
+_RUNTIME_INCONSISTENCY = int(ErrorCode.RUNTIME_INCONSISTENCY)
+_MULTI = int(Op.MULTI)
+_ERROR = int(Op.ERROR)
+_WITHOUT_ZXID = frozenset({int(Op.NOOP), int(Op.RESUME_SESSION)})
+
+
+class Outcome(NamedTuple):
+    """What a command came to. `zxid` is its own, or the state's where it took none; `error` 0 is success.
+
+    `result` are the reply's fields (docs/protocol.md), `events` what happened to znodes, in order.
+    """
+
+    zxid: int
+    error: int
+    result: tuple[Any, ...]
+    detail: str
+    events: tuple[Event, ...]
+    duplicate: bool
+
+
+@attrs.frozen
+class MachineStatistics:
+    """Counters of the state, at one instant."""
+
+    index: int
+    zxid: int
+    znodes: int
+    data_bytes: int
+    ephemerals: int
+    reapable: int
+    sessions: int
+    ring_events: int
+    ring_floor: int
+    system_errors: int
+
+
+class Machine:
+    """Tree, sessions and event ring at one index of the log."""
+
+    def __init__(self, history_id: bytes, tree: DataTree) -> None:
+        self.history_id = history_id
+        self.tree = tree
+        self.sessions: dict[int, Session] = {}
+        self.ring = EventRing()
+        self.index = 0
+        self.zxid = 0
+        self.system_errors = 0
+
+    @classmethod
+    def new(cls, history_id: bytes) -> Machine:
+        """The state before the first record. `history_id`: 16 random bytes that name this history."""
+        return cls(history_id, DataTree.with_system_nodes())
+
+    def apply(self, index: int, record: Record) -> Outcome:
+        """Apply the record at `index`, which must be the next one, and say what came of it."""
+        if index != self.index + 1:
+            raise ValueError(f"record {index} does not follow {self.index}")
+        self.index = index
+        op, session_id, number, acked, wall_ms, identities, arguments = record
+        session = self.sessions.get(session_id)
+        if number and session is not None:
+            known = session.outcomes.get(number)
+            if known is not None:
+                return Outcome(*known, (), True)
+            if number < session.acked:
+                return Outcome(self.zxid, int(ErrorCode.BAD_ARGUMENTS), (), "number was acknowledged", (), True)
+            if acked > session.acked:
+                session.forget_below(acked)
+        zxid = self.zxid if op in _WITHOUT_ZXID else self.zxid + 1
+        self.zxid = zxid
+        change = Change(zxid, wall_ms, session_id, identities)
+        error = 0
+        detail = ""
+        result: tuple[Any, ...]
+        try:
+            if session_id and session is None and op != Op.CREATE_SESSION:
+                raise errors.SessionExpiredError
+            mutation = mutations.MUTATIONS.get(op)
+            result = mutation(self.tree, change, arguments) if mutation else _OTHERS[op](self, change, arguments)
+        except KeeperError as refusal:
+            error, result, detail = int(refusal.code), (), refusal.detail
+        except Exception as failure:  # noqa: BLE001 - the boundary at which one bad record is kept from every server
+            error, result, detail = _SYSTEM_ERROR, (), type(failure).__name__
+            self.system_errors += 1
+            if change.undo is not None:
+                run_undo(change.undo)
+            change.events.clear()
+        events: tuple[Event, ...] = tuple(change.events)
+        if events:
+            self.ring.append(zxid, events)
+        if number and session is not None:
+            session.remember(number, _new(Remembered, (zxid, error, result, detail)))
+        return _new(Outcome, (zxid, error, result, detail, events, False))
+
+    def read(
+        self, op: int, arguments: tuple[Any, ...], identities: tuple[tuple[str, str], ...], session: int = 0
+    ) -> tuple[Any, ...]:
+        """Answer a read from the state as it is. Raises KeeperError."""
+        if op == Op.GET_EPHEMERALS:
+            prefix = arguments[0]
+            return (tuple(path for path in self.tree.ephemerals.get(session, ()) if path.startswith(prefix)),)
+        return READS[op](self.tree, arguments, identities)
+
+    def snapshot_rows(self) -> Iterator[tuple[Any, ...]]:
+        """The exact state as rows of plain values (snapshot.py). The state must not change meanwhile."""
+        yield snapshot.header(self.history_id, self.index, self.zxid, self.ring.floor, self.system_errors)
+        yield from snapshot.tree_rows(self.tree)
+        yield from snapshot.session_rows(self.sessions.values())
+        yield from snapshot.ring_rows(self.ring)
+
+    @classmethod
+    def from_snapshot(cls, rows: Iterable[tuple[Any, ...]]) -> Machine:
+        """The state that `snapshot_rows` told. Raises StorageError where the rows are none or of a newer format."""
+        iterator = iter(rows)
+        first = next(iterator, ())
+        snapshot.check_header(first)
+        machine = cls(bytes(first[2]), DataTree())
+        machine.index, machine.zxid, machine.ring.floor, machine.system_errors = first[3:7]
+        for row in iterator:
+            kind = row[0]
+            if kind == "znode":
+                snapshot.add_znode(machine.tree, row)
+            elif kind == "session":
+                machine.sessions[row[1]] = snapshot.session_of(row)
+            elif kind == "outcome":
+                snapshot.add_outcome(machine.sessions, row)
+            elif kind == "events":
+                snapshot.add_events(machine.ring, row)
+            else:
+                raise errors.StorageError(f"a snapshot row of an unknown kind: {kind!r}")
+        return machine
+
+    def digest(self) -> int:
+        """64 bits that are equal for equal states. O(n)."""
+        return snapshot.digest_of(self.snapshot_rows())
+
+    def statistics(self) -> MachineStatistics:
+        """Counters, all of them kept, none computed over the tree."""
+        return MachineStatistics(
+            index=self.index,
+            zxid=self.zxid,
+            znodes=len(self.tree.nodes),
+            data_bytes=self.tree.data_bytes,
+            ephemerals=sum(len(owned) for owned in self.tree.ephemerals.values()),
+            reapable=len(self.tree.reapable),
+            sessions=len(self.sessions),
+            ring_events=len(self.ring),
+            ring_floor=self.ring.floor,
+            system_errors=self.system_errors,
+        )
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where the state contradicts itself. O(n); for tests and `coord check`."""
+        self.tree.check_invariants()
+        for owner in self.tree.ephemerals:
+            if owner not in self.sessions:
+                raise AssertionError(f"ephemerals of session {owner:#x}, which is not there")
+        for session in self.sessions.values():
+            if any(number > session.last_number for number in session.outcomes):
+                raise AssertionError(f"session {session.id:#x} remembers a number above its last")
+
+
+def _create_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(password, timeout_ms): the record's session begins."""
+    password, timeout_ms = arguments
+    if change.session in machine.sessions:
+        raise errors.NodeExistsError("", "session id in use")
+    machine.sessions[change.session] = Session(change.session, password, timeout_ms)
+    return ()
+
+
+def _resume_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(timeout_ms, attachment): the session has a new connection, perhaps with another timeout."""
+    session = machine.sessions[change.session]
+    session.timeout_ms, session.attachment = arguments
+    return ()
+
+
+def _close_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(): the session ends, and its ephemerals with it."""
+    mutations.delete_ephemerals(machine.tree, change)
+    del machine.sessions[change.session]
+    return ()
+
+
+def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(): nothing; a place in the log."""
+    return ()
+
+
+def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[tuple[tuple[Any, ...], ...]]:
+    """(((op, arguments), ...),) -> (results,): all or nothing. A failure is told in the results, never raised.
+
+    Results are those of org.apache.zookeeper.MultiResponse: in a failed multi 0 for what came before the failure, its
+    code, and RUNTIME_INCONSISTENCY for what came after.
+    """
+    operations = arguments[0]
+    undo: Undo = []
+    change.undo = undo
+    results: list[tuple[Any, ...]] = []
+    for op, sub_arguments in operations:
+        try:
+            if op == _ERROR:
+                raise errors.from_code(sub_arguments[0])
+            results.append((0, *mutations.IN_MULTI[op](machine.tree, change, sub_arguments)))
+        except KeeperError as refusal:
+            run_undo(undo)
+            change.events.clear()
+            failed_at = len(results)
+            after = len(operations) - failed_at - 1
+            return (((0,),) * failed_at + ((int(refusal.code),),) + ((_RUNTIME_INCONSISTENCY,),) * after,)
+    return (tuple(results),)
+
+
+_OTHERS: dict[int, Callable[[Machine, Change, tuple[Any, ...]], tuple[Any, ...]]] = {
+    int(Op.CREATE_SESSION): _create_session,
+    int(Op.RESUME_SESSION): _resume_session,
+    int(Op.CLOSE_SESSION): _close_session,
+    int(Op.NOOP): _noop,
+    _MULTI: _multi,
+}

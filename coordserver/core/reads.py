@@ -1,0 +1,78 @@
+"""Reads of committed state. Each returns the reply's fields, or raises a KeeperError; none changes anything.
+
+No path is validated: one that is not legal is in no tree. The empty path is the root, as in ZooKeeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from coordserver.core import errors
+from coordserver.core.access import allowed, masked
+from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, READ
+from coordserver.core.operations import Op
+from coordserver.core.paths import ROOT
+from coordserver.core.stat import Stat
+from coordserver.core.tree import DataTree
+from coordserver.core.znode import Znode
+
+Identities = tuple[tuple[str, str], ...]
+
+
+def _readable(tree: DataTree, path: str, identities: Identities, permission: int = READ) -> Znode:
+    node = tree.nodes.get(path or ROOT)
+    if node is None:
+        raise errors.NoNodeError(path)
+    if node.acl is not OPEN_ACL_UNSAFE and not allowed(node.acl, permission, identities):
+        raise errors.NoAuthError(path)
+    return node
+
+
+def exists(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[Stat]:
+    """(path, ...) -> (stat,). Needs READ, as since ZooKeeper 3.9.2."""
+    path = arguments[0]
+    if "\0" in path:
+        raise errors.BadArgumentsError(path)
+    return (_readable(tree, path, identities).stat(),)
+
+
+def get_data(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[bytes | None, Stat]:
+    """(path, ...) -> (data, stat)."""
+    path = arguments[0]
+    node = tree.nodes.get(path or ROOT)
+    if node is None:
+        raise errors.NoNodeError(path)
+    if node.acl is not OPEN_ACL_UNSAFE and not allowed(node.acl, READ, identities):
+        raise errors.NoAuthError(path)
+    return node.data, node.stat()
+
+
+def get_children2(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[tuple[str, ...], Stat]:
+    """(path, ...) -> (children, stat). In order of creation; clients must not rely on any order."""
+    node = _readable(tree, arguments[0], identities)
+    return tree.children_of(node), node.stat()
+
+
+def get_acl(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[tuple[ACL, ...], Stat]:
+    """(path,) -> (acl, stat). Needs READ or ADMIN; without ADMIN digests are masked."""
+    node = _readable(tree, arguments[0], identities, READ | ADMIN)
+    return masked(node.acl, identities), node.stat()
+
+
+def get_all_children_number(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[int]:
+    """(path,) -> (count of all znodes below,)."""
+    path = arguments[0] or ROOT
+    _readable(tree, path, identities)
+    return (tree.count_below(path),)
+
+
+Read = Callable[[DataTree, tuple[Any, ...], Identities], tuple[Any, ...]]
+
+READS: dict[int, Read] = {
+    int(Op.EXISTS): exists,
+    int(Op.GET_DATA): get_data,
+    int(Op.GET_CHILDREN2): get_children2,
+    int(Op.GET_ACL): get_acl,
+    int(Op.GET_ALL_CHILDREN_NUMBER): get_all_children_number,
+}

@@ -1,0 +1,163 @@
+"""The exact state as rows of plain values, and back.
+
+A row is a tuple of None, int, str, bytes and tuples of them; its first item names its kind:
+
+    ("machine", version, history_id, index, zxid, ring_floor, system_errors)      first, once
+    ("znode", path, data, acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl)
+    ("session", id, password, timeout_ms, attachment, last_number, acked)
+    ("outcome", session, number, zxid, error, result, detail)                     after its session
+    ("events", zxid, ((kind, path, acl, parent_acl), ...))                        oldest first
+
+Znodes come parents first and siblings in their order, an open ACL is None. Where the format of a row must change, the
+version in the header does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from coordserver.core.access import intern_acl
+from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
+from coordserver.core.errors import StorageError
+from coordserver.core.ring import EventRing
+from coordserver.core.sessions import Remembered, Session
+from coordserver.core.stat import Stat
+from coordserver.core.tree import DataTree
+from coordserver.core.znode import Znode
+
+VERSION = 1
+"""The version of the rows' format."""
+
+Row = tuple[Any, ...]
+
+
+def header(history_id: bytes, index: int, zxid: int, ring_floor: int, system_errors: int) -> Row:
+    """The first row."""
+    return ("machine", VERSION, history_id, index, zxid, ring_floor, system_errors)
+
+
+def check_header(row: Sequence[Any]) -> None:
+    """Raise StorageError unless `row` is a header of a version that is known here."""
+    if not row or row[0] != "machine" or not isinstance(row[1], int):
+        raise StorageError("a snapshot must begin with the header of its state")
+    if row[1] > VERSION:
+        raise StorageError(f"state format {row[1]} is newer than {VERSION}, the newest known here")
+
+
+def tree_rows(tree: DataTree) -> Iterator[Row]:
+    """One row a znode."""
+    for path, node in tree.nodes.items():
+        yield (
+            "znode",
+            path,
+            node.data,
+            _plain_acl(node.acl),
+            node.czxid,
+            node.mzxid,
+            node.pzxid,
+            node.ctime,
+            node.mtime,
+            node.version,
+            node.creates,
+            node.aversion,
+            node.owner,
+            node.ttl,
+        )
+
+
+def add_znode(tree: DataTree, row: Sequence[Any]) -> None:
+    """Put the znode of a row into the tree."""
+    _, path, data, acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl = row
+    node = Znode(data, intern_acl(acl), czxid, ctime, owner, ttl)
+    node.mzxid = mzxid
+    node.pzxid = pzxid
+    node.mtime = mtime
+    node.version = version
+    node.creates = creates
+    node.aversion = aversion
+    tree.adopt(path, node)
+
+
+def session_rows(sessions: Iterable[Session]) -> Iterator[Row]:
+    """A row a session, followed by its remembered outcomes."""
+    for session in sessions:
+        yield (
+            "session",
+            session.id,
+            session.password,
+            session.timeout_ms,
+            session.attachment,
+            session.last_number,
+            session.acked,
+        )
+        for number, outcome in session.outcomes.items():
+            zxid, error, result, detail = outcome
+            yield ("outcome", session.id, number, zxid, error, plain(result), detail)
+
+
+def session_of(row: Sequence[Any]) -> Session:
+    """The session of a row."""
+    _, session_id, password, timeout_ms, attachment, last_number, acked = row
+    session = Session(session_id, password, timeout_ms)
+    session.attachment = attachment
+    session.last_number = last_number
+    session.acked = acked
+    return session
+
+
+def add_outcome(sessions: dict[int, Session], row: Sequence[Any]) -> None:
+    """Give the outcome of a row back to its session."""
+    _, session_id, number, zxid, error, result, detail = row
+    session = sessions[session_id]
+    last_number = session.last_number
+    session.remember(number, Remembered(zxid, error, _revived(result), detail))
+    session.last_number = last_number
+
+
+def ring_rows(ring: EventRing) -> Iterator[Row]:
+    """A row for the events of a zxid."""
+    for zxid, events in ring.entries():
+        yield (
+            "events",
+            zxid,
+            tuple((kind, path, _plain_acl(acl), _plain_acl(parent)) for kind, path, acl, parent in events),
+        )
+
+
+def add_events(ring: EventRing, row: Sequence[Any]) -> None:
+    """Put the events of a row back."""
+    _, zxid, events = row
+    ring.append(zxid, tuple((kind, path, intern_acl(acl), intern_acl(parent)) for kind, path, acl, parent in events))
+
+
+def digest_of(rows: Iterable[Row]) -> int:
+    """64 bits over rows, in their order: equal states have equal digests."""
+    digest = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    return int.from_bytes(digest.digest(), "big")
+
+
+def plain(value: Any) -> Any:
+    """`value` with every tuple and list in it a plain tuple, every enum an int."""
+    if isinstance(value, tuple | list):
+        return tuple(plain(item) for item in value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _revived(result: Sequence[Any]) -> tuple[Any, ...]:
+    """A result as apply made it: eleven ints in a row are a Stat."""
+    return tuple(
+        (Stat(*item) if len(item) == len(Stat._fields) and isinstance(item[0], int) else _revived(item))
+        if isinstance(item, tuple | list)
+        else item
+        for item in result
+    )
+
+
+def _plain_acl(acl: tuple[ACL, ...] | None) -> tuple[tuple[int, str, str], ...] | None:
+    if acl is None or acl is OPEN_ACL_UNSAFE:
+        return None
+    return tuple(tuple(entry) for entry in acl)  # type: ignore[misc]

@@ -1,0 +1,193 @@
+"""The tree of znodes: a flat dict from path to znode, each parent holding its children's names.
+
+This module changes the tree and keeps its indexes (ephemerals by session, containers and TTL znodes, bytes of data); it
+judges nothing. What may be done is decided in mutations.py before anything here is called, so a change never stops
+halfway. Every change can be undone by the entry it leaves in an undo log (a multi keeps one), run backwards.
+
+Two orders are kept: a parent comes before its children in `nodes`, and children are in `nodes` in the order in which
+their parent lists them. A snapshot is therefore one walk over `nodes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from coordserver.core import paths
+from coordserver.core.acl import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
+from coordserver.core.znode import CONTAINER_TTL, Znode
+
+Undo = list[tuple[Callable[..., None], tuple[Any, ...]]]
+
+
+class DataTree:
+    """Znodes by path, with their indexes."""
+
+    __slots__ = ("data_bytes", "ephemerals", "nodes", "reapable")
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Znode] = {}
+        self.ephemerals: dict[int, dict[str, None]] = {}
+        self.reapable: dict[str, None] = {}
+        self.data_bytes = 0
+
+    @classmethod
+    def with_system_nodes(cls) -> DataTree:
+        """A fresh tree: the root and ZooKeeper's own znodes (DataTree's constructor), which count no creates."""
+        tree = cls()
+        for path in (paths.ROOT, paths.ZOOKEEPER, paths.QUOTA, paths.CONFIG):
+            node = Znode(b"", READ_ACL_UNSAFE if path == paths.CONFIG else OPEN_ACL_UNSAFE, 0, 0)
+            tree.adopt(path, node)
+        tree.nodes[paths.CONFIG].aversion = -1
+        return tree
+
+    def adopt(self, path: str, node: Znode) -> None:
+        """Put a znode in place without counting a create: system znodes and those of a snapshot, parents first."""
+        if path != paths.ROOT:
+            parent = self.nodes[paths.parent_of(path)]
+            if parent.children is None:
+                parent.children = {}
+            parent.children[paths.name_of(path)] = None
+            parent.touch()
+        self.nodes[path] = node
+        self._index(path, node)
+
+    def insert(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
+        """Add a new child to `parent`."""
+        name = path[path.rfind("/") + 1 :]
+        if undo is not None:
+            undo.append((self._undo_insert, (path, node, parent, parent.creates, parent.pzxid)))
+        self.nodes[path] = node
+        if parent.children is None:
+            parent.children = {name: None}
+        else:
+            parent.children[name] = None
+        parent.creates += 1
+        parent.pzxid = zxid
+        parent.touch()
+        data = node.data
+        if data:
+            self.data_bytes += len(data)
+        if node.owner or node.ttl:
+            self._index_kind(path, node)
+
+    def remove(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
+        """Take a childless znode out."""
+        if undo is not None:
+            undo.append((self._undo_remove, (path, node, parent, parent.pzxid)))
+        self._take_out(path, node, parent)
+        parent.pzxid = zxid
+
+    def set_data(self, node: Znode, data: bytes | None, zxid: int, wall_ms: int, undo: Undo | None) -> None:
+        """New data: version, mzxid and mtime move."""
+        old = node.data
+        if undo is not None:
+            undo.append((self._undo_set_data, (node, old, node.mzxid, node.mtime, node.version)))
+        self.data_bytes += (len(data) if data else 0) - (len(old) if old else 0)
+        node.data = data
+        node.mzxid = zxid
+        node.mtime = wall_ms
+        # A version that wrapped round to -1 would mean "any" to a client, so it is stepped over (ZooKeeper 3.10).
+        version = node.version + 1
+        node.version = -0x80000000 if version == 0x80000000 else 0 if version == -1 else version
+        node.touch()
+
+    def children_of(self, node: Znode) -> tuple[str, ...]:
+        """Names of the children, in order of creation."""
+        return tuple(node.children) if node.children else ()
+
+    def count_below(self, path: str) -> int:
+        """How many znodes lie strictly below `path`."""
+        if path == paths.ROOT:
+            return len(self.nodes) - 1
+        count = 0
+        todo = [path]
+        while todo:
+            at = todo.pop()
+            children = self.nodes[at].children
+            if children:
+                count += len(children)
+                todo.extend(f"{at}/{name}" for name in children)
+        return count
+
+    def _take_out(self, path: str, node: Znode, parent: Znode) -> None:
+        del self.nodes[path]
+        children = parent.children
+        if children is not None:
+            del children[path[path.rfind("/") + 1 :]]
+        parent.touch()
+        data = node.data
+        if data:
+            self.data_bytes -= len(data)
+        if node.owner:
+            owned = self.ephemerals[node.owner]
+            del owned[path]
+            if not owned:
+                del self.ephemerals[node.owner]
+        elif node.ttl:
+            del self.reapable[path]
+
+    def _index(self, path: str, node: Znode) -> None:
+        if node.data:
+            self.data_bytes += len(node.data)
+        self._index_kind(path, node)
+
+    def _index_kind(self, path: str, node: Znode) -> None:
+        if node.owner:
+            self.ephemerals.setdefault(node.owner, {})[path] = None
+        elif node.ttl:
+            self.reapable[path] = None
+
+    def _undo_insert(self, path: str, node: Znode, parent: Znode, creates: int, pzxid: int) -> None:
+        self._take_out(path, node, parent)
+        parent.creates = creates
+        parent.pzxid = pzxid
+
+    def _undo_remove(self, path: str, node: Znode, parent: Znode, pzxid: int) -> None:
+        self.adopt(path, node)
+        parent.pzxid = pzxid
+
+    def _undo_set_data(self, node: Znode, data: bytes | None, mzxid: int, mtime: int, version: int) -> None:
+        self.data_bytes += (len(data) if data else 0) - (len(node.data) if node.data else 0)
+        node.data = data
+        node.mzxid = mzxid
+        node.mtime = mtime
+        node.version = version
+        node.touch()
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where indexes and tree disagree. O(n); for tests and `coord check`."""
+        seen: dict[str, list[str]] = {}
+        data_bytes = 0
+        owned: dict[int, dict[str, None]] = {}
+        reapable: dict[str, None] = {}
+        for path, node in self.nodes.items():
+            data_bytes += len(node.data or b"")
+            if path != paths.ROOT:
+                parent = paths.parent_of(path)
+                _require(parent in seen, f"{path}: its parent does not precede it")
+                _require(not self.nodes[parent].owner, f"{path}: its parent is ephemeral")
+                seen[parent].append(paths.name_of(path))
+            seen[path] = []
+            if node.owner:
+                owned.setdefault(node.owner, {})[path] = None
+            elif node.ttl:
+                reapable[path] = None
+        for path, names in seen.items():
+            _require(list(self.nodes[path].children or ()) == names, f"{path}: children differ")
+        _require(data_bytes == self.data_bytes, "data_bytes differ")
+        _require({k: list(v) for k, v in owned.items()} == {k: list(v) for k, v in self.ephemerals.items()}, "owners")
+        _require(list(reapable) == list(self.reapable), "containers and TTLs differ")
+        _require(all(node.ttl >= CONTAINER_TTL for node in self.nodes.values()), "ttl out of range")
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise AssertionError(what)
+
+
+def run_undo(undo: Undo) -> None:
+    """Take back what the log holds, latest first."""
+    while undo:
+        function, arguments = undo.pop()
+        function(*arguments)

@@ -1,0 +1,87 @@
+"""One znode. Plain slots: there may be millions of them."""
+
+from __future__ import annotations
+
+from coordserver.core.acl import ACL
+from coordserver.core.stat import Stat
+
+_new = tuple.__new__
+
+CONTAINER_TTL = -1
+"""The value of `ttl` that marks a container."""
+
+
+def wrap32(value: int) -> int:
+    """`value` as the signed 32-bit number that travels."""
+    return (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+class Znode:
+    """A znode's data and bookkeeping.
+
+    `creates` counts the children ever created; sequence numbers are drawn from it, and the cversion that clients see is
+    `2 * creates - len(children)`, as in ZooKeeper. `owner` is the session of an ephemeral, else 0. `ttl` is 0, or
+    CONTAINER_TTL, or milliseconds. `children` is None until there is one, then a dict in order of creation.
+    """
+
+    __slots__ = (
+        "_stat",
+        "acl",
+        "aversion",
+        "children",
+        "creates",
+        "ctime",
+        "czxid",
+        "data",
+        "mtime",
+        "mzxid",
+        "owner",
+        "pzxid",
+        "ttl",
+        "version",
+    )
+
+    def __init__(
+        self, data: bytes | None, acl: tuple[ACL, ...], zxid: int, wall_ms: int, owner: int = 0, ttl: int = 0
+    ) -> None:
+        self.data = data
+        self.acl = acl
+        self.czxid = self.mzxid = self.pzxid = zxid
+        self.ctime = self.mtime = wall_ms
+        self.version = self.creates = self.aversion = 0
+        self.owner = owner
+        self.ttl = ttl
+        self.children: dict[str, None] | None = None
+        self._stat: Stat | None = None
+
+    def stat(self) -> Stat:
+        """The Stat as clients see it; made once and kept until the znode changes (`touch`)."""
+        stat = self._stat
+        if stat is None:
+            children = self.children
+            count = len(children) if children else 0
+            cversion = 2 * self.creates - count
+            if cversion > 0x7FFFFFFF:
+                cversion = wrap32(cversion)
+            data = self.data
+            stat = self._stat = _new(
+                Stat,
+                (
+                    self.czxid,
+                    self.mzxid,
+                    self.ctime,
+                    self.mtime,
+                    self.version,
+                    cversion,
+                    self.aversion,
+                    self.owner,
+                    len(data) if data else 0,
+                    count,
+                    self.pzxid,
+                ),
+            )
+        return stat
+
+    def touch(self) -> None:
+        """Forget the kept Stat: a field is about to change."""
+        self._stat = None
