@@ -1,1 +1,47 @@
-"""coordserver.storage: see docs/code-map.md."""
+"""The log, the snapshots, and the way back from them. File formats: docs/storage.md.
+
+with open_data_dir(path) as disk:                    # locked; one-line errors
+    recovered = recover_state(disk, Machine)         # state, open log, lines for the operator
+    recovered.log.append(records, recovered.next_index)   # in the log's own thread; durable on return
+    save_snapshot(disk, recovered.machine); retain(disk)
+"""
+
+from coordserver.storage.data_dir import open_data_dir
+from coordserver.storage.disk import Disk, DiskFile
+from coordserver.storage.errors import CorruptionError, DiskSpaceError, NewerFormatError, StorageError
+from coordserver.storage.file_disk import FileDisk
+from coordserver.storage.recovery import Recovered, recover_state
+from coordserver.storage.snapshots import (
+    SNAPSHOTS_KEPT,
+    SnapshotInfo,
+    SnapshotWriter,
+    load_snapshot,
+    retain,
+    save_snapshot,
+)
+from coordserver.storage.state import State
+from coordserver.storage.txnlog import SEGMENT_BYTES, LogStatistics, TxnLog, purge_log
+
+__all__ = [
+    "open_data_dir",
+    "recover_state",
+    "Recovered",
+    "TxnLog",
+    "LogStatistics",
+    "SEGMENT_BYTES",
+    "purge_log",
+    "save_snapshot",
+    "load_snapshot",
+    "retain",
+    "SnapshotWriter",
+    "SnapshotInfo",
+    "SNAPSHOTS_KEPT",
+    "State",
+    "Disk",
+    "DiskFile",
+    "FileDisk",
+    "StorageError",
+    "CorruptionError",
+    "NewerFormatError",
+    "DiskSpaceError",
+]

@@ -1,0 +1,63 @@
+"""What storage needs of a disk: one flat directory of files.
+
+Two implementations: FileDisk (the real one) and coordserver.testing.memory_disk.MemoryDisk, which crashes and fails on
+demand. The rules that both keep, and that everything above relies on:
+
+- Bytes written are on the disk once `datasync` or `sync` of their file has returned, not before. A failed sync says
+  nothing about what is there, and a later one that succeeds does not make up for it.
+- A name (create, rename, remove) is on the disk once `sync_directory` has returned. Of several not yet synced, any
+  number of the first may have happened.
+- A write never damages bytes outside its range ("powersafe overwrite", as SQLite calls it); inside, any part may be
+  missing after a crash.
+- `create` gives a file that reads as zeros over its whole size, with room for it reserved.
+
+All methods raise OSError and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class DiskFile(Protocol):
+    """A file open for writing. Used by one thread at a time."""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write all of `data` at byte `offset`; the file grows where it must."""
+
+    def datasync(self) -> None:
+        """Return once the bytes, and the size needed to read them, are on the disk."""
+
+    def sync(self) -> None:
+        """Return once bytes and all metadata of the file are on the disk."""
+
+    def close(self) -> None:
+        """Close without syncing. A second call does nothing."""
+
+
+class Disk(Protocol):
+    """One directory. Different files may be used from different threads."""
+
+    def names(self) -> list[str]:
+        """All file names, sorted."""
+
+    def size(self, name: str) -> int:
+        """Size in bytes."""
+
+    def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
+        """Up to `length` bytes (-1: all) from `offset`; fewer only at the end of the file."""
+
+    def create(self, name: str, size: int) -> DiskFile:
+        """A new file of `size` zero bytes, preallocated; one of that name is emptied first."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Atomically give `old` the name `new`, replacing what had it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+    def sync_directory(self) -> None:
+        """Return once all names are on the disk."""
+
+    def free_bytes(self) -> int:
+        """Room left for this process."""

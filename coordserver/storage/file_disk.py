@@ -1,0 +1,127 @@
+"""The real disk: the only module of the server that opens, writes, syncs and locks files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+_NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+class FileDiskFile:
+    """A DiskFile on a descriptor. A descriptor stays with its file through a rename."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            view = view[written:]
+            offset += written
+
+    def datasync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class FileDisk:
+    """A Disk in an existing directory of the file system."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.path))
+
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
+
+    def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
+        with open(self.path / name, "rb", buffering=0) as file:
+            file.seek(offset)
+            if length < 0:
+                return file.read()
+            parts: list[bytes] = []
+            while length > 0 and (part := file.read(length)):
+                parts.append(part)
+                length -= len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def create(self, name: str, size: int) -> FileDiskFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(self.path / name, flags, 0o640)
+        try:
+            _reserve(descriptor, size)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return FileDiskFile(descriptor)
+
+    def rename(self, old: str, new: str) -> None:
+        os.replace(self.path / old, self.path / new)
+
+    def remove(self, name: str) -> None:
+        os.unlink(self.path / name)
+
+    def sync_directory(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def free_bytes(self) -> int:
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if size == 0:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        # Some file systems cannot reserve. The size at least is set, so that an append need not change it.
+        if error.errno not in _NO_PREALLOCATION:
+            raise
+        os.ftruncate(descriptor, size)
+
+
+class HeldFile:
+    """A file with an exclusive flock, which the kernel drops when the process ends, however it ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give up the lock. A second call does nothing."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+def hold(path: Path, note: bytes) -> HeldFile:
+    """Lock the file (made where missing) and leave `note` in it for whoever comes next.
+
+    Raises BlockingIOError if another process (or another holder in this one) has it, OSError for anything else.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, note, 0)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return HeldFile(descriptor)

@@ -1,0 +1,41 @@
+"""msgpack, typed: the only module of storage that imports it.
+
+Arrays come back as tuples. Strings pass through unchanged even where they are not valid Unicode: what may be stored is
+decided before the log, and nothing that got there may stop the server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+
+def pack(value: Any) -> bytes:
+    """msgpack bytes of None, bool, int (-2^63 … 2^64-1), str, bytes, and tuples and lists of them.
+
+    Raises ValueError, OverflowError or TypeError for anything else.
+    """
+    packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack(data: bytes | memoryview) -> Any:
+    """The one value that `data` holds. Raises ValueError if it is not exactly one."""
+    try:
+        return msgpack.unpackb(data, use_list=False, raw=False, unicode_errors="surrogatepass", strict_map_key=False)
+    except (msgpack.UnpackException, ValueError, TypeError) as error:
+        raise ValueError(f"not msgpack: {error}") from error
+
+
+def unpack_all(data: bytes) -> list[Any]:
+    """The values that `data` holds one after another. Raises ValueError if it does not end with the end of one."""
+    unpacker = msgpack.Unpacker(use_list=False, raw=False, unicode_errors="surrogatepass", strict_map_key=False)
+    unpacker.feed(data)
+    try:
+        values = list(unpacker)
+    except (msgpack.UnpackException, ValueError, TypeError) as error:
+        raise ValueError(f"not msgpack: {error}") from error
+    if unpacker.tell() != len(data):
+        raise ValueError("not msgpack: it ends inside a value")
+    return values

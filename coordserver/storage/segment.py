@@ -1,0 +1,186 @@
+"""One file of the log: written anew as a whole, appended to, read back.
+
+A segment gets its name only when its header (and what it was made with) is on the disk. So a named segment with a
+bad header is damage, never a crash; and a named segment proves that the one before it was complete.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import attrs
+
+from coordserver.core.records import Record
+from coordserver.storage.batch_format import (
+    BATCH_HEADER_BYTES,
+    BatchHeader,
+    decode_batch_header,
+    find_batch_header,
+    payload_is_whole,
+)
+from coordserver.storage.disk import Disk, DiskFile
+from coordserver.storage.errors import CorruptionError, DiskSpaceError, NewerFormatError
+from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header
+from coordserver.storage.layout import log_name, temporary
+from coordserver.storage.record_format import decode_records
+
+_ZEROS = bytes(65536)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+ADVICE = "Nothing was changed. Restore the data directory from a backup, or copy it from a healthy disk"
+
+
+@attrs.define
+class Segment:
+    """The segment being appended to. `chain` is what the next batch carries; `seed` starts its checksums."""
+
+    name: str
+    file: DiskFile
+    header: FileHeader
+    seed: int
+    position: int
+    chain: int
+
+
+def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None, segment_bytes: int) -> Segment:
+    """Make a segment (replacing one of the same first index) that holds `body`; durable on return.
+
+    `chain` is that of the last batch in `body`; None if it is empty. Raises DiskSpaceError if there is no room,
+    with nothing changed, and OSError, after which the name stands for the old file or the new one.
+    """
+    name = log_name(header.index)
+    start = encode_header(header)
+    _, seed = decode_header(name, start, LOG_MAGIC)
+    size = len(start) + len(body)
+    try:
+        file = _write_temporary(disk, temporary(name), start + body, max(segment_bytes, size))
+    except OSError as error:
+        with suppress(OSError):
+            disk.remove(temporary(name))
+        if error.errno in _NO_ROOM:
+            raise DiskSpaceError(f"{name}: no room for a log segment of {max(segment_bytes, size)} bytes") from error
+        raise
+    try:
+        disk.rename(temporary(name), name)
+        disk.sync_directory()
+    except OSError:
+        file.close()
+        raise
+    return Segment(name, file, header, seed, size, seed if chain is None else chain)
+
+
+def _write_temporary(disk: Disk, name: str, data: bytes, size: int) -> DiskFile:
+    file = disk.create(name, size)
+    try:
+        file.write_at(0, data)
+        file.sync()
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+class Batch(NamedTuple):
+    """A batch that was read whole."""
+
+    first_index: int
+    records: list[Record]
+
+
+class SegmentReader:
+    """Reads a segment from its start up to where the log ends, or says why it cannot be trusted.
+
+    After `batches` is exhausted, `position`, `chain` and `next_index` tell where to go on, and `torn_bytes` how
+    much behind that is neither a batch nor zeros: what a crash left of an append that was never acknowledged.
+    """
+
+    def __init__(self, disk: Disk, name: str, first_index: int) -> None:
+        """Raises CorruptionError or NewerFormatError if the header will not do, OSError from the disk."""
+        self.name = name
+        self.data = disk.read(name)
+        self.header, self.seed = decode_header(name, self.data, LOG_MAGIC)
+        if self.header.index != first_index:
+            raise CorruptionError(f"{name}: its header says that it begins with index {self.header.index}")
+        self.position = HEADER_BYTES
+        self.chain = self.seed
+        self.next_index = first_index
+        self.torn_bytes = 0
+        self.sealed = True
+
+    def body(self) -> bytes:
+        """The bytes of all batches read so far."""
+        return self.data[HEADER_BYTES : self.position]
+
+    def batches(self) -> Iterator[Batch]:
+        """Each batch in order. Raises CorruptionError or NewerFormatError, naming file, offset and index."""
+        view = memoryview(self.data)
+        used = _used_bytes(self.data)
+        while self.position < used:
+            header = decode_batch_header(self.data, self.position, self.seed)
+            if header is None:
+                self._end(used, "no whole batch header")
+                return
+            self._check(header)
+            start = self.position + BATCH_HEADER_BYTES
+            payload = view[start : start + header.length]
+            if not payload_is_whole(header, payload, self.seed):
+                self._end(used, "the payload's checksum is wrong")
+                return
+            batch = self._decode(header, payload)
+            self.position = start + header.length
+            self.chain = header.crc
+            self.next_index += header.records
+            self.sealed = header.records == 0
+            yield batch
+
+    def _check(self, header: BatchHeader) -> None:
+        """The checksum was right: anything unexpected now is no torn write."""
+        where = f"{self.name}: at offset {self.position}"
+        if header.newer:
+            raise NewerFormatError(
+                f"{where}, index {self.next_index}: batch format {header.version} with record format "
+                f"{header.record_version} is newer than this server; start the newer server on it"
+            )
+        if header.first_index != self.next_index or header.chain != self.chain:
+            raise CorruptionError(
+                f"{where}: a batch from index {header.first_index} where index {self.next_index} belongs "
+                f"(chain {header.chain:08x}, expected {self.chain:08x}); a batch is missing or was exchanged. {ADVICE}"
+            )
+
+    def _decode(self, header: BatchHeader, payload: memoryview) -> Batch:
+        try:
+            records = decode_records(payload)
+        except ValueError as error:
+            raise CorruptionError(
+                f"{self.name}: at offset {self.position}, index {self.next_index}: right checksum, but "
+                f"{error}. {ADVICE}"
+            ) from error
+        if len(records) != header.records:
+            raise CorruptionError(
+                f"{self.name}: at offset {self.position}, index {self.next_index}: "
+                f"{len(records)} records, the header says {header.records}. {ADVICE}"
+            )
+        return Batch(header.first_index, records)
+
+    def _end(self, used: int, reason: str) -> None:
+        later = find_batch_header(self.data, self.position + 1, self.seed)
+        if later is not None:
+            offset, header = later
+            raise CorruptionError(
+                f"{self.name}: corrupt at offset {self.position}, index {self.next_index}: {reason}, yet a whole batch "
+                f"(from index {header.first_index}) follows at offset {offset}, so acknowledged writes are damaged. "
+                f"{ADVICE}"
+            )
+        self.torn_bytes = used - self.position
+
+
+def _used_bytes(data: bytes) -> int:
+    """The length of `data` without the zeros that it ends in (comparing blocks: a segment is mostly zeros)."""
+    end = len(data)
+    block = len(_ZEROS)
+    while end >= block and data[end - block : end] == _ZEROS:
+        end -= block
+    start = max(0, end - block)
+    return start + len(data[start:end].rstrip(b"\0"))

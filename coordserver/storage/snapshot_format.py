@@ -1,0 +1,110 @@
+"""A snapshot: the rows of one state, in checksummed blocks, closed by a last block that says what the whole must be.
+
+After the 64-byte file header, blocks follow:
+
+| offset | bytes | field |
+| ---: | ---: | --- |
+| 0 | 4 | number of rows, 0 in the last block |
+| 4 | 4 | length of the payload |
+| 8 | 4 | CRC-32 of the payload |
+| 12 | 4 | CRC-32 of the 12 bytes before |
+| 16 | … | payload |
+
+Both checksums start from the header checksum of the block before, in the first block from that of the file header,
+so that a block missing or exchanged is noticed. The payload is that many msgpack arrays one after another, a row
+each; what is in a row is the state machine's affair. The last block's payload is one array `[number of rows,
+digest]`. The file ends there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from coordserver.storage.packing import pack, unpack, unpack_all
+
+BLOCK_BYTES = 256 * 1024
+BLOCK_HEADER_BYTES = 16
+_BODY = struct.Struct(">III")
+_CRC = struct.Struct(">I")
+
+
+class BlockHeader(NamedTuple):
+    """A block header whose checksum was right."""
+
+    rows: int
+    length: int
+    payload_crc: int
+    crc: int
+
+
+class SnapshotEncoder:
+    """Rows in, blocks out. Feed it in as many calls as suits the caller; then `finish`."""
+
+    def __init__(self, seed: int) -> None:
+        """`seed` is the checksum of the file header."""
+        self._seed = seed
+        self._pending = bytearray()
+        self._pending_rows = 0
+        self.rows = 0
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+        """Take rows; yield each block that became full (to be consumed, or the rows are not taken)."""
+        for row in rows:
+            self._pending += pack(row)
+            self._pending_rows += 1
+            if len(self._pending) >= BLOCK_BYTES:
+                yield self._flush()
+
+    def finish(self, digest: int) -> bytes:
+        """The rest: a block of the rows still pending, and the last block."""
+        rest = self._flush() if self._pending_rows else b""
+        return rest + self._block(0, pack((self.rows, digest)))
+
+    def _flush(self) -> bytes:
+        block = self._block(self._pending_rows, bytes(self._pending))
+        self.rows += self._pending_rows
+        self._pending.clear()
+        self._pending_rows = 0
+        return block
+
+    def _block(self, rows: int, payload: bytes) -> bytes:
+        body = _BODY.pack(rows, len(payload), crc32(payload, self._seed))
+        self._seed = crc32(body, self._seed)
+        return b"".join((body, _CRC.pack(self._seed), payload))
+
+
+def decode_block_header(data: bytes, seed: int) -> BlockHeader:
+    """The header in 16 bytes. Raises ValueError."""
+    if len(data) < BLOCK_HEADER_BYTES:
+        raise ValueError("the file ends inside a block")
+    body = data[: _BODY.size]
+    (crc,) = _CRC.unpack_from(data, _BODY.size)
+    if crc32(body, seed) != crc:
+        raise ValueError("a block header's checksum is wrong")
+    rows, length, payload_crc = _BODY.unpack(body)
+    return BlockHeader(rows, length, payload_crc, crc)
+
+
+def decode_rows(header: BlockHeader, payload: bytes, seed: int) -> list[tuple[Any, ...]]:
+    """The rows of a block. Raises ValueError."""
+    rows = unpack_all(_checked(header, payload, seed))
+    if len(rows) != header.rows:
+        raise ValueError(f"a block of {len(rows)} rows, its header says {header.rows}")
+    return rows
+
+
+def decode_last(header: BlockHeader, payload: bytes, seed: int) -> tuple[int, int]:
+    """Number of rows and digest, from the last block. Raises ValueError."""
+    rows, digest = unpack(_checked(header, payload, seed))
+    return rows, digest
+
+
+def _checked(header: BlockHeader, payload: bytes, seed: int) -> bytes:
+    if len(payload) != header.length:
+        raise ValueError("the file ends inside a block")
+    if crc32(payload, seed) != header.payload_crc:
+        raise ValueError("a block's checksum is wrong")
+    return payload

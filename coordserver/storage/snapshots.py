@@ -1,0 +1,212 @@
+"""Snapshots on the disk: written whole or not at all, checked when read, kept in number.
+
+A file under its snapshot name is complete and synced, for it is written under another and renamed. Whoever reads
+one checks every block's checksum, the number of rows, the index, and that the state built from it has the digest it
+had when it was written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import attrs
+
+from coordserver.core.errors import KeeperError
+from coordserver.storage.disk import Disk, DiskFile
+from coordserver.storage.errors import CorruptionError, StorageError
+from coordserver.storage.file_header import (
+    HEADER_BYTES,
+    SALT_BYTES,
+    SNAPSHOT_MAGIC,
+    FileHeader,
+    decode_header,
+    encode_header,
+)
+from coordserver.storage.layout import snapshot_indexes, snapshot_name, temporary
+from coordserver.storage.snapshot_format import (
+    BLOCK_HEADER_BYTES,
+    SnapshotEncoder,
+    decode_block_header,
+    decode_last,
+    decode_rows,
+)
+from coordserver.storage.state import State
+from coordserver.storage.txnlog import purge_log
+
+SNAPSHOTS_KEPT = 3
+
+S = TypeVar("S", bound=State)
+
+
+@attrs.frozen
+class SnapshotInfo:
+    """A snapshot that is on the disk."""
+
+    name: str
+    index: int
+    bytes: int
+    rows: int
+
+
+class SnapshotWriter:
+    """Writes one snapshot: `add` rows in slices, then `finish`, or `abort`.
+
+    Every method blocks on the disk. All raise StorageError when it fails; the file is then gone or will be at the
+    next start. The state must not change between the first row and the last, or the rows must be of the one index
+    all the same.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        index: int,
+        history_id: bytes,
+        *,
+        salt: Callable[[], bytes] = lambda: os.urandom(SALT_BYTES),
+    ) -> None:
+        self._disk = disk
+        self._index = index
+        self._name = snapshot_name(index)
+        header = encode_header(FileHeader(SNAPSHOT_MAGIC, history_id, index, 0, salt()))
+        _, seed = decode_header(self._name, header, SNAPSHOT_MAGIC)
+        self._encoder = SnapshotEncoder(seed)
+        self._position = 0
+        self._file: DiskFile | None = None
+        try:
+            self._file = disk.create(temporary(self._name), 0)
+            self._write(header)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write more rows."""
+        try:
+            for block in self._encoder.add(rows):
+                self._write(block)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def finish(self, digest: int) -> SnapshotInfo:
+        """Close the snapshot with the digest of its state. On return it is durable under its name."""
+        try:
+            self._write(self._encoder.finish(digest))
+            assert self._file is not None
+            self._file.sync()
+            self._file.close()
+            self._disk.rename(temporary(self._name), self._name)
+            self._disk.sync_directory()
+        except OSError as error:
+            raise self._failed(error) from error
+        return SnapshotInfo(self._name, self._index, self._position, self._encoder.rows)
+
+    def abort(self) -> None:
+        """Throw away what was written. Never raises."""
+        if self._file is not None:
+            self._file.close()
+        with suppress(OSError):
+            self._disk.remove(temporary(self._name))
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write_at(self._position, data)
+        self._position += len(data)
+
+    def _failed(self, error: OSError) -> StorageError:
+        self.abort()
+        return StorageError(f"{self._name}: cannot write the snapshot: {error.strerror or error}")
+
+
+def save_snapshot(disk: Disk, state: State) -> SnapshotInfo:
+    """Write the state as a snapshot, all at once. Raises StorageError."""
+    writer = SnapshotWriter(disk, state.index, state.history_id)
+    writer.add(state.snapshot_rows())
+    return writer.finish(state.digest())
+
+
+def load_snapshot(disk: Disk, index: int, states: type[S]) -> S:
+    """The state that the snapshot of `index` holds.
+
+    Raises CorruptionError (which says what is wrong), NewerFormatError, and OSError from the disk.
+    """
+    name = snapshot_name(index)
+    header, seed = decode_header(name, disk.read(name, 0, HEADER_BYTES), SNAPSHOT_MAGIC)
+    rows = _RowReader(disk, name, seed)
+    try:
+        state = states.from_snapshot(iter(rows))
+        rows.drain()
+    except (ValueError, TypeError, LookupError, AttributeError, KeeperError) as error:
+        raise CorruptionError(f"{name}: no state can be built from it: {error!r}") from error
+    if (header.index, header.history_id) != (state.index, state.history_id) or header.index != index:
+        raise CorruptionError(f"{name}: its header says index {header.index}, its rows say {state.index}")
+    if state.digest() != rows.digest:
+        raise CorruptionError(
+            f"{name}: the state's digest is {state.digest():016x}, it was {rows.digest:016x} when written"
+        )
+    return state
+
+
+class _RowReader:
+    """Reads block by block, so that memory holds one block beside the state."""
+
+    def __init__(self, disk: Disk, name: str, seed: int) -> None:
+        self._disk = disk
+        self._name = name
+        self._seed = seed
+        self._position = HEADER_BYTES
+        self._blocks = self._read()
+        self.digest = -1
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for rows in self._blocks:
+            yield from rows
+
+    def drain(self) -> None:
+        """Check whatever the reader of the rows did not ask for."""
+        for _ in self._blocks:
+            pass
+
+    def _read(self) -> Iterator[list[tuple[Any, ...]]]:
+        size = self._disk.size(self._name)
+        total = 0
+        try:
+            while True:
+                header = decode_block_header(self._take(BLOCK_HEADER_BYTES), self._seed)
+                payload = self._take(header.length)
+                if header.rows == 0:
+                    expected, self.digest = decode_last(header, payload, self._seed)
+                    break
+                rows = decode_rows(header, payload, self._seed)
+                self._seed = header.crc
+                total += len(rows)
+                yield rows
+            if total != expected or self._position != size:
+                raise ValueError(f"{total} rows instead of {expected}, or bytes behind the last block")
+        except ValueError as error:
+            raise CorruptionError(f"{self._name}: corrupt before offset {self._position}: {error}") from error
+
+    def _take(self, length: int) -> bytes:
+        data = self._disk.read(self._name, self._position, length)
+        self._position += len(data)
+        return data
+
+
+def retain(disk: Disk, keep: int = SNAPSHOTS_KEPT) -> list[str]:
+    """Remove all snapshots but the newest `keep`, and the log that none of those needs; the names removed.
+
+    Call it after a snapshot was written; any thread may. Raises StorageError.
+    """
+    try:
+        indexes = snapshot_indexes(disk.names())
+        doomed = [snapshot_name(index) for index in indexes[:-keep]]
+        for name in doomed:
+            disk.remove(name)
+        if doomed:
+            disk.sync_directory()
+        # The empty state counts as a snapshot of index 0: while there are few, the whole log stands in for a bad one.
+        oldest = [0, *indexes][-keep:][0]
+        return doomed + purge_log(disk, oldest + 1)
+    except OSError as error:
+        raise StorageError(f"cannot remove old snapshots and log segments: {error.strerror or error}") from error

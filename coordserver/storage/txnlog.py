@@ -1,0 +1,177 @@
+"""The transaction log's writing end.
+
+An append is one write and one fdatasync; when it returns, its records are on the disk. It blocks, so it belongs in
+a thread of its own: every method is to be called from one thread at a time, and the server has one for just this.
+The file is preallocated, so that an append changes no metadata and an fdatasync has only data to wait for.
+
+After a failed write or sync nobody knows what the disk holds, and a later fsync that succeeds proves nothing (the
+kernel may have dropped the pages). So the log is then broken for good: each further append raises, and the server
+must stop and recover. Running out of room for another segment is not that: nothing was written, and the append may
+be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import attrs
+
+from coordserver.core.records import Record
+from coordserver.storage.batch_format import encode_batch
+from coordserver.storage.disk import Disk
+from coordserver.storage.errors import StorageError
+from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, SALT_BYTES, FileHeader
+from coordserver.storage.layout import log_indexes, log_name
+from coordserver.storage.record_format import encode_records
+from coordserver.storage.segment import Segment, write_segment
+
+_log = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+SLOW_SYNC_S = 1.0  # ZooKeeper's fsync.warningthresholdms
+
+
+@attrs.frozen
+class LogStatistics:
+    """Counted since the log was opened. Times in seconds."""
+
+    next_index: int
+    segment: str
+    position: int
+    batches: int
+    records: int
+    bytes_written: int
+    syncs_slow: int
+    sync_s_last: float
+    sync_s_max: float
+
+
+class TxnLog:
+    """The open log. Made by recovery."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        segment: Segment,
+        next_index: int,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        salt: Callable[[], bytes] = lambda: os.urandom(SALT_BYTES),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._disk = disk
+        self._segment = segment
+        self._next_index = next_index
+        self._segment_bytes = segment_bytes
+        self._salt = salt
+        self._clock = clock
+        self._broken = ""
+        self._sealed = True  # recovery leaves it so
+        self._batches = self._records = self._bytes = self._syncs_slow = 0
+        self._sync_s_last = self._sync_s_max = 0.0
+
+    @property
+    def next_index(self) -> int:
+        """The index that the next record gets."""
+        return self._next_index
+
+    def append(self, records: Sequence[Record], first_index: int) -> int:
+        """Make the records durable under the indexes from `first_index` on; the number of bytes written.
+
+        An empty batch is allowed: see `seal`. Raises StorageError when the disk fails (now or before),
+        DiskSpaceError when there is no room for another segment, ValueError on a wrong index.
+        """
+        if self._broken:
+            raise StorageError(self._broken)
+        if first_index != self._next_index:
+            raise ValueError(f"append at index {first_index}, but the log goes on at {self._next_index}")
+        payload = encode_records(records)
+        batch, crc = self._encode(payload, len(records))
+        if self._segment.position + len(batch) > self._segment_bytes and self._segment.position > HEADER_BYTES:
+            self._roll()
+            batch, crc = self._encode(payload, len(records))
+        self._write(batch)
+        self._segment.position += len(batch)
+        self._segment.chain = crc
+        self._next_index += len(records)
+        self._sealed = not records
+        self._batches += 1
+        self._records += len(records)
+        self._bytes += len(batch)
+        return len(batch)
+
+    def seal(self) -> int:
+        """Write an empty batch behind the last one, unless there is one; the number of bytes written.
+
+        While nothing follows a batch, damage to it looks like a write that a crash cut short, and recovery drops
+        it. What follows proves that it was whole. Called when the log falls idle and at a stop. Raises as `append`.
+        """
+        return 0 if self._sealed else self.append((), self._next_index)
+
+    def close(self) -> None:
+        """Close the file. Everything appended is on the disk already."""
+        self._segment.file.close()
+
+    def statistics(self) -> LogStatistics:
+        """What the log has done. May be called from any thread; the fields may then be of different instants."""
+        return LogStatistics(
+            next_index=self._next_index,
+            segment=self._segment.name,
+            position=self._segment.position,
+            batches=self._batches,
+            records=self._records,
+            bytes_written=self._bytes,
+            syncs_slow=self._syncs_slow,
+            sync_s_last=self._sync_s_last,
+            sync_s_max=self._sync_s_max,
+        )
+
+    def _encode(self, payload: bytes, count: int) -> tuple[bytes, int]:
+        return encode_batch(self._next_index, count, payload, seed=self._segment.seed, chain=self._segment.chain)
+
+    def _write(self, batch: bytes) -> None:
+        segment = self._segment
+        try:
+            segment.file.write_at(segment.position, batch)
+            started = self._clock()
+            segment.file.datasync()
+        except OSError as error:
+            self._broken = (
+                f"{segment.name}: cannot write index {self._next_index} at offset {segment.position}: "
+                f"{error.strerror or error}; what the disk holds from there on is unknown"
+            )
+            raise StorageError(self._broken) from error
+        self._sync_s_last = self._clock() - started
+        self._sync_s_max = max(self._sync_s_max, self._sync_s_last)
+        if self._sync_s_last >= SLOW_SYNC_S:
+            self._syncs_slow += 1
+            _log.warning("fdatasync of %s took %.1f s; writes waited that long", segment.name, self._sync_s_last)
+
+    def _roll(self) -> None:
+        old = self._segment
+        header = FileHeader(LOG_MAGIC, old.header.history_id, self._next_index, old.chain, self._salt())
+        try:
+            self._segment = write_segment(self._disk, header, b"", None, self._segment_bytes)
+        except OSError as error:
+            name = log_name(self._next_index)
+            self._broken = f"{name}: cannot begin another log segment: {error.strerror or error}"
+            raise StorageError(self._broken) from error
+        old.file.close()
+
+
+def purge_log(disk: Disk, keep_from: int) -> list[str]:
+    """Remove segments that hold only records below `keep_from`; their names. The newest segment always stays.
+
+    Looks at the directory alone, so any thread may call it while the log is written. Raises OSError.
+    """
+    starts = log_indexes(disk.names())
+    doomed = [log_name(start) for start, following in pairwise(starts) if following <= keep_from]
+    for name in doomed:
+        disk.remove(name)
+    if doomed:
+        disk.sync_directory()
+    return doomed
