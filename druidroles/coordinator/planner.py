@@ -1,0 +1,150 @@
+"""The duties that follow every event, as one pure function: view and time in, actions out.
+
+The order is the promise: segments of which no server holds a copy come before everything else, so one large datasource
+waiting for its second replicas never delays the first copy of another. Each marked segment meets one of these ends:
+
+* not used: loads are taken back and copies dropped, unless the metadata was read before the copy was announced (then it
+  may have been published since; the next read decides);
+* used but overshadowed: it is not loaded any further, and what serves it goes on until it is marked unused;
+* its rule drops it: it is marked unused;
+* its rule loads it: see replicas.py; its rule broadcasts it: one copy on every server;
+* no rule applies: nothing is done, and the operator is told (Druid raises an alert).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from druidroles.coordinator.actions import Action, CancelLoad, DropSegment, LoadSegment, MarkUnused
+from druidroles.coordinator.replicas import plan_first_copy, plan_replicas
+from druidroles.coordinator.view import ClusterView, Verdict
+from druidroles.model.segment import DataSegment
+
+UNPLACED_PER_CHANGE = 200  # of those that found no room, how many are tried again when room appears
+
+
+def plan(view: ClusterView, now_ms: int, wall_ms: int, limit: int = 1_000_000) -> list[Action]:
+    """What to do about the marked segments, at most `limit` of them; call again while `view.cluster.has_dirt()`.
+
+    `now_ms` is the monotonic clock that all graces are measured with, `wall_ms` the one that period rules go by.
+    """
+    actions: list[Action] = []
+    seen = 0
+    for segment_id in view.cluster.take_urgent(limit):
+        actions += _first_copy(view, segment_id, now_ms, wall_ms)
+        seen += 1
+    for segment_id in view.cluster.take_dirty(limit - seen):
+        actions += plan_segment(view, segment_id, now_ms, wall_ms)
+    return actions
+
+
+def _first_copy(view: ClusterView, segment_id: str, now_ms: int, wall_ms: int) -> list[LoadSegment]:
+    segment = view.used.get(segment_id)
+    if segment is None or view.used.is_overshadowed(segment):
+        return []
+    verdict = view.rules.verdict(segment, wall_ms)
+    if verdict is None or verdict.drop:
+        return []
+    return plan_first_copy(view, segment, verdict.replicas, now_ms)
+
+
+def plan_segment(view: ClusterView, segment_id: str, now_ms: int, wall_ms: int) -> list[Action]:
+    """What to do about one segment."""
+    view.unplaced.pop(segment_id, None)
+    view.without_rule.pop(segment_id, None)
+    segment = view.used.get(segment_id)
+    if segment is None:
+        return _unload(view, segment_id)
+    if view.used.is_overshadowed(segment):
+        return list(_cancel_loads(view, segment_id))
+    verdict = view.rules.verdict(segment, wall_ms)
+    if verdict is None:
+        view.without_rule[segment_id] = None
+        return []
+    if verdict.until_ms is not None:
+        view.timers.wake(segment_id, now_ms + max(verdict.until_ms - wall_ms, 0))
+    if verdict.drop:
+        return [*_cancel_loads(view, segment_id), MarkUnused(segment_id, "a rule drops it")]
+    if verdict.broadcast:
+        return _broadcast(view, segment, now_ms)
+    return plan_replicas(view, segment, verdict.replicas, now_ms)
+
+
+def _cancel_loads(view: ClusterView, segment_id: str) -> Iterator[CancelLoad]:
+    for server in list(view.cluster.holders(segment_id)):
+        order = server.loading.get(segment_id)
+        if order is not None and not order.started:
+            view.cluster.end_load(server, segment_id)
+            yield CancelLoad(server.name, segment_id)
+
+
+def _unload(view: ClusterView, segment_id: str) -> list[Action]:
+    """Drop every copy of a segment that is not used (Druid's UnloadUnusedSegments)."""
+    read_ms = view.used.read_ms
+    if read_ms is None or read_ms <= view.cluster.announced_ms(segment_id):
+        view.awaiting_read[segment_id] = None
+        return []
+    actions: list[Action] = list(_cancel_loads(view, segment_id))
+    for server in list(view.cluster.holders(segment_id)):
+        if segment_id in server.served and segment_id not in server.dropping:
+            view.cluster.begin_drop(server, segment_id)
+            actions.append(DropSegment(server.name, server.served[segment_id]))
+    return actions
+
+
+def _broadcast(view: ClusterView, segment: DataSegment, now_ms: int) -> list[Action]:
+    """A copy on every replicating server that has room."""
+    everywhere: dict[str, int] = {tier: len(list(view.cluster.tier(tier))) for tier in view.cluster.tiers()}
+    return plan_replicas(view, segment, everywhere, now_ms)
+
+
+def release_throttled(view: ClusterView) -> None:
+    """Mark replicas that waited for others to finish, as many as may now be in flight."""
+    for tier, waiting in view.throttled.items():
+        room = view.limits.replicas_in_flight - view.cluster.replicas_in_flight.get(tier, 0)
+        for segment_id in list(waiting)[: max(room, 0)]:
+            del waiting[segment_id]
+            view.cluster.mark(segment_id)
+
+
+def release_unplaced(view: ClusterView, tier: str) -> None:
+    """Room appeared in a tier: mark some of the segments that found none there."""
+    waiting = [segment_id for segment_id, wanted in view.unplaced.items() if wanted == tier]
+    for segment_id in waiting[:UNPLACED_PER_CHANGE]:
+        del view.unplaced[segment_id]
+        view.cluster.mark(segment_id)
+
+
+def take_snapshot(view: ClusterView, segments: Iterable[DataSegment], read_ms: int) -> None:
+    """A new read of the used segments, begun at `read_ms`: mark what changed and what waited for a newer read."""
+    for segment_id in [*view.used.replace(segments, read_ms), *view.awaiting_read]:
+        view.cluster.mark(segment_id)
+    view.awaiting_read.clear()
+
+
+def mark_everything(view: ClusterView) -> None:
+    """Mark every segment used or held: for a new leader, for new rules, and as the safety net of each period."""
+    for segment_id in view.used.by_id:
+        view.cluster.mark(segment_id)
+    for segment_id in list(view.cluster.segment_ids()):
+        view.cluster.mark(segment_id)
+
+
+def plan_overshadowed(view: ClusterView, served_overshadow: set[str], now_ms: int) -> list[MarkUnused]:
+    """Mark overshadowed segments unused (Druid's MarkOvershadowedSegmentsAsUnused).
+
+    Only after 15 minutes of leadership, and only those that segments *actually served* by Historicals overshadow
+    (`served_overshadow`): what only tasks serve may yet vanish with them.
+    """
+    if now_ms - view.leading_since_ms < view.limits.overshadowed_wait_ms:
+        return []
+    return [
+        MarkUnused(segment.id, "newer segments overshadow it")
+        for segment in view.used.overshadowed()
+        if segment.id in served_overshadow
+    ]
+
+
+def verdict_of(view: ClusterView, segment: DataSegment, wall_ms: int) -> Verdict | None:
+    """The verdict on a segment, None also where it is overshadowed: what loadstatus counts."""
+    return None if view.used.is_overshadowed(segment) else view.rules.verdict(segment, wall_ms)

@@ -1,0 +1,162 @@
+"""From the copies that a rule wants to the orders that bring them about (Druid's StrategicSegmentAssigner).
+
+Per tier, projected = serving (and not about to drop) + loading. Too few: take back drops, then load where there is
+room. Too many: take back loads, then drop, but never more over the whole cluster than there are surplus copies
+*served*; so a segment that moves from one tier to another is dropped from the old only when the new one serves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from druidroles.coordinator.actions import Action, CancelDrop, CancelLoad, DropSegment, LoadSegment
+from druidroles.coordinator.cluster import Server
+from druidroles.coordinator.view import ClusterView
+from druidroles.model.segment import DataSegment
+
+
+@attrs.define
+class TierCopies:
+    """Where the copies of one segment are, in one tier."""
+
+    serving: list[Server] = attrs.field(factory=list)
+    loading: list[Server] = attrs.field(factory=list)
+    dropping: list[Server] = attrs.field(factory=list)
+
+
+def copies_by_tier(view: ClusterView, segment_id: str) -> dict[str, TierCopies]:
+    """The copies of a segment and those on their way, by tier."""
+    tiers: dict[str, TierCopies] = {}
+    for server in view.cluster.holders(segment_id):
+        copies = tiers.setdefault(server.tier, TierCopies())
+        if segment_id in server.dropping:
+            copies.dropping.append(server)
+        elif segment_id in server.served:
+            copies.serving.append(server)
+        else:
+            copies.loading.append(server)
+    return tiers
+
+
+def eligible(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> list[Server]:
+    """The servers of a tier that may be told to load the segment (reference: Druid's ServerHolder.canLoadSegment).
+
+    Not decommissioning, not serving it, no order about it on its way, enough room; and, ours, not having failed at it a
+    short while ago.
+    """
+    return [
+        server
+        for server in view.cluster.tier(tier)
+        if not server.decommissioning
+        and not server.involved(segment.id)
+        and server.free_bytes >= segment.size
+        and view.failures.blocked_until(segment.id, server.name) <= now_ms
+    ]
+
+
+def plan_first_copy(
+    view: ClusterView, segment: DataSegment, required: Mapping[str, int], now_ms: int
+) -> list[LoadSegment]:
+    """One load of a segment that nobody holds, in the first of its tiers that has room; entered in the view."""
+    if any(True for _ in view.cluster.holders(segment.id)):
+        return []
+    for tier, count in required.items():
+        server = choose(eligible(view, segment, tier, now_ms)) if count > 0 else None
+        if server is not None:
+            view.cluster.begin_load(server, segment, primary=True)
+            return [LoadSegment(server.name, segment, primary=True)]
+    return []
+
+
+def plan_replicas(view: ClusterView, segment: DataSegment, required: Mapping[str, int], now_ms: int) -> list[Action]:
+    """The orders that bring the copies of one segment to what its rule wants, entered in the view."""
+    tiers = copies_by_tier(view, segment.id)
+    actions: list[Action] = []
+    held = sum(len(t.serving) + len(t.loading) for t in tiers.values())
+    for tier, count in required.items():
+        copies = tiers.setdefault(tier, TierCopies())
+        kept = _take_back_drops(view, segment, copies, count - len(copies.serving) - len(copies.loading))
+        held += len(kept)
+        loads = _load(view, segment, tier, count - len(copies.serving) - len(copies.loading), held, now_ms)
+        held += len(loads)
+        actions += kept
+        actions += loads
+    actions += _reduce(view, segment, tiers, required)
+    return actions
+
+
+def _take_back_drops(view: ClusterView, segment: DataSegment, copies: TierCopies, count: int) -> list[CancelDrop]:
+    """Keep up to `count` copies that were about to go, as far as the servers have not begun."""
+    actions: list[CancelDrop] = []
+    for server in list(copies.dropping):
+        if len(actions) < count and not server.dropping[segment.id]:
+            view.cluster.end_drop(server, segment.id)
+            copies.dropping.remove(server)
+            copies.serving.append(server)
+            actions.append(CancelDrop(server.name, segment.id))
+    return actions
+
+
+def _load(view: ClusterView, segment: DataSegment, tier: str, count: int, held: int, now_ms: int) -> list[LoadSegment]:
+    """Order up to `count` loads in a tier, the first of them primary where no copy is held yet."""
+    orders: list[LoadSegment] = []
+    while len(orders) < count:
+        primary = held + len(orders) == 0
+        if not primary and _must_wait(view, segment.id, tier, now_ms):
+            break
+        server = choose(eligible(view, segment, tier, now_ms))
+        if server is None:
+            _note_unplaced(view, segment, tier, now_ms)
+            break
+        view.cluster.begin_load(server, segment, primary=primary)
+        orders.append(LoadSegment(server.name, segment, primary))
+    return orders
+
+
+def _must_wait(view: ClusterView, segment_id: str, tier: str, now_ms: int) -> bool:
+    """True while a further replica is held back: by the grace after a departure, or by the limit of those in flight."""
+    until_ms = view.damping.held_until(segment_id, now_ms)
+    if until_ms:
+        view.timers.wake(segment_id, until_ms)
+        return True
+    if view.cluster.replicas_in_flight.get(tier, 0) >= view.limits.replicas_in_flight:
+        view.throttled.setdefault(tier, {})[segment_id] = None
+        return True
+    return False
+
+
+def choose(servers: Iterable[Server]) -> Server | None:
+    """The server that will be the least full (Druid's round robin over servers by fill); ties go to the first."""
+    return min(servers, key=lambda server: server.fill, default=None)
+
+
+def _note_unplaced(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> None:
+    """No server will have it now: remember that, and come back when a pause after a failure ends."""
+    view.unplaced[segment.id] = tier
+    pauses = [view.failures.blocked_until(segment.id, server.name) for server in view.cluster.tier(tier)]
+    over_ms = min((p for p in pauses if p > now_ms), default=None)
+    if over_ms is not None:
+        view.timers.wake(segment.id, over_ms)
+
+
+def _reduce(
+    view: ClusterView, segment: DataSegment, tiers: Mapping[str, TierCopies], required: Mapping[str, int]
+) -> list[Action]:
+    """Take back loads and drop copies that are too many."""
+    actions: list[Action] = []
+    may_drop = sum(len(t.serving) for t in tiers.values()) - sum(required.values())
+    for tier, copies in tiers.items():
+        surplus = len(copies.serving) + len(copies.loading) - required.get(tier, 0)
+        for server in copies.loading:
+            if surplus > 0 and not server.loading[segment.id].started:
+                view.cluster.end_load(server, segment.id)
+                actions.append(CancelLoad(server.name, segment.id))
+                surplus -= 1
+        drops = min(len(copies.serving) - required.get(tier, 0), may_drop)
+        for server in sorted(copies.serving, key=lambda s: (not s.decommissioning, -s.fill))[: max(drops, 0)]:
+            view.cluster.begin_drop(server, segment.id)
+            actions.append(DropSegment(server.name, segment))
+            may_drop -= 1
+    return actions

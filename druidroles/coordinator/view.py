@@ -1,0 +1,64 @@
+"""Everything that the planners read, in one object, and the limits that bind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+
+from druidroles.coordinator.cluster import Cluster
+from druidroles.coordinator.damping import Damping
+from druidroles.coordinator.failures import FailureMemory
+from druidroles.coordinator.timers import Timers
+from druidroles.coordinator.used import UsedSegments
+from druidroles.model.segment import DataSegment
+
+
+@attrs.frozen
+class Verdict:
+    """What the first rule that applies to a segment asks for.
+
+    `replicas`: copies by tier (all zero: the data stays in deep storage only). `drop`: mark it unused. `broadcast`: a
+    copy on every server. `until_ms` is the wall-clock instant at which the verdict may change by the mere passing of
+    time.
+    """
+
+    replicas: Mapping[str, int] = attrs.field(factory=dict)
+    drop: bool = False
+    broadcast: bool = False
+    until_ms: int | None = None
+
+
+class Verdicts(Protocol):
+    """The rules, as far as the planners need them."""
+
+    def verdict(self, segment: DataSegment, wall_ms: int) -> Verdict | None:
+        """What is to become of a segment at this instant of wall-clock time; None if no rule applies to it."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What Druid limits per run is limited here by what is in flight."""
+
+    replicas_in_flight: int = 500  # per tier, loads beyond a first copy (replicationThrottleLimit)
+    overshadowed_wait_ms: int = 900_000  # leadership before overshadowed segments are marked unused (15 min)
+
+
+@attrs.define(eq=False, kw_only=True)
+class ClusterView:
+    """The planners' input. Decisions are entered in `cluster` as they are made (see cluster.py)."""
+
+    cluster: Cluster
+    used: UsedSegments
+    rules: Verdicts
+    failures: FailureMemory
+    damping: Damping
+    timers: Timers
+    limits: Limits = attrs.field(factory=Limits)
+    leading_since_ms: int = 0
+    without_rule: dict[str, None] = attrs.field(factory=dict)  # used segments that no rule applies to
+    unplaced: dict[str, str] = attrs.field(factory=dict)  # segment id -> the tier that has no room for another copy
+    awaiting_read: dict[str, None] = attrs.field(factory=dict)  # served, unused as of an older read
+    throttled: dict[str, dict[str, None]] = attrs.field(factory=dict)  # tier -> replicas that wait for others to finish
