@@ -21,7 +21,7 @@ SENT = [0]
 
 
 class Endless:
-    """An iterator of chunks that never ends; not a generator, which a cancelled response would leave to the collector."""
+    """Chunks without end. Not a generator: a cancelled response would leave one to the collector."""
 
     def __aiter__(self) -> Endless:
         return self
