@@ -1,7 +1,7 @@
 """The log, the snapshots, and the way back from them. File formats: docs/storage.md.
 
 with open_data_dir(path) as disk:                    # locked; one-line errors
-    recovered = recover_state(disk, Machine)         # state, open log, lines for the operator
+    recovered = recover(disk)                        # state, open log, lines for the operator
     recovered.log.append(records, recovered.next_index)   # in the log's own thread; durable on return
     save_snapshot(disk, recovered.machine); retain(disk)
 """
@@ -10,7 +10,7 @@ from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk, DiskFile
 from coordserver.storage.errors import CorruptionError, DiskSpaceError, NewerFormatError, StorageError
 from coordserver.storage.file_disk import FileDisk
-from coordserver.storage.recovery import Recovered, recover_state
+from coordserver.storage.recovery import Recovered, recover, recover_state
 from coordserver.storage.snapshots import (
     SNAPSHOTS_KEPT,
     SnapshotInfo,
@@ -24,6 +24,7 @@ from coordserver.storage.txnlog import SEGMENT_BYTES, LogStatistics, TxnLog, pur
 
 __all__ = [
     "open_data_dir",
+    "recover",
     "recover_state",
     "Recovered",
     "TxnLog",

@@ -44,6 +44,9 @@ class Disk(Protocol):
     def size(self, name: str) -> int:
         """Size in bytes."""
 
+    def data_end(self, name: str) -> int:
+        """An offset from which on the file reads as zeros; as small as is cheaply known, at most its size."""
+
     def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
         """Up to `length` bytes (-1: all) from `offset`; fewer only at the end of the file."""
 

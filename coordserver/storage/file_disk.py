@@ -47,6 +47,14 @@ class FileDisk:
     def size(self, name: str) -> int:
         return (self.path / name).stat().st_size
 
+    def data_end(self, name: str) -> int:
+        # Reading 64 MiB of reserved but never written blocks takes 0.1 to 0.4 s, asking where the data ends microseconds.
+        descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _data_end(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+
     def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
         with open(self.path / name, "rb", buffering=0) as file:
             file.seek(offset)
@@ -84,6 +92,17 @@ class FileDisk:
     def free_bytes(self) -> int:
         status = os.statvfs(self.path)
         return status.f_bavail * status.f_frsize
+
+
+def _data_end(descriptor: int, size: int) -> int:
+    end = 0
+    while end < size:
+        try:
+            end = os.lseek(descriptor, os.lseek(descriptor, end, os.SEEK_DATA), os.SEEK_HOLE)
+        except OSError as error:
+            # ENXIO: no data from there on. A file system that cannot tell calls the whole file data.
+            return end if error.errno == errno.ENXIO else size
+    return size
 
 
 def _reserve(descriptor: int, size: int) -> None:

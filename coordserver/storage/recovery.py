@@ -25,6 +25,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from coordserver.core.machine import Machine
 from coordserver.storage.batch_format import encode_batch
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import CorruptionError, StorageError
@@ -70,6 +71,11 @@ def recover_state(
         return _Recovery(disk, states, segment_bytes, entropy).run()
     except OSError as error:
         raise StorageError(f"the disk failed during recovery: {error.strerror or error}") from error
+
+
+def recover(disk: Disk, *, segment_bytes: int = SEGMENT_BYTES) -> Recovered[Machine]:
+    """`recover_state` of the server's state machine."""
+    return recover_state(disk, Machine, segment_bytes=segment_bytes)
 
 
 class _Recovery(Generic[S]):

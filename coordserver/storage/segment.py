@@ -34,13 +34,18 @@ ADVICE = "Nothing was changed. Restore the data directory from a backup, or copy
 
 @attrs.define
 class Segment:
-    """The segment being appended to. `chain` is what the next batch carries; `seed` starts its checksums."""
+    """The segment being appended to.
+
+    `chain` is what the next batch carries, `seed` starts its checksums, `position` is where it goes, and `written`
+    where the part of the file ends that was written to at all.
+    """
 
     name: str
     file: DiskFile
     header: FileHeader
     seed: int
     position: int
+    written: int
     chain: int
 
 
@@ -68,7 +73,7 @@ def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None
     except OSError:
         file.close()
         raise
-    return Segment(name, file, header, seed, size, seed if chain is None else chain)
+    return Segment(name, file, header, seed, size, size, seed if chain is None else chain)
 
 
 def _write_temporary(disk: Disk, name: str, data: bytes, size: int) -> DiskFile:
@@ -99,7 +104,7 @@ class SegmentReader:
     def __init__(self, disk: Disk, name: str, first_index: int) -> None:
         """Raises CorruptionError or NewerFormatError if the header will not do, OSError from the disk."""
         self.name = name
-        self.data = disk.read(name)
+        self.data = disk.read(name, 0, disk.data_end(name))
         self.header, self.seed = decode_header(name, self.data, LOG_MAGIC)
         if self.header.index != first_index:
             raise CorruptionError(f"{name}: its header says that it begins with index {self.header.index}")

@@ -139,6 +139,10 @@ def load_snapshot(disk: Disk, index: int, states: type[S]) -> S:
         rows.drain()
     except (ValueError, TypeError, LookupError, AttributeError, KeeperError) as error:
         raise CorruptionError(f"{name}: no state can be built from it: {error!r}") from error
+    except StorageError as error:
+        if isinstance(error, CorruptionError):
+            raise
+        raise StorageError(f"{name}: whole, but not for this server: {error}") from error
     if (header.index, header.history_id) != (state.index, state.history_id) or header.index != index:
         raise CorruptionError(f"{name}: its header says index {header.index}, its rows say {state.index}")
     if state.digest() != rows.digest:

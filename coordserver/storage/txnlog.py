@@ -32,6 +32,7 @@ from coordserver.storage.segment import Segment, write_segment
 _log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 * 1024 * 1024
+ZERO_BYTES = 256 * 1024
 SLOW_SYNC_S = 1.0  # ZooKeeper's fsync.warningthresholdms
 
 
@@ -135,8 +136,9 @@ class TxnLog:
 
     def _write(self, batch: bytes) -> None:
         segment = self._segment
+        end = segment.position + len(batch)
         try:
-            segment.file.write_at(segment.position, batch)
+            segment.file.write_at(segment.position, batch + self._zeros_behind(end))
             started = self._clock()
             segment.file.datasync()
         except OSError as error:
@@ -150,6 +152,17 @@ class TxnLog:
         if self._sync_s_last >= SLOW_SYNC_S:
             self._syncs_slow += 1
             _log.warning("fdatasync of %s took %.1f s; writes waited that long", segment.name, self._sync_s_last)
+
+    def _zeros_behind(self, end: int) -> bytes:
+        """Zeros to write with a batch that ends at `end`, if it leaves the part of the segment that was written before.
+
+        The first write into a reserved block changes the file's map of blocks, for which fdatasync has to wait (170 µs
+        instead of 100 µs on ext4, measured); one such write in 256 KiB is enough.
+        """
+        if end <= self._segment.written:
+            return b""
+        self._segment.written = max(end, min(-(-end // ZERO_BYTES) * ZERO_BYTES, self._segment_bytes))
+        return bytes(self._segment.written - end)
 
     def _roll(self) -> None:
         old = self._segment
