@@ -48,7 +48,7 @@ class FileDisk:
         return (self.path / name).stat().st_size
 
     def data_end(self, name: str) -> int:
-        # Reading 64 MiB of reserved but never written blocks takes 0.1 to 0.4 s, asking where the data ends microseconds.
+        # To read 64 MiB of reserved but never written blocks takes 0.1 to 0.4 s; to ask where the data ends, 10 µs.
         descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return _data_end(descriptor, os.fstat(descriptor).st_size)
