@@ -1,1 +1,1 @@
-"""coordserver.config: see docs/code-map.md."""
+"""Settings: frozen, checked as a whole, with defaults; and the TOML file that they may come from."""

@@ -1,0 +1,30 @@
+"""Limits that the wire keeps by itself, with the names under which they are configured."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class WireLimits:
+    """Bytes unless said otherwise.
+
+    `frame_bytes`: the longest request frame. `outstanding`: requests of one connection that wait for an answer, after
+    which it is not read from. `znode_bytes`: told to clients; the state machine enforces it. `output_soft_bytes`:
+    unsent output above which no further request is taken. `output_hard_bytes`: unsent output at which a connection is
+    cut off.
+    """
+
+    frame_bytes: int = 4 * 1024 * 1024
+    outstanding: int = 1_000
+    znode_bytes: int = 1024 * 1024
+    output_soft_bytes: int = 1024 * 1024
+    output_hard_bytes: int = 16 * 1024 * 1024
+
+    def announced(self) -> dict[str, int]:
+        """What the handshake tells a client."""
+        return {
+            "frame_bytes": self.frame_bytes,
+            "outstanding": self.outstanding,
+            "znode_bytes": self.znode_bytes,
+        }

@@ -1,0 +1,60 @@
+"""What waits to be sent on one connection: bytes, bounded.
+
+Everybody's replies and events are appended here by one caller, the state machine's delivery, which may neither block
+nor fail because one peer does not read. So a write beyond the limit only marks the output as overflowed; whoever drives
+the connection cuts it off. Above `soft` the connection takes no further requests, so that only a peer which neither
+reads nor asks (a watcher that sleeps) can reach `hard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Output:
+    """Outgoing bytes of a connection.
+
+    `wake` is called when there is something to do, once until the driver has `looked`. It must not call back.
+    """
+
+    __slots__ = ("_wake", "_woken", "finished", "hard", "overflowed", "pending", "soft")
+
+    def __init__(self, wake: Callable[[], None], *, soft: int, hard: int) -> None:
+        self.pending = bytearray()
+        self.soft = soft
+        self.hard = hard
+        self.finished = False
+        self.overflowed = False
+        self._wake = wake
+        self._woken = False
+
+    def write(self, data: bytes) -> None:
+        """Append; dropped once finished or overflowed. A single answer may be longer than the limit, two may not."""
+        if self.finished or self.overflowed:
+            return
+        if len(self.pending) > self.hard:
+            self.overflowed = True
+            self.pending.clear()
+        else:
+            self.pending += data
+        self.wake()
+
+    def finish(self) -> None:
+        """Nothing follows: the connection is closed once what is pending was sent."""
+        self.finished = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Ask the driver to look, once until it did."""
+        if not self._woken:
+            self._woken = True
+            self._wake()
+
+    def looked(self) -> None:
+        """The driver has looked; the next change wakes it again."""
+        self._woken = False
+
+    @property
+    def crowded(self) -> bool:
+        """Too much is pending to take further requests."""
+        return len(self.pending) > self.soft

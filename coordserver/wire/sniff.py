@@ -1,0 +1,45 @@
+"""What a connection speaks, told by its first byte and confirmed by the first four."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Speech(Enum):
+    """What may come through the one port."""
+
+    NATIVE = "native"
+    FOUR_LETTER = "four-letter word"
+    HTTP = "http"
+    UNKNOWN = "unknown"
+
+
+SNIFF_BYTES = 4
+
+
+def sniff(head: bytes | bytearray) -> Speech | None:
+    """Tell from the first bytes; None if more are needed. PRI (HTTP/2) and PROXY are unknown here, on purpose."""
+    if not head:
+        return None
+    first = head[0]
+    if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD):
+        return _native(head)
+    if len(head) < SNIFF_BYTES:
+        plausible = head.isalpha() or (head[:3].isalpha() and head[:3].isupper())
+        return None if plausible else Speech.UNKNOWN
+    word = head[:SNIFF_BYTES]
+    if word.isalpha() and word.islower():
+        return Speech.FOUR_LETTER
+    if word in (b"GET ", b"HEAD"):
+        return Speech.HTTP
+    return Speech.UNKNOWN
+
+
+def _native(head: bytes | bytearray) -> Speech | None:
+    """An array whose first element is the five-letter string "coord"."""
+    start = {0xDC: 3, 0xDD: 5}.get(head[0], 1)
+    want = b"\xa5coord"
+    seen = head[start : start + len(want)]
+    if not want.startswith(seen):
+        return Speech.UNKNOWN
+    return Speech.NATIVE if len(head) >= SNIFF_BYTES else None
