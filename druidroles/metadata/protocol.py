@@ -110,8 +110,13 @@ class TaskTable(Protocol):
     async def locks(self) -> list[StoredLock]:
         """All locks, oldest first."""
 
-    async def add_lock(self, leader: LeaderEpoch, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int:
-        """Store a granted lock and mark the rows in `revoked` revoked, in one transaction; returns the row's id."""
+    async def add_lock(
+        self, leader: LeaderEpoch, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]
+    ) -> int | None:
+        """Store a granted lock and mark the rows in `revoked` revoked, in one transaction.
+
+        Returns the row's id; None, with nothing changed, if the task has ended, whose locks nobody would release.
+        """
 
     async def remove_locks(self, leader: LeaderEpoch, row_ids: Iterable[int]) -> None:
         """Drop locks."""

@@ -68,9 +68,14 @@ def ended(connection: sqlite3.Connection, limit: int) -> list[TaskRow]:
     return [_row(r) for r in rows]
 
 
+def _is_active(connection: sqlite3.Connection, task_id: str) -> bool:
+    row = connection.execute("SELECT active FROM druid_tasks WHERE id = ?", (task_id,)).fetchone()
+    return row is not None and bool(row[0])
+
+
 def begin_attempt(connection: sqlite3.Connection, task_id: str, worker: str, now: str) -> int | None:
     """Count an attempt; None if the task has ended or is unknown."""
-    if connection.execute("SELECT 1 FROM druid_tasks WHERE id = ? AND active = 1", (task_id,)).fetchone() is None:
+    if not _is_active(connection, task_id):
         return None
     connection.execute(
         "INSERT INTO coord_task_attempts (task_id, attempt, worker, begun_date) VALUES (?, 1, ?, ?)"
@@ -97,8 +102,12 @@ def locks(connection: sqlite3.Connection) -> list[StoredLock]:
     return [StoredLock(row_id=row_id, task_id=task_id, lock=json.loads(lock)) for row_id, task_id, lock in rows]
 
 
-def add_lock(connection: sqlite3.Connection, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int:
-    """Store a lock, and mark others revoked, which their tasks learn when they publish."""
+def add_lock(
+    connection: sqlite3.Connection, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]
+) -> int | None:
+    """Store a lock of an active task, and mark others revoked, which their tasks learn when they publish."""
+    if not _is_active(connection, task_id):
+        return None
     for row_id in revoked:
         row = connection.execute("SELECT lock_payload FROM druid_tasklocks WHERE id = ?", (row_id,)).fetchone()
         if row is not None:

@@ -239,7 +239,9 @@ class SqliteMetadataStore:
         """See TaskTable."""
         return await self._main.run(sql_tasks.locks)
 
-    async def add_lock(self, leader: LeaderEpoch, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int:
+    async def add_lock(
+        self, leader: LeaderEpoch, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]
+    ) -> int | None:
         """See TaskTable."""
         rows = list(revoked)
         return await self._write(leader, lambda c: sql_tasks.add_lock(c, task_id, lock, rows))

@@ -53,7 +53,9 @@ async def test_locks_are_granted_revoked_and_dropped_with_their_task(
     store: SqliteMetadataStore, overlord: LeaderEpoch
 ) -> None:
     await store.insert_task(overlord, task("a", "2024-01-01T00:00:00.000Z"))
+    await store.insert_task(overlord, task("b", "2024-01-01T00:00:00.000Z"))
     one = await store.add_lock(overlord, "a", {"version": "1", "revoked": False}, [])
+    assert one is not None
     two = await store.add_lock(overlord, "b", {"version": "2", "revoked": False}, [one, 999])
     three = await store.add_lock(overlord, "a", {"version": "3", "revoked": False}, [])
     assert [(lock.row_id, lock.task_id, lock.lock["revoked"]) for lock in await store.locks()] == [
@@ -61,8 +63,10 @@ async def test_locks_are_granted_revoked_and_dropped_with_their_task(
         (two, "b", False),
         (three, "a", False),
     ]
+    assert three is not None
     await store.remove_locks(overlord, [three])
     await store.end_task(overlord, "a", {"status": "SUCCESS"})
+    assert await store.add_lock(overlord, "a", {"version": "4"}, [two or 0]) is None
     assert [lock.row_id for lock in await store.locks()] == [two]
 
 
