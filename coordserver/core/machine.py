@@ -18,7 +18,7 @@ from coordserver.core import errors, mutations, snapshot
 from coordserver.core.errors import ErrorCode, KeeperError
 from coordserver.core.mutations import Change, Event
 from coordserver.core.operations import Op
-from coordserver.core.reads import READS
+from coordserver.core.reads import READS, get_ephemerals
 from coordserver.core.records import Record
 from coordserver.core.ring import EventRing
 from coordserver.core.sessions import Remembered, Session
@@ -125,8 +125,7 @@ class Machine:
     ) -> tuple[Any, ...]:
         """Answer a read from the state as it is. Raises KeeperError."""
         if op == Op.GET_EPHEMERALS:
-            prefix = arguments[0]
-            return (tuple(path for path in self.tree.ephemerals.get(session, ()) if path.startswith(prefix)),)
+            return get_ephemerals(self.tree, arguments, session)
         return READS[op](self.tree, arguments, identities)
 
     def snapshot_rows(self) -> Iterator[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ No path is validated: one that is not legal is in no tree. The empty path is the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from coordserver.core import errors
@@ -29,7 +29,7 @@ def _readable(tree: DataTree, path: str, identities: Identities, permission: int
     return node
 
 
-def exists(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[Stat]:
+def exists(tree: DataTree, arguments: Sequence[Any], identities: Identities) -> tuple[Stat]:
     """(path, ...) -> (stat,). Needs READ, as since ZooKeeper 3.9.2."""
     path = arguments[0]
     if "\0" in path:
@@ -37,7 +37,7 @@ def exists(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -
     return (_readable(tree, path, identities).stat(),)
 
 
-def get_data(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[bytes | None, Stat]:
+def get_data(tree: DataTree, arguments: Sequence[Any], identities: Identities) -> tuple[bytes | None, Stat]:
     """(path, ...) -> (data, stat)."""
     path = arguments[0]
     node = tree.nodes.get(path or ROOT)
@@ -48,26 +48,32 @@ def get_data(tree: DataTree, arguments: tuple[Any, ...], identities: Identities)
     return node.data, node.stat()
 
 
-def get_children2(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[tuple[str, ...], Stat]:
+def get_children2(tree: DataTree, arguments: Sequence[Any], identities: Identities) -> tuple[tuple[str, ...], Stat]:
     """(path, ...) -> (children, stat). In order of creation; clients must not rely on any order."""
     node = _readable(tree, arguments[0], identities)
     return tree.children_of(node), node.stat()
 
 
-def get_acl(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[tuple[ACL, ...], Stat]:
+def get_acl(tree: DataTree, arguments: Sequence[Any], identities: Identities) -> tuple[tuple[ACL, ...], Stat]:
     """(path,) -> (acl, stat). Needs READ or ADMIN; without ADMIN digests are masked."""
     node = _readable(tree, arguments[0], identities, READ | ADMIN)
     return masked(node.acl, identities), node.stat()
 
 
-def get_all_children_number(tree: DataTree, arguments: tuple[Any, ...], identities: Identities) -> tuple[int]:
+def get_all_children_number(tree: DataTree, arguments: Sequence[Any], identities: Identities) -> tuple[int]:
     """(path,) -> (count of all znodes below,)."""
     path = arguments[0] or ROOT
     _readable(tree, path, identities)
     return (tree.count_below(path),)
 
 
-Read = Callable[[DataTree, tuple[Any, ...], Identities], tuple[Any, ...]]
+def get_ephemerals(tree: DataTree, arguments: Sequence[Any], session: int) -> tuple[tuple[str, ...]]:
+    """(prefix,) -> (paths of the session's ephemerals that begin so,)."""
+    prefix = arguments[0]
+    return (tuple(path for path in tree.ephemerals.get(session, ()) if path.startswith(prefix)),)
+
+
+Read = Callable[[DataTree, Sequence[Any], Identities], tuple[Any, ...]]
 
 READS: dict[int, Read] = {
     int(Op.EXISTS): exists,

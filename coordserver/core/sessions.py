@@ -72,11 +72,10 @@ class Session:
                 break
             self.weight -= weight(outcomes.pop(oldest).result)
 
-    def room_after(self, acked: int) -> bool:
-        """Whether one more outcome may be kept once those below `acked` are forgotten."""
-        if len(self.outcomes) < MAX_REMEMBERED and self.weight < MAX_REMEMBERED_BYTES:
-            return True
-        count = size = 0
+    def room_after(self, acked: int, outstanding: int) -> bool:
+        """Whether one more outcome may be kept once those below `acked` are forgotten and `outstanding` have come."""
+        count = outstanding
+        size = 0
         for number, outcome in self.outcomes.items():
             if number >= acked:
                 count += 1

@@ -1,0 +1,110 @@
+"""Requests that one server answers alone: reads with their watches, and those about the connection itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coordserver.core import errors, reads
+from coordserver.core.access import user_of
+from coordserver.core.machine import Machine
+from coordserver.core.operations import Op
+from coordserver.core.pipeline import Attachment
+from coordserver.core.watches import WatchManager, missed
+
+Answer = Callable[[Attachment, Sequence[Any]], tuple[Any, ...]]
+
+
+class Answers:
+    """By operation, in `by_op`: (attachment, checked arguments) -> result fields, or a KeeperError."""
+
+    def __init__(self, machine: Machine, watches: WatchManager[Attachment], watches_per_session: int) -> None:
+        self._machine = machine
+        self._tree = machine.tree
+        self._watches = watches
+        self._limit = watches_per_session
+        self.by_op: dict[int, Answer] = {
+            int(Op.GET_DATA): self._get_data,
+            int(Op.EXISTS): self._exists,
+            int(Op.GET_CHILDREN2): self._get_children2,
+            int(Op.GET_ACL): lambda attachment, args: reads.get_acl(self._tree, args, attachment.identities),
+            int(Op.GET_ALL_CHILDREN_NUMBER): self._get_all_children_number,
+            int(Op.GET_EPHEMERALS): self._get_ephemerals,
+            int(Op.SYNC): lambda attachment, args: (args[0],),
+            int(Op.PING): lambda attachment, args: (),
+            int(Op.ADD_WATCH): self._add_watch,
+            int(Op.REMOVE_WATCHES): self._remove_watches,
+            int(Op.CHECK_WATCHES): self._check_watches,
+            int(Op.WHO_AM_I): self._who_am_i,
+        }
+
+    def _check_limit(self, attachment: Attachment) -> None:
+        if self._watches.held_by(attachment) >= self._limit:
+            raise errors.LimitExceededError("", f"watches: at most {self._limit} per session")
+
+    def _get_data(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        result = reads.get_data(self._tree, arguments, attachment.identities)
+        if arguments[1]:
+            self._check_limit(attachment)
+            self._watches.watch_data(arguments[0], attachment)
+        return result
+
+    def _exists(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """A znode that is not there is watched too; one that may not be read is not."""
+        watch = arguments[1]
+        if watch:
+            self._check_limit(attachment)
+        try:
+            result = reads.exists(self._tree, arguments, attachment.identities)
+        except errors.NoNodeError:
+            if watch:
+                self._watches.watch_data(arguments[0], attachment)
+            raise
+        if watch:
+            self._watches.watch_data(arguments[0], attachment)
+        return result
+
+    def _get_children2(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        result = reads.get_children2(self._tree, arguments, attachment.identities)
+        if arguments[1]:
+            self._check_limit(attachment)
+            self._watches.watch_children(arguments[0], attachment)
+        return result
+
+    def _get_all_children_number(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        return reads.get_all_children_number(self._tree, arguments, attachment.identities)
+
+    def _get_ephemerals(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        return reads.get_ephemerals(self._tree, arguments, attachment.session_id)
+
+    def _add_watch(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[bool]:
+        """(path, mode, since_zxid) -> (resumed,). What was missed is told before the answer is.
+
+        A since_zxid of another history, or below the ring's floor, cannot be resumed: the watch is armed all the same.
+        """
+        path, mode, since = arguments[0], arguments[1], arguments[2]
+        self._check_limit(attachment)
+        self._watches.add(path, mode, attachment)
+        if since < 0 or since > self._machine.zxid or not attachment.history_known:
+            return (False,)
+        entries = self._machine.ring.since(since)
+        if entries is None:
+            return (False,)
+        for zxid, events in entries:
+            notices = missed(events, path, mode, attachment.identities)
+            if notices:
+                attachment.sink.events(zxid, notices)
+        return (True,)
+
+    def _remove_watches(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[()]:
+        if not self._watches.remove(arguments[0], arguments[1], attachment):
+            raise errors.NoWatcherError(arguments[0])
+        return ()
+
+    def _check_watches(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[()]:
+        if not self._watches.has(arguments[0], arguments[1], attachment):
+            raise errors.NoWatcherError(arguments[0])
+        return ()
+
+    def _who_am_i(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        return (tuple((identity[0], user_of(identity)) for identity in attachment.identities),)

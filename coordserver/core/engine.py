@@ -1,0 +1,408 @@
+"""The engine: one server's sessions, their requests, and the seam to the log.
+
+    request -> prep -> record -> take_proposals()     the caller makes records durable, in this order
+    committed(index) -> apply -> events, then the reply -> the reads that waited behind it
+
+The caller drives: it hands in what connections send and what the clock says, takes proposals, and tells up to which
+index they are durable. The engine calls the connections' sinks synchronously, in the order in which things take effect;
+nothing here waits, sleeps or fails. `now_ms` is monotonic and rules sessions, `wall_ms` is stamped into records.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coordserver.core import reaper
+from coordserver.core.acl import Identity
+from coordserver.core.answers import Answers
+from coordserver.core.errors import ErrorCode, KeeperError, MalformedError, ThrottledError, TooManyEphemeralsError
+from coordserver.core.expiry import Expiry
+from coordserver.core.machine import Machine, Outcome
+from coordserver.core.operations import Op
+from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, LiveSession
+from coordserver.core.prep import CHECK_READ, PREPARE, ephemerals_in
+from coordserver.core.records import Record
+from coordserver.core.seam import EngineLimits, EngineStatistics, Hello, SessionInfo, Sink, Welcome
+from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
+from coordserver.core.watches import WatchManager
+
+_new = tuple.__new__
+_CREATE_SESSION = int(Op.CREATE_SESSION)
+_RESUME_SESSION = int(Op.RESUME_SESSION)
+_CLOSE_SESSION = int(Op.CLOSE_SESSION)
+_EXPIRED = int(ErrorCode.SESSION_EXPIRED)
+_MOVED = int(ErrorCode.SESSION_MOVED)
+_THROTTLED = int(ErrorCode.THROTTLED)
+_SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
+
+
+class Engine:
+    """Sessions, requests and watches over one machine."""
+
+    def __init__(
+        self, machine: Machine, limits: EngineLimits, *, new_password: Callable[[], bytes], session_id_seed: int
+    ) -> None:
+        self.machine = machine
+        self.limits = limits
+        self.watches: WatchManager[Attachment] = WatchManager()
+        self._new_password = new_password
+        self._next_session_id = session_id_seed
+        self._answers = Answers(machine, self.watches, limits.watches_per_session).by_op
+        self._live: dict[int, LiveSession] = {}
+        self._expiry: Expiry[LiveSession] = Expiry()
+        self._fresh: list[Record] = []
+        self._proposed: deque[tuple[Record, LiveSession | None]] = deque()
+        self._next_reap_ms: int | None = None
+        self._expired = 0
+        self._refused = 0
+        self._read_errors = 0
+        self._opened = False
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    def open(self, now_ms: int) -> None:
+        """The port is open: every session that the machine brought along has its full timeout from now."""
+        self._opened = True
+        for session in self.machine.sessions.values():
+            live = LiveSession(session.id, session.timeout_ms, self._expiry.time(now_ms), session)
+            self._live[session.id] = live
+            self._expiry.add(live)
+
+    def connect(
+        self, sink: Sink, hello: Hello, identities: tuple[Identity, ...], now_ms: int, wall_ms: int
+    ) -> Attachment:
+        """Open or resume a session. `sink.welcome` comes at once if it is refused, else when its record is applied.
+
+        Requests may follow at once; they wait their turn. A resume's password is judged before anything is disturbed.
+        """
+        if not self._opened:
+            self.open(now_ms)
+        attachment = Attachment(sink, identities, hello.name, hello.remembers)
+        machine = self.machine
+        attachment.history_known = hello.history_id in (None, machine.history_id)
+        if attachment.history_known and hello.last_zxid > machine.zxid:
+            return self._refuse_connect(attachment, _THROTTLED)
+        timeout_ms = min(max(hello.timeout_ms, self.limits.session_timeout_ms_min), self.limits.session_timeout_ms_max)
+        if hello.session_id == 0:
+            if len(self._live) >= self.limits.sessions:
+                return self._refuse_connect(attachment, _THROTTLED)
+            live = LiveSession(self._draw_session_id(), timeout_ms, self._expiry.time(now_ms), None)
+            self._live[live.id] = live
+            self._expiry.add(live)
+            op = _CREATE_SESSION
+            arguments: tuple[Any, ...] = (self._new_password(), timeout_ms)
+        else:
+            known = self._live.get(hello.session_id)
+            session = machine.sessions.get(hello.session_id)
+            if known is None or session is None or not hmac.compare_digest(session.password, hello.password):
+                return self._refuse_connect(attachment, _EXPIRED)
+            live = known
+            live.touched = self._expiry.time(now_ms)
+            if live.newest is not None:
+                live.newest.superseded = True
+            op, arguments = _RESUME_SESSION, (timeout_ms, live.attachments + 1)
+        live.attachments += 1
+        live.newest = attachment
+        attachment.live = live
+        attachment.number = live.attachments
+        live.pipeline.append((CONNECT, attachment, 0, op, timeout_ms))
+        self._propose(Record(op, live.id, 0, 0, wall_ms, attachment.identities, arguments), live)
+        return attachment
+
+    def touch(self, attachment: Attachment, now_ms: int) -> None:
+        """The session was heard of."""
+        live = attachment.live
+        if live is not None and not attachment.superseded:
+            live.touched = self._expiry.time(now_ms)
+
+    def detach(self, attachment: Attachment, now_ms: int) -> None:
+        """The connection is gone: its watches go, its session stays until it expires. Its writes still take effect."""
+        self._drop(attachment)
+        live = attachment.live
+        if live is not None and live.attachment is attachment:
+            live.attachment = None
+
+    def request(
+        self,
+        attachment: Attachment,
+        number: int,
+        op: int,
+        acked: int,
+        arguments: Sequence[Any],
+        now_ms: int,
+        wall_ms: int,
+    ) -> None:
+        """Take a request. Its reply comes in its turn, perhaps within this call."""
+        live = attachment.live
+        if live is None or attachment.closed or attachment.superseded:
+            return
+        live.touched = self._expiry.time(now_ms)
+        check = CHECK_READ.get(op)
+        try:
+            if check is not None:
+                check(arguments)
+                if live.pipeline:
+                    live.pipeline.append((READ, attachment, number, op, arguments))
+                else:
+                    self._answer(attachment, number, op, arguments)
+                return
+            preparation = PREPARE.get(op)
+            if preparation is None:
+                self.refuse(attachment, number, int(ErrorCode.UNIMPLEMENTED), f"operation {op}", op)
+                return
+            prepared = preparation(arguments, attachment.identities, self.limits.znode_bytes)
+            ephemerals = ephemerals_in(op, prepared)
+            self._check_room(attachment, live, number, acked, ephemerals)
+        except KeeperError as refusal:
+            self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
+            return
+        live.pipeline.append((WRITE, attachment, number, op, ephemerals))
+        if not attachment.remembers:
+            number = acked = 0
+        record = _new(Record, (op, live.id, number, acked, wall_ms, attachment.identities, prepared))
+        self._fresh.append(record)
+        self._proposed.append((record, live))
+
+    def refuse(self, attachment: Attachment, number: int, error: int, detail: str, op: int = 0) -> None:
+        """Answer a request with an error, in its turn; nothing of it reaches the log."""
+        self._refused += 1
+        live = attachment.live
+        if live is None or attachment.closed or attachment.superseded:
+            return
+        if live.pipeline:
+            live.pipeline.append((REFUSAL, attachment, number, op, (error, detail)))
+        else:
+            attachment.sink.reply(number, self.machine.zxid, op, error, (), detail)
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int, wall_ms: int, late_ms: int = 0) -> None:
+        """Propose the end of sessions not heard of, and of containers and TTL znodes that have had their day.
+
+        Call it only after every readable socket was read. `late_ms`: by how much this process was stopped or starved
+        since the last tick; every session is given that much more.
+        """
+        if not self._opened:
+            self.open(now_ms)
+        if late_ms > 0:
+            self._expiry.extend(late_ms)
+        for live in self._expiry.due(now_ms):
+            live.closing = True
+            self._expired += 1
+            live.pipeline.append((EXPIRE, None, 0, _CLOSE_SESSION, 0))
+            self._propose(Record(_CLOSE_SESSION, live.id, 0, 0, wall_ms, (), ()), live)
+        if self._next_reap_ms is None or now_ms >= self._next_reap_ms:
+            if self._next_reap_ms is not None:
+                self._reap(wall_ms)
+            self._next_reap_ms = now_ms + self.limits.container_check_ms
+
+    def next_deadline_ms(self) -> int | None:
+        """No session expires before this instant of the monotonic clock; None if there is none."""
+        return self._expiry.next_deadline_ms()
+
+    # -- the seam to the log ----------------------------------------------------------------------------------------
+
+    def take_proposals(self) -> list[Record]:
+        """The records proposed since the last call, in order; the first of all has index `machine.index + 1`."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def committed(self, index: int) -> None:
+        """Records up to `index` are durable: apply them, deliver events, then replies, then the reads behind them."""
+        while self.committed_slice(index, 1_000):
+            pass
+
+    def committed_slice(self, index: int, budget: int) -> bool:
+        """As `committed`, but stop after about `budget` changes; whether more is left to do."""
+        machine, proposed = self.machine, self._proposed
+        while machine.index < index:
+            if budget <= 0:
+                return True
+            record, live = proposed.popleft()
+            outcome = machine.apply(machine.index + 1, record)
+            events = outcome.events
+            budget -= 1 + len(events)
+            if events:
+                for hearer, notices in self.watches.fire(events).items():
+                    hearer.sink.events(outcome.zxid, notices)
+            if live is not None:
+                self._complete(live, outcome)
+        return False
+
+    # -- what there is ----------------------------------------------------------------------------------------------
+
+    def sessions(self, now_ms: int) -> list[SessionInfo]:
+        """A listing of all sessions."""
+        time = self._expiry.time(now_ms)
+        listing = []
+        for live in self._live.values():
+            attachment = live.attachment
+            listing.append(
+                SessionInfo(
+                    session_id=live.id,
+                    name=attachment.name if attachment is not None else "",
+                    timeout_ms=live.timeout_ms,
+                    idle_ms=time - live.touched,
+                    attached=attachment is not None,
+                    ephemerals=len(self.machine.tree.ephemerals.get(live.id, ())),
+                    watches=self.watches.held_by(attachment) if attachment is not None else 0,
+                    outstanding=len(live.pipeline),
+                )
+            )
+        return listing
+
+    def statistics(self) -> EngineStatistics:
+        """Counters of the engine; those of the state are `machine.statistics()`."""
+        watches, watched_paths = self.watches.counts()
+        return EngineStatistics(
+            sessions=len(self._live),
+            attached=sum(1 for live in self._live.values() if live.attachment is not None),
+            outstanding=sum(len(live.pipeline) for live in self._live.values()),
+            proposals=len(self._proposed),
+            watches=watches,
+            watched_paths=watched_paths,
+            expired=self._expired,
+            refused=self._refused,
+            read_errors=self._read_errors,
+        )
+
+    # -- within -----------------------------------------------------------------------------------------------------
+
+    def _draw_session_id(self) -> int:
+        while self._next_session_id in self._live:
+            self._next_session_id += 1
+        drawn = self._next_session_id
+        self._next_session_id += 1
+        return drawn
+
+    def _refuse_connect(self, attachment: Attachment, error: int) -> Attachment:
+        attachment.closed = True
+        self._refused += 1
+        machine = self.machine
+        attachment.sink.welcome(Welcome(error, 0, b"", 0, machine.history_id, machine.zxid, 0, 0))
+        return attachment
+
+    def _propose(self, record: Record, live: LiveSession | None) -> None:
+        self._fresh.append(record)
+        self._proposed.append((record, live))
+
+    def _check_room(self, attachment: Attachment, live: LiveSession, number: int, acked: int, ephemerals: int) -> None:
+        """Refuse a write that is numbered wrong, or that would take the session over one of its limits."""
+        if attachment.remembers:
+            if type(number) is not int or type(acked) is not int or not 0 < acked <= number:
+                raise MalformedError("", f"number {number}, acked {acked}")
+            session = live.session
+            if (
+                session is not None
+                and (
+                    len(session.outcomes) + len(live.pipeline) >= MAX_REMEMBERED
+                    or session.weight >= MAX_REMEMBERED_BYTES
+                )
+                and not session.room_after(acked, len(live.pipeline))
+            ):
+                raise ThrottledError("", "unacknowledged writes")
+        if len(live.pipeline) >= self.limits.outstanding_per_session:
+            raise ThrottledError("", f"outstanding requests: at most {self.limits.outstanding_per_session}")
+        if ephemerals:
+            held = len(self.machine.tree.ephemerals.get(live.id, ())) + live.pending_ephemerals
+            if held + ephemerals > self.limits.ephemerals_per_session:
+                raise TooManyEphemeralsError("", f"at most {self.limits.ephemerals_per_session}")
+            live.pending_ephemerals += ephemerals
+
+    def _answer(self, attachment: Attachment, number: int, op: int, arguments: Sequence[Any]) -> None:
+        try:
+            result = self._answers[op](attachment, arguments)
+        except KeeperError as refusal:
+            attachment.sink.reply(number, self.machine.zxid, op, int(refusal.code), (), refusal.detail)
+        except Exception as failure:  # noqa: BLE001 - a read that fails hurts only itself
+            self._read_errors += 1
+            attachment.sink.reply(number, self.machine.zxid, op, _SYSTEM_ERROR, (), type(failure).__name__)
+        else:
+            attachment.sink.reply(number, self.machine.zxid, op, 0, result, "")
+
+    def _complete(self, live: LiveSession, outcome: Outcome) -> None:
+        """The write at the head of a session's pipeline was applied."""
+        pipeline = live.pipeline
+        what, attachment, number, op, extra = pipeline.popleft()
+        if what == WRITE:
+            if extra:
+                live.pending_ephemerals -= extra
+            if attachment is not None and not attachment.closed:
+                attachment.sink.reply(number, outcome.zxid, op, outcome.error, outcome.result, outcome.detail)
+            if op == _CLOSE_SESSION and outcome.error == 0:
+                self._end(live, attachment)
+        elif what == CONNECT and attachment is not None:
+            self._connected(live, attachment, outcome, extra)
+        elif outcome.error == 0:
+            self._end(live, None)
+        while pipeline and pipeline[0][0] >= READ:
+            what, attachment, number, op, extra = pipeline.popleft()
+            if attachment is None or attachment.closed:
+                continue
+            if what == READ:
+                self._answer(attachment, number, op, extra)
+            else:
+                attachment.sink.reply(number, self.machine.zxid, op, extra[0], (), extra[1])
+
+    def _connected(self, live: LiveSession, attachment: Attachment, outcome: Outcome, timeout_ms: int) -> None:
+        machine = self.machine
+        session = machine.sessions.get(live.id)
+        if outcome.error or session is None:
+            if not attachment.closed:
+                error = _EXPIRED if outcome.error == _EXPIRED else _THROTTLED
+                self._refuse_connect(attachment, error)
+            if live.session is None:
+                self._forget(live)
+            return
+        live.session = session
+        live.timeout_ms = timeout_ms
+        if not live.closing:
+            self._expiry.add(live)
+        before = live.attachment
+        if before is not None:
+            self._drop(before)
+            before.sink.close(_MOVED)
+        live.attachment = None if attachment.closed else attachment
+        if not attachment.closed:
+            attachment.sink.welcome(
+                Welcome(
+                    0,
+                    live.id,
+                    session.password,
+                    session.timeout_ms,
+                    machine.history_id,
+                    machine.zxid,
+                    session.last_number,
+                    attachment.number,
+                )
+            )
+
+    def _end(self, live: LiveSession, closer: Attachment | None) -> None:
+        """The session has ended: by its own close_session (`closer`), or by expiry."""
+        self._forget(live)
+        for attachment in dict.fromkeys((closer, live.attachment)):
+            if attachment is not None and not attachment.closed:
+                self._drop(attachment)
+                attachment.sink.close(0 if attachment is closer else _EXPIRED)
+        live.attachment = None
+
+    def _forget(self, live: LiveSession) -> None:
+        if self._live.get(live.id) is live:
+            del self._live[live.id]
+        live.closing = True
+        self._expiry.remove(live)
+
+    def _drop(self, attachment: Attachment) -> None:
+        attachment.closed = True
+        self.watches.drop(attachment)
+
+    def _reap(self, wall_ms: int) -> None:
+        room = self.limits.container_per_check
+        for record in reaper.candidates(self.machine.tree, wall_ms, self.limits.container_never_used_ms):
+            if room <= 0:
+                return
+            room -= 1
+            self._propose(record, None)

@@ -1,0 +1,78 @@
+"""When sessions expire.
+
+Session time is the monotonic clock less all lateness: when the server itself was stopped or starved, its clients could
+not be heard, so the time lost is given to every session at once by letting session time stand still.
+
+A touch is one assignment. The queue holds one live entry per session, keyed by the deadline known when it was queued;
+when that comes, the entry is queued again if the session was heard of since. An entry is alive while it equals its
+session's `scheduled`; a timeout that became shorter queues a new one and so kills the old.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Generic, Protocol, TypeVar
+
+
+class Expiring(Protocol):
+    """A session as this module needs it: times in ms of session time."""
+
+    id: int
+    touched: int
+    timeout_ms: int
+    scheduled: int
+    closing: bool
+
+
+S = TypeVar("S", bound=Expiring)
+
+
+class Expiry(Generic[S]):
+    """The deadlines of all sessions."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int]] = []
+        self._sessions: dict[int, S] = {}
+        self._shift = 0
+
+    def time(self, now_ms: int) -> int:
+        """Session time."""
+        return now_ms - self._shift
+
+    def extend(self, late_ms: int) -> None:
+        """Give every session `late_ms` more."""
+        self._shift += late_ms
+
+    def add(self, session: S) -> None:
+        """Begin to watch over a session, or notice that its timeout changed."""
+        self._sessions[session.id] = session
+        deadline = session.touched + session.timeout_ms
+        if session.scheduled < 0 or deadline < session.scheduled:
+            session.scheduled = deadline
+            heapq.heappush(self._heap, (deadline, session.id))
+
+    def remove(self, session: S) -> None:
+        """The session has ended."""
+        self._sessions.pop(session.id, None)
+
+    def due(self, now_ms: int) -> list[S]:
+        """Sessions not heard of for their timeout, oldest deadline first; each is told once."""
+        time = self.time(now_ms)
+        due: list[S] = []
+        heap = self._heap
+        while heap and heap[0][0] <= time:
+            scheduled, session_id = heapq.heappop(heap)
+            session = self._sessions.get(session_id)
+            if session is None or session.closing or session.scheduled != scheduled:
+                continue
+            deadline = session.touched + session.timeout_ms
+            if deadline <= time:
+                due.append(session)
+            else:
+                session.scheduled = deadline
+                heapq.heappush(heap, (deadline, session_id))
+        return due
+
+    def next_deadline_ms(self) -> int | None:
+        """No session expires before this instant of the monotonic clock; None if there is no session."""
+        return self._heap[0][0] + self._shift if self._heap else None

@@ -1,0 +1,219 @@
+"""Prep: what can be judged of a request without the state. What it refuses never reaches the log.
+
+It checks form and limits in ZooKeeper's order of precedence, up to the point where the state is needed (mutations.py
+goes on from there), settles the ACL with the connection's identities, and gives back the arguments of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coordserver.core import errors
+from coordserver.core.access import fixup
+from coordserver.core.acl import OPEN_ACL_UNSAFE
+from coordserver.core.operations import Op
+from coordserver.core.paths import SYSTEM_PATHS, is_valid
+
+MAX_TTL_MS = (1 << 40) - 1
+"""The longest time to live, EphemeralType.TTL's."""
+
+Arguments = tuple[Any, ...]
+Identities = tuple[tuple[str, str], ...]
+
+_TTL_MODES = frozenset({5, 6})
+_ERROR = int(Op.ERROR)
+_CREATE = int(Op.CREATE)
+
+
+def _want(arguments: Sequence[Any], index: int, kinds: tuple[type, ...], name: str) -> Any:
+    """The argument at `index`, which must be of one of `kinds`; a bool is no int here."""
+    if len(arguments) <= index:
+        raise errors.MalformedError("", f"{name}: missing")
+    value = arguments[index]
+    if type(value) not in kinds:
+        raise errors.MalformedError("", f"{name}: {kinds[0].__name__} wanted")
+    return value
+
+
+_STR = (str,)
+_INT = (int,)
+_BOOL = (bool,)
+_DATA = (bytes, type(None))
+_LIST = (tuple, list)
+_OPTIONAL_LIST = (tuple, list, type(None))
+
+
+def _data(arguments: Sequence[Any], znode_bytes: int) -> bytes | None:
+    data: bytes | None = _want(arguments, 1, _DATA, "data")
+    if data is not None and len(data) > znode_bytes:
+        raise errors.TooLargeError("", f"data: {len(data)} bytes, at most {znode_bytes}")
+    return data
+
+
+def _acl(value: Sequence[Any] | None, identities: Identities, path: str) -> tuple[Any, ...] | None:
+    """The settled ACL, None where it is open."""
+    if value is None:
+        return None
+    for entry in value:
+        if type(entry) not in _LIST and not isinstance(entry, tuple):
+            raise errors.MalformedError(path, "acl: entries are arrays")
+        for at, kinds, name in ((0, _INT, "acl perms"), (1, _STR, "acl scheme"), (2, _STR, "acl id")):
+            _want(entry, at, kinds, name)
+    settled = fixup(tuple((entry[0], entry[1], entry[2]) for entry in value), identities, path)
+    return None if settled is OPEN_ACL_UNSAFE else settled
+
+
+def _create(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    path: str = _want(arguments, 0, _STR, "path")
+    data = _data(arguments, znode_bytes)
+    acl = _want(arguments, 2, _OPTIONAL_LIST, "acl")
+    mode: int = _want(arguments, 3, _INT, "mode")
+    ttl_ms: int = _want(arguments, 4, _INT, "ttl_ms")
+    if not 0 <= mode <= 6:
+        raise errors.BadArgumentsError(path, f"mode {mode}")
+    if mode in _TTL_MODES:
+        if not 1 <= ttl_ms <= MAX_TTL_MS:
+            raise errors.BadArgumentsError(path, f"ttl_ms {ttl_ms}")
+    elif ttl_ms > 0:
+        raise errors.BadArgumentsError(path, "ttl_ms without a TTL mode")
+    else:
+        ttl_ms = 0
+    if "/" not in path or "\0" in path:
+        raise errors.BadArgumentsError(path, "path")
+    return path, data, None if acl is None else _acl(acl, identities, path), mode, ttl_ms
+
+
+def _delete(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    path: str = _want(arguments, 0, _STR, "path")
+    version: int = _want(arguments, 1, _INT, "version")
+    if "/" not in path or "\0" in path or path in SYSTEM_PATHS:
+        raise errors.BadArgumentsError(path, "path")
+    return path, version
+
+
+def _set_data(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    path: str = _want(arguments, 0, _STR, "path")
+    data = _data(arguments, znode_bytes)
+    version: int = _want(arguments, 2, _INT, "version")
+    if not is_valid(path):
+        raise errors.BadArgumentsError(path, "path")
+    return path, data, version
+
+
+def _set_acl(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    path: str = _want(arguments, 0, _STR, "path")
+    acl = _want(arguments, 1, _OPTIONAL_LIST, "acl")
+    version: int = _want(arguments, 2, _INT, "version")
+    if not is_valid(path):
+        raise errors.BadArgumentsError(path, "path")
+    return path, _acl(acl, identities, path), version
+
+
+def _check(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    path: str = _want(arguments, 0, _STR, "path")
+    version: int = _want(arguments, 1, _INT, "version")
+    if not is_valid(path):
+        raise errors.BadArgumentsError(path, "path")
+    return path, version
+
+
+def _nothing(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    return ()
+
+
+Preparation = Callable[[Sequence[Any], Identities, int], Arguments]
+
+_IN_MULTI: dict[int, Preparation] = {
+    _CREATE: _create,
+    int(Op.DELETE): _delete,
+    int(Op.SET_DATA): _set_data,
+    int(Op.CHECK): _check,
+}
+
+
+def _multi(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    """Each operation is judged on its own; a refused one goes into the record as an error, so that its turn decides.
+
+    An operation that may not be in a multi, and a mode that does not exist, refuse the whole (ZooKeeper 3.9).
+    """
+    operations = _want(arguments, 0, _LIST, "operations")
+    prepared: list[tuple[int, Arguments]] = []
+    for item in operations:
+        if type(item) not in _LIST:
+            raise errors.MalformedError("", "operations: arrays wanted")
+        op: int = _want(item, 0, _INT, "operation")
+        preparation = _IN_MULTI.get(op)
+        if preparation is None:
+            raise errors.MarshallingError("", f"operation {op} in a multi")
+        rest = item[1:]
+        if op == _CREATE and not 0 <= _want(rest, 3, _INT, "mode") <= 6:
+            raise errors.MarshallingError("", f"mode {rest[3]}")
+        try:
+            prepared.append((op, preparation(rest, identities, znode_bytes)))
+        except (errors.BadArgumentsError, errors.InvalidACLError) as refusal:
+            prepared.append((_ERROR, (int(refusal.code),)))
+    return (tuple(prepared),)
+
+
+PREPARE: dict[int, Preparation] = {
+    _CREATE: _create,
+    int(Op.DELETE): _delete,
+    int(Op.SET_DATA): _set_data,
+    int(Op.SET_ACL): _set_acl,
+    int(Op.MULTI): _multi,
+    int(Op.CLOSE_SESSION): _nothing,
+}
+"""By operation: arguments, identities, the largest data in bytes -> the record's arguments, or a KeeperError."""
+
+
+def _path(arguments: Sequence[Any]) -> None:
+    _want(arguments, 0, _STR, "path")
+
+
+def _path_and_watch(arguments: Sequence[Any]) -> None:
+    _want(arguments, 0, _STR, "path")
+    _want(arguments, 1, _BOOL, "watch")
+
+
+def _path_and_kind(arguments: Sequence[Any]) -> None:
+    _want(arguments, 0, _STR, "path")
+    if not 1 <= _want(arguments, 1, _INT, "kind") <= 5:
+        raise errors.MarshallingError("", f"kind {arguments[1]}")
+
+
+def _add_watch(arguments: Sequence[Any]) -> None:
+    _want(arguments, 0, _STR, "path")
+    if not 0 <= _want(arguments, 1, _INT, "mode") <= 1:
+        raise errors.MarshallingError("", f"mode {arguments[1]}")
+    _want(arguments, 2, _INT, "since_zxid")
+
+
+def _no_arguments(arguments: Sequence[Any]) -> None:
+    pass
+
+
+CHECK_READ: dict[int, Callable[[Sequence[Any]], None]] = {
+    int(Op.EXISTS): _path_and_watch,
+    int(Op.GET_DATA): _path_and_watch,
+    int(Op.GET_CHILDREN2): _path_and_watch,
+    int(Op.GET_ACL): _path,
+    int(Op.GET_EPHEMERALS): _path,
+    int(Op.GET_ALL_CHILDREN_NUMBER): _path,
+    int(Op.SYNC): _path,
+    int(Op.PING): _no_arguments,
+    int(Op.ADD_WATCH): _add_watch,
+    int(Op.REMOVE_WATCHES): _path_and_kind,
+    int(Op.CHECK_WATCHES): _path_and_kind,
+    int(Op.WHO_AM_I): _no_arguments,
+}
+"""By operation: raises a KeeperError where the arguments of a read have not the right form."""
+
+
+def ephemerals_in(op: int, arguments: Arguments) -> int:
+    """How many ephemerals the prepared arguments of a write would create."""
+    if op == _CREATE:
+        return 1 if arguments[3] in (1, 3) else 0
+    if op == Op.MULTI:
+        return sum(ephemerals_in(sub_op, sub_arguments) for sub_op, sub_arguments in arguments[0])
+    return 0

@@ -1,0 +1,221 @@
+"""Watches: who hears of what, with the semantics of ZooKeeper 3.9.
+
+There are four kinds, independent of each other on one path: one-shot on data (armed by getData and exists), one-shot on
+children, persistent (both of these, for ever) and recursive (every znode from the path down, for ever, but never
+"children changed"). A change reaches a connection once, however many of its watches it meets; the znode's own event
+comes before its parent's. A one-shot watch is spent even where the ACL hides the event.
+
+Each kind is one table, path to watchers, with the way back from a watcher to its paths. Firing costs as much as there
+are hearers, plus the depth of the path while any recursive watch exists; it does not grow with the number of watches.
+Watchers that hear the same get the very same tuple of events, so that an edge may encode it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from coordserver.core.access import allowed
+from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ
+from coordserver.core.mutations import Event
+from coordserver.core.operations import EventKind, WatchMode
+from coordserver.core.paths import ROOT, is_within
+
+Notice = tuple[int, str]
+"""(kind, path), as it travels."""
+
+_DELETED = int(EventKind.DELETED)
+_DATA_CHANGED = int(EventKind.DATA_CHANGED)
+_CHILDREN_CHANGED = int(EventKind.CHILDREN_CHANGED)
+
+
+class Watcher(Protocol):
+    """Who may hold watches: identified by itself, judged by its identities."""
+
+    @property
+    def identities(self) -> tuple[tuple[str, str], ...]: ...
+
+
+W = TypeVar("W", bound=Watcher)
+
+
+class _Table(Generic[W]):
+    """The watches of one kind."""
+
+    __slots__ = ("by_path", "by_watcher")
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, dict[W, None]] = {}
+        self.by_watcher: dict[W, dict[str, None]] = {}
+
+    def add(self, path: str, watcher: W) -> None:
+        watchers = self.by_path.get(path)
+        if watchers is None:
+            self.by_path[path] = {watcher: None}
+        else:
+            watchers[watcher] = None
+        held = self.by_watcher.get(watcher)
+        if held is None:
+            self.by_watcher[watcher] = {path: None}
+        else:
+            held[path] = None
+
+    def remove(self, path: str, watcher: W) -> bool:
+        held = self.by_watcher.get(watcher)
+        if held is None or path not in held:
+            return False
+        del held[path]
+        if not held:
+            del self.by_watcher[watcher]
+        watchers = self.by_path[path]
+        del watchers[watcher]
+        if not watchers:
+            del self.by_path[path]
+        return True
+
+    def spend(self, path: str) -> dict[W, None] | None:
+        """Take all watches on a path, and forget them."""
+        watchers = self.by_path.pop(path, None)
+        if watchers is not None:
+            by_watcher = self.by_watcher
+            for watcher in watchers:
+                held = by_watcher[watcher]
+                del held[path]
+                if not held:
+                    del by_watcher[watcher]
+        return watchers
+
+    def drop(self, watcher: W) -> None:
+        for path in self.by_watcher.pop(watcher, ()):
+            watchers = self.by_path[path]
+            del watchers[watcher]
+            if not watchers:
+                del self.by_path[path]
+
+
+class WatchManager(Generic[W]):
+    """All watches of one server's connections."""
+
+    def __init__(self) -> None:
+        self._data: _Table[W] = _Table()
+        self._child: _Table[W] = _Table()
+        self._persistent: _Table[W] = _Table()
+        self._recursive: _Table[W] = _Table()
+        self._tables = (self._data, self._child, self._persistent, self._recursive)
+        self._by_kind = {
+            1: (self._child,),
+            2: (self._data,),
+            3: self._tables,
+            4: (self._persistent,),
+            5: (self._recursive,),
+        }
+
+    def watch_data(self, path: str, watcher: W) -> None:
+        """One-shot, as by getData and exists."""
+        self._data.add(path or ROOT, watcher)
+
+    def watch_children(self, path: str, watcher: W) -> None:
+        """One-shot, as by getChildren."""
+        self._child.add(path or ROOT, watcher)
+
+    def add(self, path: str, mode: int, watcher: W) -> None:
+        """Persistent or recursive, by WatchMode. Neither existence nor rights are asked."""
+        (self._recursive if mode == WatchMode.PERSISTENT_RECURSIVE else self._persistent).add(path, watcher)
+
+    def remove(self, path: str, kind: int, watcher: W) -> bool:
+        """Remove this watcher's watches of a WatcherType (1 children, 2 data, 3 any, 4 persistent, 5 recursive)."""
+        return sum(table.remove(path, watcher) for table in self._by_kind[kind]) > 0
+
+    def has(self, path: str, kind: int, watcher: W) -> bool:
+        """Whether `remove` would find one."""
+        return any(path in table.by_watcher.get(watcher, ()) for table in self._by_kind[kind])
+
+    def drop(self, watcher: W) -> None:
+        """The connection is gone, and its watches with it."""
+        for table in self._tables:
+            table.drop(watcher)
+
+    def held_by(self, watcher: W) -> int:
+        """How many watches a watcher holds."""
+        return sum(len(table.by_watcher.get(watcher, ())) for table in self._tables)
+
+    def counts(self) -> tuple[int, int]:
+        """(watches, paths watched), summed over the kinds."""
+        return (
+            sum(len(held) for table in self._tables for held in table.by_watcher.values()),
+            sum(len(table.by_path) for table in self._tables),
+        )
+
+    def fire(self, events: Iterable[Event]) -> dict[W, tuple[Notice, ...]]:
+        """Spend and gather: what each watcher hears of the events of one zxid, in their order."""
+        deliveries: dict[W, tuple[Notice, ...]] = {}
+        data, child, persistent = self._data.by_path, self._child.by_path, self._persistent.by_path
+        recursive = self._recursive.by_path
+        if not (data or child or persistent or recursive):
+            return deliveries
+        for kind, path, acl, parent_acl in events:
+            hearers: dict[W, None] = {}
+            if path in data:
+                hearers.update(self._data.spend(path) or {})
+            if path in child and kind == _DELETED:
+                hearers.update(self._child.spend(path) or {})
+            if path in persistent:
+                hearers.update(persistent[path])
+            if recursive:
+                self._gather_recursive(path, hearers)
+            if hearers:
+                _deliver(deliveries, hearers, (kind, path), acl)
+            if kind == _DATA_CHANGED:
+                continue
+            parent = path[: path.rfind("/")] or ROOT
+            if parent in child or parent in persistent:
+                hearers = dict(self._child.spend(parent) or {})
+                hearers.update(persistent.get(parent, {}))
+                _deliver(deliveries, hearers, (_CHILDREN_CHANGED, parent), parent_acl)
+        return deliveries
+
+    def _gather_recursive(self, path: str, hearers: dict[W, None]) -> None:
+        recursive = self._recursive.by_path
+        while True:
+            watchers = recursive.get(path)
+            if watchers:
+                hearers.update(watchers)
+            if path == ROOT:
+                return
+            path = path[: path.rfind("/")] or ROOT
+
+
+def _deliver(
+    deliveries: dict[W, tuple[Notice, ...]], hearers: dict[W, None], notice: Notice, acl: tuple[ACL, ...] | None
+) -> None:
+    guarded = acl is not None and acl is not OPEN_ACL_UNSAFE
+    alone: tuple[Notice, ...] = (notice,)
+    before: tuple[Notice, ...] | None = None
+    joined = alone
+    for hearer in hearers:
+        if guarded and acl is not None and not allowed(acl, READ, hearer.identities):
+            continue
+        earlier = deliveries.get(hearer)
+        if earlier is None:
+            deliveries[hearer] = alone
+            continue
+        if earlier is not before:
+            before, joined = earlier, (*earlier, notice)
+        deliveries[hearer] = joined
+
+
+def missed(
+    events: Sequence[Event], path: str, mode: int, identities: tuple[tuple[str, str], ...]
+) -> tuple[Notice, ...]:
+    """What a persistent or recursive watch on `path` would have told of past events; READ is judged now."""
+    notices: list[Notice] = []
+    for kind, at, acl, parent_acl in events:
+        heard: Notice | None = None
+        guard: tuple[ACL, ...] | None = acl
+        if is_within(at, path) if mode == WatchMode.PERSISTENT_RECURSIVE else at == path:
+            heard = (kind, at)
+        elif mode == WatchMode.PERSISTENT and kind != _DATA_CHANGED and (at[: at.rfind("/")] or ROOT) == path:
+            heard, guard = (_CHILDREN_CHANGED, path), parent_acl
+        if heard is not None and (guard is None or guard is OPEN_ACL_UNSAFE or allowed(guard, READ, identities)):
+            notices.append(heard)
+    return tuple(notices)
