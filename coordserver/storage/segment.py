@@ -104,6 +104,7 @@ class SegmentReader:
     def __init__(self, disk: Disk, name: str, first_index: int) -> None:
         """Raises CorruptionError or NewerFormatError if the header will not do, OSError from the disk."""
         self.name = name
+        self.size = disk.size(name)
         self.data = disk.read(name, 0, disk.data_end(name))
         self.header, self.seed = decode_header(name, self.data, LOG_MAGIC)
         if self.header.index != first_index:
@@ -120,16 +121,17 @@ class SegmentReader:
 
     def batches(self) -> Iterator[Batch]:
         """Each batch in order. Raises CorruptionError or NewerFormatError, naming file, offset and index."""
-        view = memoryview(self.data)
         used = _used_bytes(self.data)
         while self.position < used:
+            start = self.position + BATCH_HEADER_BYTES
+            self._extend(start)
             header = decode_batch_header(self.data, self.position, self.seed)
             if header is None:
                 self._end(used, "no whole batch header")
                 return
             self._check(header)
-            start = self.position + BATCH_HEADER_BYTES
-            payload = view[start : start + header.length]
+            self._extend(start + header.length)
+            payload = memoryview(self.data)[start : start + header.length]
             if not payload_is_whole(header, payload, self.seed):
                 self._end(used, "the payload's checksum is wrong")
                 return
@@ -139,6 +141,11 @@ class SegmentReader:
             self.next_index += header.records
             self.sealed = header.records == 0
             yield batch
+
+    def _extend(self, end: int) -> None:
+        """Append the zeros up to `end` that the file has but `data` has not: a batch may end in zeros."""
+        if len(self.data) < end <= self.size:
+            self.data += bytes(end - len(self.data))
 
     def _check(self, header: BatchHeader) -> None:
         """The checksum was right: anything unexpected now is no torn write."""
