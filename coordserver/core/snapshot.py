@@ -132,12 +132,28 @@ def add_events(ring: EventRing, row: Sequence[Any]) -> None:
     ring.append(zxid, tuple((kind, path, intern_acl(acl), intern_acl(parent)) for kind, path, acl, parent in events))
 
 
+class RowDigest:
+    """64 bits over rows, in their order, taken piece by piece: equal states have equal digests."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def update(self, rows: Iterable[Row]) -> None:
+        """Take the next rows."""
+        update = self._digest.update
+        for row in rows:
+            update(repr(row).encode("utf-8", "surrogatepass"))
+
+    def value(self) -> int:
+        """The digest of all rows taken so far."""
+        return int.from_bytes(self._digest.digest(), "big")
+
+
 def digest_of(rows: Iterable[Row]) -> int:
-    """64 bits over rows, in their order: equal states have equal digests."""
-    digest = hashlib.blake2b(digest_size=8)
-    for row in rows:
-        digest.update(repr(row).encode("utf-8", "surrogatepass"))
-    return int.from_bytes(digest.digest(), "big")
+    """The digest of all rows at once."""
+    digest = RowDigest()
+    digest.update(rows)
+    return digest.value()
 
 
 def plain(value: Any) -> Any:
