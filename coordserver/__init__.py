@@ -1,1 +1,3 @@
-"""coordserver: see docs/code-map.md."""
+"""coordserver: a ZooKeeper-compatible coordination server. Where to begin reading: docs/code-map.md."""
+
+VERSION = "0.1.0"

@@ -1,1 +1,69 @@
-"""coordserver.client: see docs/code-map.md."""
+"""The trio client of coordserver: `connect`, then a `Client`.
+
+async with connect("h1:2181,h2:2181") as zk:
+    await zk.create("/app", b"data")
+    async with zk.watch("/app", recursive=True) as events:
+        async for event in events: ...
+"""
+
+from coordserver.client.client import Client
+from coordserver.client.connect import connect
+from coordserver.client.errors import ClientClosedError, ConnectError, TransactionFailedError
+from coordserver.client.recipes.ephemeral import Announcement, announced
+from coordserver.client.recipes.leader_latch import Leader, LeaderLatch, Term, leader
+from coordserver.client.recipes.tree_cache import CacheChange, TreeCache
+from coordserver.client.transaction import Transaction
+from coordserver.client.values import Created, Node, SessionState, TxResult, WatchEvent, WatchKind
+from coordserver.client.watches import WatchStream
+from coordserver.core.acl import ACL
+from coordserver.core.errors import (
+    BadVersionError,
+    ConnectionLossError,
+    CoordError,
+    KeeperError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    OutcomeUnknownError,
+    SessionExpiredError,
+    ThrottledError,
+    TooLargeError,
+)
+from coordserver.core.stat import Stat
+
+__all__ = [
+    "connect",
+    "Client",
+    "Transaction",
+    "WatchStream",
+    "Created",
+    "Node",
+    "Stat",
+    "ACL",
+    "TxResult",
+    "WatchEvent",
+    "WatchKind",
+    "SessionState",
+    "TreeCache",
+    "CacheChange",
+    "LeaderLatch",
+    "Leader",
+    "Term",
+    "leader",
+    "Announcement",
+    "announced",
+    "CoordError",
+    "ConnectError",
+    "ClientClosedError",
+    "ConnectionLossError",
+    "OutcomeUnknownError",
+    "TransactionFailedError",
+    "KeeperError",
+    "NoNodeError",
+    "NodeExistsError",
+    "BadVersionError",
+    "NotEmptyError",
+    "SessionExpiredError",
+    "ThrottledError",
+    "TooLargeError",
+]

@@ -1,1 +1,1 @@
-"""coordserver.server: see docs/code-map.md."""
+"""The trio edge: sockets, the log's thread, time, shutdown. Everything that decides lies below, in core."""

@@ -12,7 +12,7 @@ from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, Identity
 from coordserver.core.machine import Machine
 from coordserver.core.operations import CreateMode, Op
 from coordserver.core.records import Record
-from coordserver.storage import recover
+from coordserver.storage import recover_state
 from coordserver.storage.disk import Disk
 from coordserver.storage.txnlog import TxnLog
 
@@ -96,7 +96,7 @@ class History:
 
     def recovered_index(self, disk: Disk) -> int:
         """Recover, check that the state is the one after some index, and give that index."""
-        recovered = recover(disk, segment_bytes=4096)
+        recovered = recover_state(disk, Machine, segment_bytes=4096, entropy=self.entropy)
         recovered.log.close()
         index = recovered.machine.index
         assert recovered.machine.digest() == self.digests[index]

@@ -1,0 +1,204 @@
+"""Electing one leader, in the layout of Curator's LeaderLatch, with a fencing number.
+
+Each contender has an ephemeral sequential child `_c_{uuid}-latch-{sequence}` of the latch's path, its data the
+participant's id; the lowest sequence leads, and everybody else waits for the deletion of the one before. Contenders of
+Curator and of this module see each other. Two things differ: parents are persistent instead of containers, so that no
+reaper takes them between two terms; and a term carries an `epoch`, the czxid of its znode, which rises from leader to
+leader. Whoever is told something by a leader can refuse a lower epoch, and a write to the tree goes through
+`term.check(transaction)`, so that a deposed leader's writes fail.
+
+The `_c_{uuid}` prefix (Curator's "protection") is for servers that do not know a request again when it is sent twice: a
+contender whose create was answered by a lost connection finds its znode by the uuid.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, NoReturn
+
+import trio
+
+from coordserver.client.client import Client
+from coordserver.client.transaction import Transaction
+from coordserver.client.values import Created
+from coordserver.core.errors import (
+    ConnectionLossError,
+    CoordError,
+    NoNodeError,
+    OutcomeUnknownError,
+    SessionExpiredError,
+    ThrottledError,
+)
+from coordserver.core.paths import join
+
+log = logging.getLogger(__name__)
+
+_MEMBER = re.compile(r"-latch-(\d{10})$")
+_RESIGN_S = 1.0
+_RETRY_S = 0.2
+
+_PASSING = (SessionExpiredError, OutcomeUnknownError, ConnectionLossError, ThrottledError, NoNodeError)
+
+
+class Leader(NamedTuple):
+    """Who leads: the id it gave, and its epoch."""
+
+    participant: str
+    epoch: int
+
+
+class Term(NamedTuple):
+    """One time of leading. `path` is the latch znode, `epoch` its czxid, `sequence` the number in its name."""
+
+    path: str
+    epoch: int
+    sequence: int
+
+    def check(self, transaction: Transaction) -> Transaction:
+        """Make the transaction fail unless this term still lasts. Call it first, so that a failure has index 0."""
+        return transaction.check(self.path)
+
+
+class LeaderLatch:
+    """One contender."""
+
+    def __init__(self, zk: Client, parent: str, participant: str) -> None:
+        self.parent = parent
+        self.participant = participant
+        self.term: Term | None = None
+        self._zk = zk
+
+    async def run(self, body: Callable[[Term], Awaitable[None]]) -> NoReturn:
+        """Contend for ever; run `body(term)` whenever we lead.
+
+        The body is cancelled when the term is over: the session has ended, or the latch znode is gone. When it returns,
+        the latch is given up and contended for anew. An exception of the body ends the latch and comes out, unless it
+        is a CoordError and the term was over: then it is the fence that did its work.
+        """
+        while True:
+            try:
+                mine = await self._enter()
+                try:
+                    await self._await_turn(mine)
+                    await self._lead(mine, body)
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _RESIGN_S):
+                        await self._resign(mine)
+            except _PASSING as error:
+                log.info("contending for %s again: %s", self.parent, error)
+                await trio.sleep(_RETRY_S if isinstance(error, ThrottledError) else 0)
+
+    async def _enter(self) -> Created:
+        zk = self._zk
+        await zk.ensure_path(self.parent)
+        protection = f"_c_{uuid.uuid4()}"
+        prefix = join(self.parent, f"{protection}-latch-")
+        try:
+            return await zk.create(prefix, self.participant.encode(), ephemeral=True, sequence=True)
+        except ConnectionLossError as error:
+            lost = error
+        for name in await zk.children(self.parent):
+            if name.startswith(protection):
+                path = join(self.parent, name)
+                return Created(path, (await zk.get(path)).stat)
+        raise lost
+
+    async def _await_turn(self, mine: Created) -> None:
+        """Return when we are first, or raise NoNodeError when our znode is gone."""
+        while True:
+            members = await _members(self._zk, self.parent)
+            if mine.path not in members:
+                raise NoNodeError(mine.path, "our place in the queue is gone")
+            place = members.index(mine.path)
+            if place == 0:
+                return
+            async with trio.open_nursery() as nursery:
+                for path in (members[place - 1], mine.path):
+                    nursery.start_soon(self._until_deleted, path, nursery.cancel_scope)
+
+    async def _until_deleted(self, path: str, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the znode is gone, and surely when the session is: with it our ephemeral went."""
+        await self._zk.wait_deleted(path)
+        scope.cancel(reason=f"{path} is gone")
+
+    async def _lead(self, mine: Created, body: Callable[[Term], Awaitable[None]]) -> None:
+        term = Term(mine.path, mine.stat.czxid, _sequence(mine.path))
+        session_number = self._zk.session_number
+        log.info("%s leads %s, epoch %d", self.participant, self.parent, term.epoch)
+        failure: Exception | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._until_deleted, term.path, nursery.cancel_scope)
+                nursery.start_soon(self._until_session_ends, session_number, nursery.cancel_scope)
+                self.term = term
+                try:
+                    await body(term)
+                except Exception as error:  # noqa: BLE001 - judged below, when it is known whether the term was over
+                    failure = error
+                nursery.cancel_scope.cancel(reason="the body has returned")
+        finally:
+            self.term = None
+        if failure is not None and not (_is_refusal(failure) and await self._is_over(term, session_number)):
+            raise failure
+        log.info("%s no longer leads %s, epoch %d", self.participant, self.parent, term.epoch)
+
+    async def _until_session_ends(self, number: int, scope: trio.CancelScope) -> None:
+        async with self._zk.states() as states:
+            async for _ in states:
+                if not self._in_session(number):
+                    scope.cancel(reason="the session has ended")
+
+    def _in_session(self, number: int) -> bool:
+        return self._zk.session_number == number and self._zk.session_id != 0
+
+    async def _is_over(self, term: Term, session_number: int) -> bool:
+        if not self._in_session(session_number):
+            return True
+        try:
+            return await self._zk.exists(term.path) is None
+        except _PASSING:
+            return True
+
+    async def _resign(self, mine: Created) -> None:
+        """Let the next one lead at once; harmless where the znode is gone already."""
+        try:
+            await self._zk.delete(mine.path, missing_ok=True)
+        except CoordError as error:
+            log.debug("resigning from %s: %s", self.parent, error)
+
+
+async def leader(zk: Client, parent: str) -> Leader | None:
+    """Who leads at `parent` now, if anybody does."""
+    while True:
+        try:
+            members = await _members(zk, parent)
+        except NoNodeError:
+            return None
+        if not members:
+            return None
+        try:
+            data, stat = await zk.get(members[0])
+        except NoNodeError:
+            continue
+        return Leader(data.decode(), stat.czxid)
+
+
+async def _members(zk: Client, parent: str) -> list[str]:
+    """The contenders' paths, the leader's first."""
+    return sorted((join(parent, name) for name in await zk.children(parent) if _MEMBER.search(name)), key=_sequence)
+
+
+def _sequence(path: str) -> int:
+    found = _MEMBER.search(path)
+    assert found is not None, path
+    return int(found[1])
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is the coordination layer saying no, and nothing else."""
+    if isinstance(error, ExceptionGroup):
+        return all(_is_refusal(part) for part in error.exceptions)
+    return isinstance(error, CoordError)

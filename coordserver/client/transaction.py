@@ -1,0 +1,104 @@
+"""Several operations that take effect together or not at all (ZooKeeper's multi)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from coordserver.client.errors import TransactionFailedError
+from coordserver.client.session import Session
+from coordserver.client.values import TxResult
+from coordserver.core.acl import ACL
+from coordserver.core.errors import ErrorCode, from_code
+from coordserver.core.operations import CreateMode, Op
+from coordserver.core.stat import Stat
+
+_NOT_REACHED = ErrorCode.RUNTIME_INCONSISTENCY
+
+
+class Transaction:
+    """Collect operations, then `commit`. The methods return the transaction, so that they chain."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._operations: list[tuple[Any, ...]] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._operations)
+
+    def check(self, path: str, version: int = -1) -> Transaction:
+        """Demand that the znode exists, with this version (-1: any)."""
+        return self._add(0, Op.CHECK, path, version)
+
+    def create(
+        self,
+        path: str,
+        data: bytes = b"",
+        *,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        acl: Sequence[ACL] | None = None,
+    ) -> Transaction:
+        """Create a znode; its parent may be created earlier in the same transaction."""
+        return self._add(len(data), Op.CREATE, path, bytes(data), plain_acl(acl), create_mode(ephemeral, sequence), 0)
+
+    def set(self, path: str, data: bytes, version: int = -1) -> Transaction:
+        """Replace the data."""
+        return self._add(len(data), Op.SET_DATA, path, bytes(data), version)
+
+    def delete(self, path: str, version: int = -1) -> Transaction:
+        """Delete a znode without children."""
+        return self._add(0, Op.DELETE, path, version)
+
+    def _add(self, size: int, op: Op, path: str, *arguments: Any) -> Transaction:
+        self._operations.append((int(op), checked_path(path), *arguments))
+        self._size += size + len(path)
+        return self
+
+    async def commit(self) -> list[TxResult]:
+        """Do it. Raises TransactionFailedError naming the operation that failed; then nothing took effect."""
+        call = await self._session.request(Op.MULTI, (tuple(self._operations),), size=self._size)
+        outcomes = call.result
+        for index, (code, _) in enumerate(outcomes):
+            if code not in (0, _NOT_REACHED):
+                raise TransactionFailedError(index, from_code(code, self._operations[index][1]))
+        return [
+            _result(operation[0], result) for operation, (_, result) in zip(self._operations, outcomes, strict=True)
+        ]
+
+
+def _result(op: int, result: Sequence[Any]) -> TxResult:
+    if op == Op.CREATE:
+        return TxResult(result[0], result[1])
+    if op == Op.SET_DATA:
+        stat: Stat = result[0]
+        return TxResult("", stat)
+    return TxResult()
+
+
+def plain_acl(acl: Sequence[ACL] | None) -> tuple[tuple[int, str, str], ...] | None:
+    """An ACL as the wire carries it."""
+    return None if acl is None else tuple((perms, scheme, name) for perms, scheme, name in acl)
+
+
+def checked_path(path: str) -> str:
+    """The path, if it is a str that begins with a slash; whether it is legal is the server's to say."""
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ValueError(f"not an absolute path: {path!r}")
+    return path
+
+
+def create_mode(
+    ephemeral: bool = False, sequence: bool = False, container: bool = False, ttl: bool = False
+) -> CreateMode:
+    """The mode for a combination of flags. Raises ValueError for one that does not exist."""
+    if container and not (ephemeral or sequence or ttl):
+        return CreateMode.CONTAINER
+    if container or (ttl and ephemeral):
+        raise ValueError("a znode cannot be all of these: ephemeral, sequence, container, TTL")
+    if ttl:
+        return CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL if sequence else CreateMode.PERSISTENT_WITH_TTL
+    if ephemeral:
+        return CreateMode.EPHEMERAL_SEQUENTIAL if sequence else CreateMode.EPHEMERAL
+    return CreateMode.PERSISTENT_SEQUENTIAL if sequence else CreateMode.PERSISTENT

@@ -1,0 +1,60 @@
+"""One accepted socket and what speaks on it, as the poller sees them."""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from coordserver.wire.output import Output
+from coordserver.wire.port import PortConnection
+
+
+class Channel:
+    """A non-blocking socket with its connection. Only the poller touches it."""
+
+    __slots__ = ("blocked", "fd", "mask", "opened_ms", "peer", "port", "progress_ms", "socket")
+
+    def __init__(self, sock: socket.socket, peer: str, port: PortConnection, now_ms: int) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.peer = peer
+        self.port = port
+        self.opened_ms = now_ms
+        self.progress_ms = now_ms
+        self.blocked = False
+        self.mask = 0
+
+    @property
+    def output(self) -> Output:
+        """What waits to be sent."""
+        return self.port.output
+
+    def wanted_mask(self) -> int:
+        """What epoll should report for it now. Hang-ups and errors are reported always."""
+        mask = select.EPOLLIN if self.port.wants_input else 0
+        return mask | select.EPOLLOUT if self.blocked else mask
+
+    def read(self, size: int) -> bytes | None:
+        """What has come; None if nothing has. Raises OSError, also for the peer's orderly end."""
+        try:
+            data = self.socket.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
+        if not data:
+            raise EOFError("the peer closed the connection")
+        return data
+
+    def send(self, now_ms: int) -> None:
+        """Send what the kernel takes at once. Raises OSError when the peer is gone."""
+        pending = self.output.pending
+        if not pending:
+            self.blocked = False
+            return
+        try:
+            sent = self.socket.send(pending)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent or not self.blocked:
+            self.progress_ms = now_ms
+        del pending[:sent]
+        self.blocked = bool(pending)

@@ -1,0 +1,155 @@
+"""The commit loop: from proposals to the disk to applied state, one batch in flight.
+
+    requests -> engine.take_proposals() -> [log thread: one write, one fdatasync] -> engine.committed -> outputs
+
+The log has a thread of its own, because an fdatasync takes from 0.1 ms to seconds and sockets must be served
+meanwhile. What gathers while a batch is being synced is the next batch. The thread hands back through
+`TrioToken.run_sync_soon`, whose callback starts the next batch before it applies the finished one, so the disk
+never waits for the tree.
+
+Nothing is applied, and so nothing is answered, before its record is durable. An error of the disk is final: nobody
+knows what was written, so the loop raises it and the server stops.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from coordserver.core.engine import Engine
+from coordserver.core.records import Record
+from coordserver.storage.txnlog import TxnLog
+
+SLICE_RECORDS = 256
+"""Records applied before sockets are served again."""
+
+SEAL_IDLE_S = 0.1
+"""How long the log must have been idle before it is sealed."""
+
+_Batch = tuple[list[Record], int]
+
+
+class Committer:
+    """Runs the log's thread and feeds what is durable back into the engine.
+
+    `delivered` is called after records were applied: outputs are to be sent. All methods run in the trio thread; the
+    constructor too.
+    """
+
+    def __init__(self, engine: Engine, log: TxnLog, delivered: Callable[[], None]) -> None:
+        self._engine = engine
+        self._log = log
+        self._delivered = delivered
+        self._token = trio.lowlevel.current_trio_token()
+        self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._next_index = log.next_index
+        self._durable_index = log.next_index - 1
+        self._in_flight = False
+        self._holds = 0
+        self._behind = False
+        self._failure: Exception | None = None
+        self._changed = trio.Event()
+        self._thread = threading.Thread(target=self._log_thread, name="coord-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def applied_index(self) -> int:
+        """The last record that was applied."""
+        return self._engine.machine.index
+
+    def kick(self) -> None:
+        """Give the log what was proposed since, unless a batch is in flight; it will be the next then."""
+        if self._in_flight or self._failure is not None:
+            return
+        records = self._engine.take_proposals()
+        if records:
+            self._in_flight = True
+            self._work.put((records, self._next_index))
+            self._next_index += len(records)
+
+    async def run(self) -> None:
+        """Apply what is left over when a batch is larger than a slice. Raises what the log or the engine raised."""
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            while self._behind and not self._holds and self._failure is None:
+                await trio.lowlevel.checkpoint()
+                self._guarded_apply()
+            if self._failure is not None:
+                raise self._failure
+
+    async def drained(self) -> None:
+        """Return once nothing is proposed, in flight or unapplied."""
+        self.kick()
+        while self._in_flight or self._behind:
+            await self._changed.wait()
+            await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[int]:
+        """The applied state stands still meanwhile, at the index given; the log goes on, and reads are answered."""
+        self._holds += 1
+        try:
+            yield self.applied_index
+        finally:
+            self._holds -= 1
+            self._behind = True
+            self._changed.set()
+
+    async def stop(self) -> None:
+        """Let the thread finish what it has, seal the log, and end. Shielded by the caller, with a deadline."""
+        self._work.put(None)
+        await trio.to_thread.run_sync(self._thread.join)
+
+    def _durable(self, last_index: int) -> None:
+        """In the trio thread: the batch up to `last_index` is on the disk."""
+        self._in_flight = False
+        self._durable_index = last_index
+        self.kick()
+        if not self._holds:
+            self._guarded_apply()
+        else:
+            self._behind = True
+
+    def _guarded_apply(self) -> None:
+        try:
+            self._behind = self._engine.committed_slice(self._durable_index, SLICE_RECORDS)
+            self.kick()
+            self._delivered()
+        except Exception as error:  # noqa: BLE001 - run_sync_soon must not raise; run() does, and the server stops
+            self._failure = error
+        self._changed.set()
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = error
+        self._changed.set()
+
+    def _log_thread(self) -> None:
+        try:
+            while True:
+                batch = self._next_batch()
+                if batch is None:
+                    self._log.seal()
+                    return
+                records, first_index = batch
+                self._log.append(records, first_index)
+                self._token.run_sync_soon(self._durable, first_index + len(records) - 1)
+        except trio.RunFinishedError:
+            return
+        except Exception as error:  # noqa: BLE001 - the thread's boundary: whatever it is goes to run()
+            try:
+                self._token.run_sync_soon(self._failed, error)
+            except trio.RunFinishedError:
+                return
+
+    def _next_batch(self) -> _Batch | None:
+        """Wait for work; an idle log is sealed once."""
+        try:
+            return self._work.get(timeout=SEAL_IDLE_S)
+        except queue.Empty:
+            self._log.seal()
+            return self._work.get()

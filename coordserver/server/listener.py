@@ -1,0 +1,94 @@
+"""The listening sockets: opened before recovery, so that a port in use is told at once; accepted from after it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable, Sequence
+
+import trio
+
+from coordserver.config.address import Address
+from coordserver.core.errors import CoordError
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+ACCEPTS_A_TURN = 64
+EXHAUSTED_PAUSE_S = 0.1
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class ListenError(CoordError):
+    """An address cannot be listened on."""
+
+
+def bind(addresses: Sequence[Address]) -> list[socket.socket]:
+    """Listening, non-blocking sockets. Raises ListenError; then none is left open."""
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            sockets.append(_bind(address))
+    except ListenError:
+        close(sockets)
+        raise
+    return sockets
+
+
+def _bind(address: Address) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+    family, kind, protocol, _, target = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(target)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+    return sock
+
+
+def bound_address(sock: socket.socket) -> Address:
+    """The address with the port that was really taken."""
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
+
+
+def close(sockets: Sequence[socket.socket]) -> None:
+    """Close them all."""
+    for sock in sockets:
+        sock.close()
+
+
+async def accept(
+    listening: socket.socket, add: Callable[[socket.socket, Address], None], room: Callable[[], bool]
+) -> None:
+    """Accept until cancelled. `room` says whether another connection may stay; others are closed at once."""
+    while True:
+        await trio.lowlevel.wait_readable(listening)
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, peer = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                _log.warning("cannot accept a connection: %s", error.strerror)
+                await trio.sleep(EXHAUSTED_PAUSE_S)
+                break
+            if not room():
+                _log.warning("connection of %s closed: too many connections", peer[0])
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            add(sock, Address(*peer[:2]))

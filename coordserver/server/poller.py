@@ -1,0 +1,227 @@
+"""All plain sockets in one task.
+
+An epoll descriptor is itself readable when it has something to report, so one trio task waits for all sockets by
+waiting for theirs: a task per connection costs a scheduling round per request, three times the rate at fifty
+connections. Every wake-up handles all complete frames of what can be read, then starts the log, then sends once per
+connection.
+
+Epoll is level-triggered and puts what it reported at the end of its list, so stopping in the middle of a sweep is
+fair. A sweep stops after `BUDGET_S` and lets other tasks run. Work that is left over (frames held back until a peer
+has read its answers) is remembered and the poller nudges itself through an eventfd.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from coordserver.config.address import Address
+from coordserver.core.errors import WireError
+from coordserver.server.channel import Channel
+from coordserver.server.clock import Clock
+from coordserver.wire.output import Output
+from coordserver.wire.port import PortConnection
+
+_log = logging.getLogger(__name__)
+
+READ_BYTES = 65_536
+BUDGET_S = 0.004
+_REPORTS = 256
+
+
+class Poller:
+    """Owns every accepted socket. All methods run in the trio thread and none blocks.
+
+    `connect` makes what speaks on a new socket of a host. `kick` is called after requests were handled, before anything is sent.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Output, str], PortConnection],
+        kick: Callable[[], None],
+        clock: Clock,
+        *,
+        output_soft: int,
+        output_hard: int,
+    ) -> None:
+        self._connect = connect
+        self._kick = kick
+        self._clock = clock
+        self._soft = output_soft
+        self._hard = output_hard
+        self._epoll = select.epoll()
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._nudge, select.EPOLLIN)
+        self._channels: dict[int, Channel] = {}
+        self._dirty: list[Channel] = []
+        self._resumable: deque[Channel] = deque()
+        self._reading = True
+        self.accepted = 0
+        self.cut_off = 0
+
+    def __len__(self) -> int:
+        """Open connections."""
+        return len(self._channels)
+
+    def add(self, sock: socket.socket, peer: Address) -> None:
+        """Take over an accepted, non-blocking socket."""
+        channel: Channel
+        output = Output(lambda: self._dirty.append(channel), soft=self._soft, hard=self._hard)
+        channel = Channel(sock, str(peer), self._connect(output, peer.host), self._clock.now_ms())
+        channel.mask = channel.wanted_mask()
+        self._epoll.register(channel.fd, channel.mask)
+        self._channels[channel.fd] = channel
+        self.accepted += 1
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            while not self.sweep():
+                await trio.lowlevel.checkpoint()
+
+    def sweep(self) -> bool:
+        """Read what can be read and handle it; False if the budget ended it before all was done."""
+        started = time.perf_counter()
+        resumed = self._resume(started + BUDGET_S / 2)
+        read = self._read_ready(started + BUDGET_S)
+        self._kick()
+        self.flush()
+        return resumed and read
+
+    def flush(self) -> None:
+        """Send what is pending, once per connection, and settle who is read from next."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, []
+            now_ms = self._clock.now_ms()
+            for channel in dirty:
+                self._settle(channel, now_ms)
+
+    def stop_reading(self) -> None:
+        """Take no further input: the server is stopping. What is held is dropped, it was not acknowledged."""
+        self._reading = False
+        self._resumable.clear()
+        for channel in self._channels.values():
+            self._register(channel)
+
+    def unsent(self) -> int:
+        """Connections that have output pending."""
+        return sum(1 for channel in self._channels.values() if channel.output.pending)
+
+    def check_deadlines(self, now_ms: int, handshake_ms: int, stall_ms: int) -> None:
+        """Close connections that never said who they are, and those that have stopped reading."""
+        for channel in list(self._channels.values()):
+            if channel.blocked and now_ms - channel.progress_ms >= stall_ms:
+                self._cut(channel, f"has read nothing for {stall_ms} ms")
+            elif not channel.port.settled and now_ms - channel.opened_ms >= handshake_ms:
+                self._cut(channel, f"no handshake within {handshake_ms} ms")
+
+    def close(self) -> None:
+        """Close every socket at once."""
+        for channel in list(self._channels.values()):
+            self._drop(channel)
+        self._epoll.close()
+        os.close(self._nudge)
+
+    def _read_ready(self, deadline: float) -> bool:
+        while reports := self._epoll.poll(0, _REPORTS):
+            progress = False
+            for fd, mask in reports:
+                channel = self._channels.get(fd)
+                if channel is None:
+                    if fd == self._nudge:
+                        os.eventfd_read(fd)
+                    continue
+                progress = True
+                self._handle(channel, mask)
+                if time.perf_counter() > deadline:
+                    return False
+            if not progress or len(reports) < _REPORTS:
+                return True
+        return True
+
+    def _handle(self, channel: Channel, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            channel.output.wake()
+        if mask & select.EPOLLIN and self._reading:
+            self._receive(channel)
+        elif mask & (select.EPOLLHUP | select.EPOLLERR):
+            self._drop(channel)
+
+    def _receive(self, channel: Channel) -> None:
+        try:
+            data = channel.read(READ_BYTES)
+            if data is not None:
+                channel.port.receive(data, self._clock.now_ms(), self._clock.wall_ms())
+        except (OSError, EOFError):
+            self._drop(channel)
+            return
+        except WireError as error:
+            self._cut(channel, str(error))
+            return
+        if channel.port.holds_input or not channel.port.wants_input:
+            channel.output.wake()
+
+    def _resume(self, deadline: float) -> bool:
+        """Handle frames that were held back. One turn each; who has more queues up again when its output was sent."""
+        for _ in range(len(self._resumable)):
+            channel = self._resumable.popleft()
+            if self._channels.get(channel.fd) is not channel:
+                continue
+            try:
+                channel.port.resume(self._clock.now_ms(), self._clock.wall_ms())
+            except WireError as error:
+                self._cut(channel, str(error))
+                continue
+            channel.output.wake()
+            if time.perf_counter() > deadline:
+                return False
+        return True
+
+    def _settle(self, channel: Channel, now_ms: int) -> None:
+        channel.output.looked()
+        if self._channels.get(channel.fd) is not channel:
+            return
+        output = channel.output
+        if output.overflowed:
+            self._cut(channel, f"does not read: more than {output.hard} bytes pending")
+            return
+        try:
+            channel.send(now_ms)
+        except OSError:
+            self._drop(channel)
+            return
+        if output.finished and not output.pending:
+            self._drop(channel)
+            return
+        if self._reading and channel.port.holds_input and channel.port.wants_input:
+            self._resumable.append(channel)
+            os.eventfd_write(self._nudge, 1)
+        self._register(channel)
+
+    def _register(self, channel: Channel) -> None:
+        mask = channel.wanted_mask()
+        if not self._reading:
+            mask &= ~select.EPOLLIN
+        if mask != channel.mask:
+            channel.mask = mask
+            self._epoll.modify(channel.fd, mask)
+
+    def _cut(self, channel: Channel, why: str) -> None:
+        self.cut_off += 1
+        _log.info("connection of %s closed: %s", channel.peer, why)
+        self._drop(channel)
+
+    def _drop(self, channel: Channel) -> None:
+        del self._channels[channel.fd]
+        self._epoll.unregister(channel.fd)
+        channel.socket.close()
+        channel.output.finish()
+        channel.port.lost(self._clock.now_ms())

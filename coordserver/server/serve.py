@@ -1,0 +1,206 @@
+"""One server, from a data directory to a stopped process.
+
+    serve
+     ├ data directory locked, port bound, state recovered          each failure is one clear line
+     └ services      log and commit, poller, ticker, snapshots
+        └ accepting  cancelled first
+
+A graceful stop goes in this order: accept no more; read no more; let what was proposed become durable, applied and
+answered; let peers take their answers, within a deadline; seal the log; write a snapshot; close. Being cancelled instead
+is as safe as being killed, which is always safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import trio
+from attrs import define, field
+
+from coordserver.config.address import Address
+from coordserver.config.server import ServerConfig
+from coordserver.core.acl import Identity
+from coordserver.core.engine import Engine
+from coordserver.core.machine import Machine
+from coordserver.core.seam import EngineLimits
+from coordserver.server import listener
+from coordserver.server.clock import Clock, SystemClock
+from coordserver.server.commit import Committer
+from coordserver.server.poller import Poller
+from coordserver.server.snapshots import Snapshotter
+from coordserver.server.status import Status
+from coordserver.server.ticker import Ticker
+from coordserver.storage.data_dir import open_data_dir
+from coordserver.storage.disk import Disk
+from coordserver.storage.recovery import Recovered, recover
+from coordserver.wire.limits import WireLimits
+from coordserver.wire.native import NativeConnection
+from coordserver.wire.output import Output
+from coordserver.wire.port import PortConnection
+
+_log = logging.getLogger(__name__)
+
+PASSWORD_BYTES = 16
+CLOSE_S = 30.0
+"""How long the log's thread may take to finish and seal the log at the end."""
+
+DRAIN_POLL_S = 0.01
+
+
+@define
+class ServerHandle:
+    """A running server, as its starter sees it."""
+
+    addresses: tuple[Address, ...]
+    _stop: trio.Event = field(factory=trio.Event)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the first address, with the port really taken."""
+        return str(self.addresses[0])
+
+    def stop(self) -> None:
+        """Begin the graceful stop; `serve` returns when it is done."""
+        self._stop.set()
+
+    async def wait_stopping(self) -> None:
+        """Return when `stop` was called."""
+        await self._stop.wait()
+
+
+async def serve(
+    config: ServerConfig,
+    *,
+    own_process: bool = False,
+    clock: Clock | None = None,
+    task_status: trio.TaskStatus[ServerHandle] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one server until its handle is told to stop. Started once clients are served.
+
+    `own_process`: tune what belongs to the whole process, as garbage collection. Raises ListenError, StorageError.
+    """
+    sockets = listener.bind(config.listen)
+    try:
+        handle = ServerHandle(tuple(listener.bound_address(sock) for sock in sockets))
+        with open_data_dir(config.data_dir) as disk:
+            recovered = await trio.to_thread.run_sync(lambda: recover(disk, segment_bytes=config.segment_bytes))
+            try:
+                server = _Server(config, disk, recovered, clock or SystemClock(), own_process=own_process)
+                await server.run(sockets, handle, task_status)
+            finally:
+                recovered.log.close()
+    finally:
+        listener.close(sockets)
+
+
+class _Server:
+    """The parts of a server, put together, and the order in which they stop."""
+
+    def __init__(
+        self, config: ServerConfig, disk: Disk, recovered: Recovered[Machine], clock: Clock, *, own_process: bool
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._limits = wire_limits(config)
+        self._engine = make_engine(config, recovered.machine, clock)
+        self._status = Status(self._engine, recovered.log)
+        self._poller = Poller(
+            self._connect,
+            lambda: self._committer.kick(),
+            clock,
+            output_soft=self._limits.output_soft_bytes,
+            output_hard=self._limits.output_hard_bytes,
+        )
+        self._committer = Committer(self._engine, recovered.log, self._poller.flush)
+        self._snapshotter = Snapshotter(
+            disk, recovered.machine, self._committer, every=config.snapshot_every, kept=config.snapshots_kept
+        )
+        self._ticker = Ticker(self._engine, self._poller, clock, self._check_deadlines, own_process=own_process)
+        self._status.poller = self._poller
+        self._status.ticker = self._ticker
+
+    async def run(
+        self, sockets: list[socket.socket], handle: ServerHandle, task_status: trio.TaskStatus[ServerHandle]
+    ) -> None:
+        """Serve until the stop, then stop."""
+        try:
+            async with trio.open_nursery() as services:
+                services.start_soon(self._committer.run)
+                services.start_soon(self._poller.run)
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(self._ticker.run)
+                    accepting.start_soon(self._snapshotter.run)
+                    self._engine.open(self._clock.now_ms())
+                    for sock in sockets:
+                        accepting.start_soon(listener.accept, sock, self._poller.add, self._has_room)
+                    self._status.serving = True
+                    task_status.started(handle)
+                    await handle.wait_stopping()
+                    accepting.cancel_scope.cancel(reason="stopping")
+                listener.close(sockets)
+                await self._stop()
+                services.cancel_scope.cancel(reason="stopped")
+        finally:
+            self._poller.close()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
+                await self._committer.stop()
+
+    async def _stop(self) -> None:
+        """Finish what was begun. Ticks are over: no session expires while clients cannot reach us."""
+        self._status.serving = False
+        self._poller.stop_reading()
+        with trio.move_on_after(self._config.stop_ms / 1000) as scope:
+            await self._committer.drained()
+            while self._poller.unsent():
+                await trio.sleep(DRAIN_POLL_S)
+        if scope.cancelled_caught:
+            _log.warning("stopping with %d connections that have not read their answers", self._poller.unsent())
+        await self._snapshotter.take()
+
+    def _connect(self, output: Output, host: str) -> PortConnection:
+        identities = (Identity("ip", host),)
+        return PortConnection(
+            output, lambda out: NativeConnection(self._engine, out, self._limits, identities), self._status.facts
+        )
+
+    def _has_room(self) -> bool:
+        return len(self._poller) < self._config.max_connections
+
+    def _check_deadlines(self, now_ms: int) -> None:
+        self._poller.check_deadlines(now_ms, self._config.handshake_ms, self._config.stall_ms)
+
+
+def wire_limits(config: ServerConfig) -> WireLimits:
+    """The limits that connections keep."""
+    return WireLimits(
+        frame_bytes=config.frame_bytes,
+        outstanding=config.outstanding,
+        znode_bytes=config.znode_bytes,
+        output_soft_bytes=min(WireLimits().output_soft_bytes, config.output_bytes),
+        output_hard_bytes=config.output_bytes,
+    )
+
+
+def make_engine(config: ServerConfig, machine: Machine, clock: Clock) -> Engine:
+    """The engine over a recovered machine. A resumed session may bring the requests of two connections."""
+    low, high = config.timeout_bounds_ms
+    limits = EngineLimits(
+        session_timeout_ms_min=low,
+        session_timeout_ms_max=high,
+        outstanding_per_session=2 * config.outstanding + 1,
+        znode_bytes=config.znode_bytes,
+    )
+    return Engine(
+        machine,
+        limits,
+        new_password=lambda: os.urandom(PASSWORD_BYTES),
+        session_id_seed=session_id_seed(clock.wall_ms()),
+    )
+
+
+def session_id_seed(wall_ms: int) -> int:
+    """Where session ids begin, as SessionTrackerImpl.initializeNextSessionId has it for server 1: they rise by 65,536
+    a millisecond, so a later start does not meet the ids of an earlier one."""
+    return (1 << 56) | (((wall_ms << 24) & (2**64 - 1)) >> 8)

@@ -1,0 +1,100 @@
+"""Snapshots while serving.
+
+The rows are gathered in slices between which sockets are served. The state must not change meanwhile, so the
+applying of new records waits (they go on to the log); reads do not. Encoding and writing happen after that, a chunk
+at a time in a thread: a chunk is short, because a thread that computes holds up the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import trio
+
+from coordserver.core.machine import Machine
+from coordserver.core.snapshot import RowDigest
+from coordserver.server.commit import Committer
+from coordserver.storage.disk import Disk
+from coordserver.storage.errors import StorageError
+from coordserver.storage.snapshots import SnapshotInfo, SnapshotWriter, retain
+
+_log = logging.getLogger(__name__)
+
+CHECK_S = 0.5
+SLICE_S = 0.002
+CHUNK_ROWS = 1_000
+
+
+class Snapshotter:
+    """Takes one every `every` records, and when told to."""
+
+    def __init__(self, disk: Disk, machine: Machine, committer: Committer, *, every: int, kept: int) -> None:
+        self._disk = disk
+        self._machine = machine
+        self._committer = committer
+        self._every = every
+        self._kept = kept
+        self._due = machine.index + every
+        self.last_index = machine.index
+
+    async def run(self) -> None:
+        """Take snapshots when they are due, until cancelled."""
+        while True:
+            await trio.sleep(CHECK_S)
+            if self._machine.index >= self._due:
+                await self.take()
+
+    async def take(self) -> SnapshotInfo | None:
+        """Take one now. None, and a line in the log, if it cannot be written; the log still has everything."""
+        started = time.perf_counter()
+        async with self._committer.paused() as index:
+            rows = await self._gather()
+        self._due = index + self._every
+        try:
+            info = await self._write(index, rows)
+        except StorageError as error:
+            _log.error("snapshot at index %d failed, the log is kept: %s", index, error)
+            return None
+        self.last_index = index
+        elapsed = time.perf_counter() - started
+        _log.info("%s: %d rows, %d bytes in %.2f s", info.name, info.rows, info.bytes, elapsed)
+        return info
+
+    async def _gather(self) -> list[tuple[Any, ...]]:
+        gathered: list[tuple[Any, ...]] = []
+        source = self._machine.snapshot_rows()
+        while _gather_slice(source, gathered):
+            await trio.lowlevel.checkpoint()
+        return gathered
+
+    async def _write(self, index: int, rows: list[tuple[Any, ...]]) -> SnapshotInfo:
+        writer = await trio.to_thread.run_sync(SnapshotWriter, self._disk, index, self._machine.history_id)
+        digest = RowDigest()
+        finished = False
+        try:
+            for start in range(0, len(rows), CHUNK_ROWS):
+                chunk = rows[start : start + CHUNK_ROWS]
+                digest.update(chunk)
+                await trio.to_thread.run_sync(writer.add, chunk)
+            info = await trio.to_thread.run_sync(writer.finish, digest.value())
+            finished = True
+        finally:
+            if not finished:
+                writer.abort()
+        await trio.to_thread.run_sync(retain, self._disk, self._kept)
+        return info
+
+
+def _gather_slice(source: Iterator[tuple[Any, ...]], into: list[tuple[Any, ...]]) -> bool:
+    """Take rows for about `SLICE_S`; False when there are no more."""
+    deadline = time.perf_counter() + SLICE_S
+    while time.perf_counter() < deadline:
+        for _ in range(100):
+            row = next(source, None)
+            if row is None:
+                return False
+            into.append(row)
+    return True

@@ -1,0 +1,225 @@
+"""The native protocol as the server speaks it (docs/protocol.md): a connection without a socket, bytes in, bytes out.
+
+The driver calls `receive` with what it read, sends what lies in `output`, calls `resume` when it has sent some, and
+`lost` when the peer is gone. The state machine calls the Sink methods, in the order in which the peer must see them.
+
+Backpressure: held frames are not handled, and the driver is told not to read (`wants_input`), while the handshake is
+being committed, while as many requests as allowed are unanswered, and while the peer does not read its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from coordserver.core.acl import Identity
+from coordserver.core.engine import Engine
+from coordserver.core.errors import ErrorCode, WireError
+from coordserver.core.pipeline import Attachment
+from coordserver.core.seam import Hello, Welcome
+from coordserver.wire.framing import FrameBuffer, Oversized, frame
+from coordserver.wire.limits import WireLimits
+from coordserver.wire.output import Output
+from coordserver.wire.packing import leading_int, pack, unpack, unpack_prefix
+
+MAGIC = "coord"
+VERSION = 1
+HANDSHAKE_BYTES = 4096
+NAME_BYTES = 256
+EVENT_NUMBER = -1
+NO_NUMBER = -2
+"""Answers a frame whose number could not be read."""
+
+TURN_FRAMES = 512
+"""Frames of one connection handled before others have their turn."""
+
+_MAX_NUMBER = 2**63 - 1
+
+
+class NativeConnection:
+    """One native connection; implements `core.seam.Sink`."""
+
+    def __init__(
+        self, engine: Engine, output: Output, limits: WireLimits, identities: tuple[Identity, ...] = ()
+    ) -> None:
+        self.output = output
+        self.outstanding = 0
+        self.name = ""
+        self._engine = engine
+        self._limits = limits
+        self._identities = identities
+        self._greeting: bytearray | None = bytearray()
+        self._frames = FrameBuffer(limits.frame_bytes)
+        self._attachment: Attachment | None = None
+        self._welcomed = False
+        self._ended = False
+        self._held = False
+        self._last_zxid = 0
+
+    # what the driver calls
+
+    @property
+    def attached(self) -> bool:
+        """The handshake is over and was accepted."""
+        return self._welcomed
+
+    @property
+    def wants_input(self) -> bool:
+        """Reading makes sense now."""
+        if self._ended:
+            return False
+        if self._greeting is not None:
+            return True
+        return self._welcomed and self.outstanding < self._limits.outstanding and not self.output.crowded
+
+    @property
+    def holds_input(self) -> bool:
+        """Frames were held back that `resume` can handle once input is wanted."""
+        return self._held and not self._ended
+
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+        """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
+        if self._ended:
+            return
+        if self._greeting is not None:
+            self._greeting += data
+            self._try_handshake(now_ms, wall_ms)
+        else:
+            self._frames.feed(data)
+        self.resume(now_ms, wall_ms)
+
+    def resume(self, now_ms: int, wall_ms: int) -> None:
+        """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
+        attachment = self._attachment
+        if attachment is None:
+            return
+        following = self._frames.next
+        for _ in range(TURN_FRAMES):
+            if not self.wants_input:
+                break
+            body = following()
+            if body is None:
+                self._held = False
+                return
+            self._handle(attachment, body, now_ms, wall_ms)
+        self._held = len(self._frames) > 0
+
+    def lost(self, now_ms: int) -> None:
+        """The peer is gone, or is being cut off; the session stays."""
+        self._ended = True
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            self._engine.detach(attachment, now_ms)
+
+    def _try_handshake(self, now_ms: int, wall_ms: int) -> None:
+        assert self._greeting is not None
+        found = unpack_prefix(self._greeting, HANDSHAKE_BYTES)
+        if found is None:
+            return
+        value, used = found
+        hello = decode_hello(value)
+        self._frames.feed(bytes(self._greeting[used:]))
+        self._greeting = None
+        self.name = hello.name
+        self._attachment = self._engine.connect(self, hello, self._identities, now_ms, wall_ms)
+
+    def _handle(self, attachment: Attachment, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
+        self.outstanding += 1
+        if isinstance(body, Oversized):
+            number = leading_int(body.head)
+            detail = f"frame of {body.length} bytes, the limit is {self._limits.frame_bytes}"
+            self._refuse(attachment, number, ErrorCode.TOO_LARGE, detail)
+            return
+        try:
+            value = unpack(body)
+        except WireError as error:
+            self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, str(error))
+            return
+        match value:
+            case (int(number), int(op), int(acked), *arguments) if (
+                0 < number <= _MAX_NUMBER and 0 <= acked <= _MAX_NUMBER and type(number) is type(op) is int
+            ):
+                self._engine.request(attachment, number, op, acked, arguments, now_ms, wall_ms)
+            case _:
+                detail = "not [number, operation, acked, arguments...]"
+                self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, detail)
+
+    def _refuse(self, attachment: Attachment, number: int | None, error: int, detail: str) -> None:
+        if number is None or not 0 < number <= _MAX_NUMBER:
+            number = NO_NUMBER
+        self._engine.refuse(attachment, number, error, detail)
+
+    # Sink: what the state machine calls
+
+    def welcome(self, w: Welcome) -> None:
+        """The handshake's answer."""
+        self.output.write(
+            pack(
+                (
+                    MAGIC,
+                    VERSION,
+                    (),
+                    int(w.error),
+                    w.session_id,
+                    w.password,
+                    w.timeout_ms,
+                    self._limits.announced(),
+                    w.history_id,
+                    w.zxid,
+                    w.last_number,
+                    w.attachment,
+                )
+            )
+        )
+        self._last_zxid = w.zxid
+        if w.error:
+            self._end()
+        else:
+            self._welcomed = True
+
+    def reply(self, number: int, zxid: int, op: int, error: int, result: tuple[Any, ...], detail: str) -> None:
+        """Answer one request."""
+        self.outstanding -= 1
+        self._last_zxid = zxid
+        fields = (detail,) if error else result
+        self.output.write(frame(pack((number, zxid, int(error), *fields))))
+
+    def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
+        """Tell what one zxid changed."""
+        self._last_zxid = zxid
+        self.output.write(frame(pack((EVENT_NUMBER, zxid, tuple((int(kind), path) for kind, path in events)))))
+
+    def close(self, reason: int) -> None:
+        """The attachment ends; `reason` 0 after a close_session was answered, otherwise the peer is told."""
+        if reason:
+            self.output.write(frame(pack((EVENT_NUMBER, self._last_zxid, None, int(reason)))))
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.output.finish()
+
+
+def decode_hello(value: Any) -> Hello:
+    """The client's handshake. Raises WireError naming what is wrong with it."""
+    match value:
+        case (
+            "coord",
+            int(version),
+            tuple(),
+            int(session_id),
+            bytes(password),
+            int(timeout_ms),
+            int(last_zxid),
+            history,
+            str(name),
+            *_,
+        ) if history is None or isinstance(history, bytes):
+            if version < 1:
+                raise WireError(f"protocol version {version}")
+            if not -(2**63) <= session_id < 2**63 or last_zxid >= 2**63:
+                raise WireError("a number of the handshake has more than 63 bits")
+            if len(name.encode()) > NAME_BYTES:
+                raise WireError(f"a name of more than {NAME_BYTES} bytes")
+            return Hello(session_id, password, timeout_ms, last_zxid, history, name)
+    raise WireError("the handshake is not of the native protocol")

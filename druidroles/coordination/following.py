@@ -1,0 +1,133 @@
+"""From a cache of a subtree to a model: every znode decoded once per version, garbage reported and skipped.
+
+The cache tells changes one path at a time, coalesced. A follower first takes the whole of a synced cache, then its
+changes; a znode whose czxid and mzxid it has already taken is passed over, so it does not matter how much of the initial
+state the cache tells again. In each group of changes additions come before removals: a segment that moves from one batch to
+another, or a server that announces itself anew, is never seen absent in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TypeVar
+
+import trio
+from typing_extensions import Self
+
+from coordserver.client import Client
+from coordserver.client.recipes.tree_cache import TreeCache
+from coordserver.client.values import Node
+from druidroles.coordination.changes import Revision
+from druidroles.model.decode import ModelError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# Called with the path relative to the root, in parts, and the znode, or None where it has gone.
+Take = Callable[[tuple[str, ...], Node | None], None]
+
+
+def decoded(path: str, node: Node | None, read: Callable[[bytes], T]) -> T | None:
+    """What `read` makes of a znode's data; None where there is no znode, or garbage in it, which is logged."""
+    if node is None:
+        return None
+    try:
+        return read(node.data)
+    except ModelError as error:
+        logger.warning("skipping znode %s: %s", path, error)
+        return None
+
+
+class Follower:
+    """Feeds one cache's znodes below its root to `take`."""
+
+    def __init__(self, cache: TreeCache, root: str, take: Take) -> None:
+        self._cache = cache
+        self._prefix = root.rstrip("/") + "/"
+        self._take = take
+        self._taken: dict[str, tuple[int, int]] = {}
+
+    async def run(self, synced: Callable[[], None], changed: Callable[[], None]) -> None:
+        """Follow for ever. `synced` is called once, when all that was there has been taken; `changed` after changes."""
+        await self._cache.wait_synced()
+        for path, node in list(self._cache.nodes.items()):
+            self._offer(path, node)
+            # One znode may hold 50 segments, about a millisecond of decoding; others want the loop too.
+            await trio.lowlevel.checkpoint()
+        synced()
+        changed()
+        while True:
+            changes = await self._cache.next_changes()
+            for change in sorted(changes, key=lambda change: change.new is None):
+                self._offer(change.path, change.new)
+                await trio.lowlevel.checkpoint()
+            changed()
+
+    def _offer(self, path: str, node: Node | None) -> None:
+        if not path.startswith(self._prefix):
+            return
+        if node is None:
+            if self._taken.pop(path, None) is None:
+                return
+        else:
+            version = (node.stat.czxid, node.stat.mzxid)
+            if self._taken.get(path, (0, 0)) >= version:
+                return
+            self._taken[path] = version
+        self._take(tuple(path[len(self._prefix) :].split("/")), node)
+
+
+class View:
+    """A model of one or more subtrees, kept up to date while its `async with` block runs.
+
+    A subclass names its subtrees in `_roots`, each with the function that takes its znodes. `revision` rises with every
+    group of changes. Nothing is claimed before the initial state is complete: `synced` is False and `wait_synced` waits.
+    """
+
+    def __init__(self, zk: Client) -> None:
+        self.revision = Revision()
+        self._zk = zk
+        self._stack = AsyncExitStack()
+        self._unsynced = 0
+        self._all_synced = trio.Event()
+
+    def _roots(self) -> Sequence[tuple[str, Take]]:
+        raise NotImplementedError
+
+    @property
+    def synced(self) -> bool:
+        """Whether the initial state has been taken whole. It stays so: changes during an outage are taken after it."""
+        return self._all_synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Wait until `synced`."""
+        await self._all_synced.wait()
+
+    async def changed(self, seen: int | None = None) -> int:
+        """Wait until `revision.value` is beyond `seen` (by default: beyond what it is now); returns it."""
+        return await self.revision.passed(seen)
+
+    async def __aenter__(self) -> Self:
+        roots = self._roots()
+        self._unsynced = len(roots)
+        async with AsyncExitStack() as stack:
+            caches = [await stack.enter_async_context(self._zk.cache(root)) for root, _ in roots]
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            for cache, (root, take) in zip(caches, roots, strict=True):
+                nursery.start_soon(Follower(cache, root, take).run, self._one_synced, self.revision.bump)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, traceback)
+
+    def _one_synced(self) -> None:
+        self._unsynced -= 1
+        if self._unsynced == 0:
+            self._all_synced.set()

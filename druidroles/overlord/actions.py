@@ -1,0 +1,178 @@
+"""Task actions: what a running task asks of the leading Overlord over HTTP (Druid's TaskAction classes).
+
+A request holds the task's JSON and the action; the task's JSON as the worker got it carries `coord.attempt`, the
+number of the assignment it belongs to. A task that another attempt has superseded is refused here, and, because an
+answer may be overtaken, once more inside the transaction that publishes. A worker of Druid's own does not carry the
+number: there the newest counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from druidroles.metadata import LeaderEpoch, MetadataStore, Publication, PublishRefusedError, TaskRow
+from druidroles.model.decode import ModelError, get_int, get_list, get_object, need_object, need_str, opt_str
+from druidroles.model.interval import Interval
+from druidroles.model.segment import DataSegment
+from druidroles.model.task import task_id
+from druidroles.overlord.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
+from druidroles.overlord.submission import lock_priority
+
+log = logging.getLogger(__name__)
+
+# A waiting lockAcquire is answered null after this at the latest; the task asks again, perhaps another Overlord.
+WAIT_MS_MAX = 30_000
+
+
+class ActionRefusedError(Exception):
+    """The task may not act: it is unknown, has ended, or another attempt of it runs."""
+
+
+class TaskActions:
+    """The actions of one leader's term. `published` is called after segments were committed."""
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        leader: LeaderEpoch,
+        lockbox: Lockbox,
+        published: Callable[[], None],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._leader = leader
+        self._lockbox = lockbox
+        self._published = published
+        self._wall_ms = wall_ms
+        self._deciding = trio.Lock()
+        self._released = trio.Event()
+
+    async def perform(self, holder: Mapping[str, Any]) -> Any:
+        """Carry out `{"task": …, "action": {"type": …}}`; returns its result as JSON.
+
+        Raises ModelError for a malformed request, ActionRefusedError, and what the store raises.
+        """
+        action = need_object(holder, "action")
+        kind = need_str(action, "type")
+        perform = {
+            "lockAcquire": self._lock_acquire,
+            "lockTryAcquire": self._lock_try_acquire,
+            "lockList": self._lock_list,
+            "lockRelease": self._lock_release,
+            "segmentTransactionalInsert": self._insert,
+            "retrieveUsedSegments": self._used_segments,
+            "segmentListUsed": self._used_segments,
+        }.get(kind)
+        if perform is None:
+            raise ModelError(f"action.type {kind!r} is not supported")
+        task = need_object(holder, "task")
+        row = await self._store.task(task_id(task))
+        return await perform(_checked(row, task), action)
+
+    async def _lock_acquire(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        timeout_ms = get_int(action, "timeoutMs", 0)
+        with trio.move_on_after((min(timeout_ms, WAIT_MS_MAX) or WAIT_MS_MAX) / 1000):
+            while True:
+                released = self._released
+                lock = await self._lock_try_acquire(row, action)
+                if lock is not None:
+                    return lock
+                await released.wait()
+        return None
+
+    async def _lock_try_acquire(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        request = LockRequest(
+            task_id=row.id,
+            group_id=row.group_id,
+            data_source=row.data_source,
+            interval=Interval.parse(need_str(action, "interval")),
+            lock_type=_lock_type(action),
+            priority=lock_priority(row.payload),
+        )
+        async with self._deciding:
+            newest = await self._store.newest_version(request.data_source, request.interval)
+            answer = self._lockbox.decide(request, self._wall_ms(), newest)
+            if not isinstance(answer, Granted):
+                log.info("task %s waits for the lock of task %s", row.id, answer.holder.task_id)
+                return None
+            if answer.held is None:
+                row_id = await self._store.add_lock(self._leader, row.id, answer.lock.to_json(), answer.revoked)
+                if row_id is None:
+                    raise ActionRefusedError(f"task {row.id} has ended")
+                self._lockbox.granted(row_id, row.id, answer)
+                log.info(
+                    "task %s holds %s of %s, version %s",
+                    row.id,
+                    answer.lock.interval,
+                    row.data_source,
+                    answer.lock.version,
+                )
+            return answer.lock.to_json()
+
+    async def _lock_list(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        return [held.lock.to_json() for held in self._lockbox.of_task(row.id)]
+
+    async def _lock_release(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        interval = Interval.parse(need_str(action, "interval"))
+        rows = [held.row_id for held in self._lockbox.of_task(row.id) if held.lock.interval == interval]
+        await self._store.remove_locks(self._leader, rows)
+        self._lockbox.released(rows)
+        self.locks_changed()
+        return None
+
+    async def _insert(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        segments = [DataSegment.from_json(_object(value)) for value in get_list(action, "segments")]
+        for segment in segments:
+            if segment.data_source != row.data_source:
+                raise ModelError(f"segments: {segment.id} is not of the task's datasource {row.data_source!r}")
+        publication = Publication(task_id=row.id, attempt=row.attempt, segments=segments)
+        try:
+            inserted = await self._store.publish_segments(self._leader, publication)
+        except PublishRefusedError as refused:
+            log.warning("%s", refused)
+            return {"segments": [], "success": False, "errorMsg": str(refused)}
+        self._published()
+        log.info("task %s published %d segments of %s", row.id, len(inserted), row.data_source)
+        return {"segments": [segment.to_json() for segment in segments], "success": True, "errorMsg": None}
+
+    async def _used_segments(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        data_source = opt_str(action, "dataSource") or row.data_source
+        one = opt_str(action, "interval")
+        texts = [one] if one is not None else get_list(action, "intervals")
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ModelError("intervals is not a list of intervals")
+        intervals = [Interval.parse(text) for text in texts]
+        return [segment.to_json() for segment in await self._store.used_segments_in(data_source, intervals)]
+
+    def locks_changed(self) -> None:
+        """Locks were released: those that wait look again."""
+        self._released.set()
+        self._released = trio.Event()
+
+
+def _checked(row: TaskRow | None, task: Mapping[str, Any]) -> TaskRow:
+    if row is None:
+        raise ActionRefusedError(f"task {task_id(task)} is unknown")
+    if not row.active:
+        raise ActionRefusedError(f"task {row.id} has ended")
+    attempt = get_int(get_object(task, "coord") or {}, "attempt", row.attempt)
+    if attempt != row.attempt:
+        raise ActionRefusedError(f"attempt {attempt} of task {row.id} is superseded by attempt {row.attempt}")
+    return row
+
+
+def _lock_type(action: Mapping[str, Any]) -> str:
+    kind = opt_str(action, "lockType") or EXCLUSIVE
+    if kind not in LOCK_TYPES:
+        raise ModelError(f"lockType {kind!r} is not supported (supported: {', '.join(LOCK_TYPES)})")
+    return kind
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ModelError("segments is not a list of segments")
+    return value

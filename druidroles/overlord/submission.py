@@ -1,0 +1,122 @@
+"""A task as a user posts it, made into the task that is stored: checked, named, with Druid's defaults. Pure.
+
+Raises ModelError naming the field at fault, so that a malformed task is refused whole before anything is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from druidroles.metadata import TaskRow
+from druidroles.model.decode import ModelError, get_int, get_object, need_str, opt_str
+from druidroles.model.iso import format_iso
+from druidroles.model.task import (
+    TaskStatus,
+    new_task_id,
+    task_data_source,
+    task_group_id,
+    task_id,
+    task_priority,
+    task_type,
+)
+from druidroles.overlord.planner import QueuedTask
+
+INDEX_PARALLEL = "index_parallel"
+NOOP = "noop"
+TASK_TYPES = (INDEX_PARALLEL, NOOP)
+
+# Druid's Tasks: batch ingestion 50, what is not listed 0; `priority` in the context wins.
+_PRIORITIES = {INDEX_PARALLEL: 50}
+# A task's id is the name of a znode and of a directory; file names end at 255 bytes.
+_ID_BYTES_MAX = 240
+# Druid's maxZnodeBytes: an assignment is one znode.
+TASK_BYTES_MAX = 512 * 1024
+
+
+def check_name(text: str, field: str) -> str:
+    """An id or a datasource's name that Druid allows (IdUtils); raises ModelError naming the field.
+
+    It is not empty, has no slash, begins with no dot, and can be shown.
+    """
+    if not text.strip():
+        raise ModelError(f"{field} is empty")
+    if text.startswith("."):
+        raise ModelError(f"{field} {text!r} begins with a dot")
+    if "/" in text or any(ch != " " and (ch.isspace() or not ch.isprintable()) for ch in text):
+        raise ModelError(f"{field} {text!r} has a slash or a character that cannot be shown")
+    return text
+
+
+def complete_task(posted: Mapping[str, Any], letters: str, now_ms: int) -> dict[str, Any]:
+    """The posted task with id and groupId filled in. `letters` are eight random ones for the id, if it needs one."""
+    kind = task_type(posted)
+    if kind not in TASK_TYPES:
+        raise ModelError(f"type {kind!r} is not supported (supported: {', '.join(TASK_TYPES)})")
+    data_source = _data_source(posted, kind)
+    task = dict(posted)
+    task.pop("coord", None)
+    if opt_str(posted, "id") is None:
+        task["id"] = new_task_id(kind, data_source, letters, now_ms)
+    identifier = check_name(task_id(task), "id")
+    if len(identifier.encode()) > _ID_BYTES_MAX:
+        raise ModelError(f"id is longer than {_ID_BYTES_MAX} bytes")
+    task["groupId"] = check_name(task_group_id(task), "groupId")
+    task.setdefault("dataSource", data_source)
+    _check_resource(task)
+    task_priority(task, 0)
+    return task
+
+
+def _data_source(posted: Mapping[str, Any], kind: str) -> str:
+    if kind == NOOP:
+        get_int(posted, "runTime", 0)
+        return check_name(opt_str(posted, "dataSource") or "none", "dataSource")
+    spec = get_object(posted, "spec")
+    if spec is None:
+        raise ModelError("spec is missing")
+    schema = get_object(spec, "dataSchema")
+    if schema is None:
+        raise ModelError("spec.dataSchema is missing")
+    name = check_name(need_str(schema, "dataSource"), "spec.dataSchema.dataSource")
+    own = opt_str(posted, "dataSource")
+    if own not in (None, name):
+        raise ModelError(f"dataSource {own!r} is not that of spec.dataSchema, {name!r}")
+    return name
+
+
+def _check_resource(task: Mapping[str, Any]) -> None:
+    resource = get_object(task, "resource") or {}
+    opt_str(resource, "availabilityGroup")
+    if get_int(resource, "requiredCapacity", 1) < 1:
+        raise ModelError("resource.requiredCapacity is below 1")
+
+
+def new_row(task: Mapping[str, Any], now_ms: int) -> TaskRow:
+    """The row that is stored for a complete task."""
+    return TaskRow(
+        id=task_id(task),
+        data_source=task_data_source(task),
+        type=task_type(task),
+        group_id=task_group_id(task),
+        created_date=format_iso(now_ms),
+        payload=task,
+        status=TaskStatus.running(task_id(task)).to_json(),
+    )
+
+
+def queued(row: TaskRow) -> QueuedTask:
+    """A stored task as the planner needs it."""
+    resource = get_object(row.payload, "resource") or {}
+    return QueuedTask(
+        id=row.id,
+        availability_group=opt_str(resource, "availabilityGroup") or row.id,
+        required_capacity=get_int(resource, "requiredCapacity", 1),
+        attempt=row.attempt,
+        worker=row.worker,
+    )
+
+
+def lock_priority(task: Mapping[str, Any]) -> int:
+    """The priority of a task's locks."""
+    return task_priority(task, _PRIORITIES.get(task_type(task), 0))

@@ -1,0 +1,163 @@
+"""Aggregate queries as SQL: filter, bucket of time, groups, aggregators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from druidroles.model.granularity import DurationGranularity, Granularity, PeriodGranularity
+from druidroles.model.interval import Interval
+from druidroles.query.aggregators import Aggregator, AggregatorKind
+from druidroles.query.dimensions import DimensionSpec
+from druidroles.query.errors import ResourceLimitError
+from druidroles.query.filters import Filter
+from druidroles.query.model import AggregateQuery, GroupByQuery, Query, TopNQuery
+from druidroles.query.relation import TIME, Relation
+from druidroles.query.sql_filters import filter_sql
+from druidroles.query.sqltext import Column, Parameters, quoted
+
+BUCKETS_MAX = 1_000_000  # of time in one query; a second's granularity over eleven days
+TOP_N_MIN = 1000  # what each server gives of a topN at least, Druid's minTopNThreshold
+
+
+@attrs.frozen
+class Statement:
+    """SQL and the values of its parameters."""
+
+    text: str
+    parameters: Parameters
+
+
+def is_uniform(granularity: Granularity) -> bool:
+    """Whether all buckets have one length, so that arithmetic finds them; others follow a calendar."""
+    if isinstance(granularity, PeriodGranularity):
+        return granularity.time_zone == "UTC" and granularity.period.months == 0
+    return isinstance(granularity, DurationGranularity)
+
+
+def bucket_starts(granularity: Granularity, extent: Interval) -> list[int]:
+    """The starts of the buckets that overlap an interval; ResourceLimitError beyond BUCKETS_MAX."""
+    starts: list[int] = []
+    for bucket in granularity.buckets(extent):
+        if len(starts) >= BUCKETS_MAX:
+            raise ResourceLimitError(f"the granularity makes more than {BUCKETS_MAX} buckets of the data's time")
+        starts.append(bucket.start_ms)
+    return starts
+
+
+def extent_statement(relation: Relation) -> Statement:
+    """The first and last instant of all rows, filtered or not."""
+    parameters = Parameters()
+    source = relation.sql((), parameters)
+    return Statement(f"SELECT min({quoted(TIME)}), max({quoted(TIME)}) FROM ({source})", parameters)
+
+
+def boundary_statement(query: Query, relation: Relation) -> Statement:
+    """The first and last instant of the rows that the query counts."""
+    parameters = Parameters()
+    source = relation.sql(query.columns, parameters)
+    where = _where(query.filter, relation, parameters)
+    return Statement(f"SELECT min({quoted(TIME)}), max({quoted(TIME)}) FROM ({source}){where}", parameters)
+
+
+def aggregate_statement(query: AggregateQuery, relation: Relation, extent: Interval | None) -> Statement:
+    """Rows of (bucket start, dimensions..., aggregates...).
+
+    `extent` is the time of the data, needed where the granularity follows a calendar.
+    """
+    parameters = Parameters()
+    source = relation.sql(query.columns, parameters)
+    bucket = quoted(TIME)
+    if query.granularity.is_all:
+        bucket = "CAST(0 AS BIGINT)"
+    elif is_uniform(query.granularity):
+        bucket = _uniform_bucket(query.granularity, parameters)
+    elif extent is not None:
+        starts = parameters.add(bucket_starts(query.granularity, extent), "BIGINT[]")
+        source = (
+            f"SELECT * FROM ({source}) AS rows ASOF JOIN (SELECT unnest({starts}) AS bucket_start) AS buckets "
+            f"ON rows.{quoted(TIME)} >= buckets.bucket_start"
+        )
+        bucket = "bucket_start"
+    dimensions = dimensions_of(query)
+    groups = [bucket, *(dimension_sql(relation.column(spec.dimension), spec) for spec in dimensions)]
+    aggregates = [aggregator_sql(aggregator, relation, parameters) for aggregator in query.aggregators]
+    outputs = [f"{sql} AS {_alias(index)}" for index, sql in enumerate([*groups, *aggregates])]
+    where = _where(query.filter, relation, parameters)
+    # Groups are given by their place in the list of outputs, counted from one.
+    by = ", ".join(str(index + 1) for index in range(len(groups)))
+    text = f"SELECT {', '.join(outputs)} FROM ({source}){where} GROUP BY {by}"
+    if isinstance(query, TopNQuery):
+        text = _ranked(query, text, parameters)
+    return Statement(text, parameters)
+
+
+def dimensions_of(query: AggregateQuery) -> Sequence[DimensionSpec]:
+    """What a query groups by, beside time."""
+    match query:
+        case TopNQuery():
+            return (query.dimension,)
+        case GroupByQuery():
+            return query.dimensions
+    return ()
+
+
+def dimension_sql(column: Column, spec: DimensionSpec) -> str:
+    """A dimension's values in their output type."""
+    match spec.output_type:
+        case "LONG":
+            return column.as_long
+        case "DOUBLE":
+            return column.as_double
+        case "FLOAT":
+            return f"CAST({column.as_double} AS FLOAT)"
+    return column.as_text
+
+
+def aggregator_sql(aggregator: Aggregator, relation: Relation, parameters: Parameters) -> str:
+    """An aggregate function over the rows that the aggregator sees."""
+    if aggregator.kind is AggregatorKind.COUNT or aggregator.field is None:
+        call = "count(*)"
+    else:
+        column = relation.column(aggregator.field)
+        value = column.as_double if aggregator.kind.is_double else column.as_long
+        call = f"{aggregator.kind.function}({value})"
+    if aggregator.filter is not None:
+        call += f" FILTER (WHERE {filter_sql(aggregator.filter, relation.column, parameters)})"
+    return call
+
+
+def _alias(index: int) -> str:
+    return f"c{index}"
+
+
+def _where(node: Filter | None, relation: Relation, parameters: Parameters) -> str:
+    return "" if node is None else f" WHERE {filter_sql(node, relation.column, parameters)}"
+
+
+def _uniform_bucket(granularity: Granularity, parameters: Parameters) -> str:
+    first = granularity.bucket(0)
+    length = parameters.add(first.duration_ms, "BIGINT")
+    origin = parameters.add(first.start_ms, "BIGINT")
+    time = quoted(TIME)
+    # The remainder of SQL takes the sign of the dividend, so that instants before the origin need the second one.
+    return f"{time} - ((({time} - {origin}) % {length}) + {length}) % {length}"
+
+
+def _ranked(query: TopNQuery, grouped: str, parameters: Parameters) -> str:
+    """The first of each bucket: by the metric, ties by the dimension's value."""
+    metric, value = query.metric, _alias(1)
+    direction = "DESC NULLS LAST" if metric.descending else "ASC NULLS FIRST"
+    if metric.name is None:
+        text = f"CAST({value} AS VARCHAR)"
+        key = f"{Column(text, 'VARCHAR').as_double} {direction}, " if metric.numeric else ""
+        order = f"{key}{value} {direction}"
+    else:
+        index = [aggregator.name for aggregator in query.aggregators].index(metric.name)
+        order = f"{_alias(2 + index)} {direction}, {value} ASC NULLS FIRST"
+    limit = parameters.add(max(TOP_N_MIN, query.threshold), "BIGINT")
+    return (
+        f"SELECT * FROM ({grouped}) AS groups "
+        f"QUALIFY row_number() OVER (PARTITION BY {_alias(0)} ORDER BY {order}) <= {limit}"
+    )

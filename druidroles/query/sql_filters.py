@@ -1,0 +1,95 @@
+"""A filter as a condition in SQL.
+
+SQL's three-valued logic is Druid's, so `and`, `or` and `not` need nothing special. What does is comparing across types:
+Druid's values are strings, and a numeric column compares with the number that the string spells. One that spells none
+equals no row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from druidroles.query.errors import BadQueryError
+from druidroles.query.filters import And, Bound, Filter, In, IsNull, Not, Or, Ordering, Selector
+from druidroles.query.sqltext import Column, Parameters
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_LONG_MAX = 2**63
+
+Columns = Callable[[str], Column]
+
+
+def filter_sql(node: Filter, columns: Columns, parameters: Parameters) -> str:
+    """The condition, in parentheses where it needs them."""
+    match node:
+        case And(fields) | Or(fields):
+            word = " AND " if isinstance(node, And) else " OR "
+            return "(" + word.join(filter_sql(field, columns, parameters) for field in fields) + ")"
+        case Not(field):
+            return f"(NOT {filter_sql(field, columns, parameters)})"
+        case IsNull(name):
+            return f"({columns(name).sql} IS NULL)"
+        case Selector(name, value):
+            return _one_of(columns(name), (value,), parameters)
+        case In(name, values):
+            return _one_of(columns(name), values, parameters)
+        case Bound():
+            return _bound(node, columns(node.column), parameters)
+
+
+def _one_of(column: Column, values: tuple[str | None, ...], parameters: Parameters) -> str:
+    wanted = [_parameter(column, value, parameters) for value in values if value is not None]
+    found = [sql for sql in wanted if sql is not None]
+    # A list that is empty for the column's type still is unknown for null, like any comparison with it.
+    condition = f"{column.sql} IN ({', '.join(found)})" if found else f"({column.sql} IS NULL AND NULL)"
+    return f"({condition} OR {column.sql} IS NULL)" if None in values else f"({condition})"
+
+
+def _parameter(column: Column, value: str, parameters: Parameters) -> str | None:
+    if column.is_text:
+        return parameters.add(value, "VARCHAR")
+    number = _number(value)
+    if number is None or (column.type == "BIGINT" and not _is_long(number)):
+        return None
+    return parameters.add(int(number) if column.type == "BIGINT" else float(number), column.type)
+
+
+def _number(text: str) -> int | float | None:
+    """The number that a string spells; whole ones keep all their digits."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+def _is_long(number: float) -> bool:
+    return number == int(number) and -_LONG_MAX <= number < _LONG_MAX if abs(number) < 1e300 else False
+
+
+def _bound(node: Bound, column: Column, parameters: Parameters) -> str:
+    numeric = node.ordering is Ordering.NUMERIC
+    value = column.as_number if numeric else column.as_text
+    ends = []
+    for text, symbol, strict in ((node.lower, ">", node.lower_strict), (node.upper, "<", node.upper_strict)):
+        if text is None:
+            continue
+        compare = f"{value} {symbol if strict else symbol + '='} {_end(text, numeric, parameters)}"
+        if numeric and column.is_text:
+            # Druid's NumericComparator puts strings that are no numbers before all that are.
+            otherwise = "TRUE" if symbol == "<" else "FALSE"
+            compare = (
+                f"CASE WHEN {column.sql} IS NULL THEN NULL WHEN {value} IS NULL THEN {otherwise} ELSE {compare} END"
+            )
+        ends.append(compare)
+    return f"({' AND '.join(ends)})"
+
+
+def _end(text: str, numeric: bool, parameters: Parameters) -> str:
+    if not numeric:
+        return parameters.add(text, "VARCHAR")
+    number = _number(text)
+    if number is None:
+        raise BadQueryError(f"a bound with ordering numeric needs a number, not {text!r}")
+    if isinstance(number, int) and _is_long(number):
+        return parameters.add(number, "BIGINT")
+    return parameters.add(float(number), "DOUBLE")

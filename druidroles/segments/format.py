@@ -1,0 +1,69 @@
+"""The segment file: a Parquet file with the column `__time` (BIGINT, milliseconds since 1970) and the others as LONG,
+DOUBLE or string, sorted by time.
+
+The format's version is in the file's own metadata; a file of a newer one is refused by name. In a DataSegment its
+`binaryVersion` tells it from Druid's own format, which is 9.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from druidroles.segments.errors import SegmentFileError
+
+FORMAT_VERSION = 1
+BINARY_VERSION = 101  # DataSegment.binaryVersion of our files; Druid's V9 is 9
+_KEY = "druidroles.segment.format"
+_MAGIC = b"PAR1"
+
+
+def write_options() -> str:
+    """The options of DuckDB's COPY that make a segment file."""
+    return f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'{_KEY}': '{FORMAT_VERSION}'}}"
+
+
+def check_segment_file(path: Path) -> int:
+    """See that a file is a segment of a format known here; the number of its rows.
+
+    Reads the footer only. Raises SegmentFileError, whose text names the file and says what is wrong. Blocks: call it in
+    a thread.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as fault:
+        raise SegmentFileError(f"the segment file {path} cannot be read: {fault.strerror}") from None
+    if head != _MAGIC:
+        raise SegmentFileError(f"{path} is not a Parquet file")
+    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    try:
+        rows = connection.execute(
+            "SELECT decode(value) FROM parquet_kv_metadata($path) WHERE decode(key) = $key",
+            {"path": str(path), "key": _KEY},
+        ).fetchall()
+        _check_version(path, [str(row[0]) for row in rows])
+        kinds = {str(row[0]): str(row[1]) for row in _describe(connection, path)}
+        if kinds.get("__time") != "BIGINT":
+            raise SegmentFileError(f"{path} has no column __time of type BIGINT")
+        counted = connection.execute("SELECT count(*) FROM read_parquet($path)", {"path": str(path)}).fetchone()
+    except duckdb.Error as fault:
+        raise SegmentFileError(f"the segment file {path} is damaged: {fault}") from None
+    finally:
+        connection.close()
+    return int(counted[0]) if counted else 0
+
+
+def _check_version(path: Path, versions: list[str]) -> None:
+    if not versions:
+        raise SegmentFileError(f"{path} is a Parquet file, but not a segment: it names no {_KEY}")
+    if versions[0] != str(FORMAT_VERSION):
+        raise SegmentFileError(f"{path} has segment format {versions[0]}; this version reads {FORMAT_VERSION}")
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, path: Path) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = connection.execute(
+        "DESCRIBE SELECT * FROM read_parquet($path)", {"path": str(path)}
+    ).fetchall()
+    return rows

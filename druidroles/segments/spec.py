@@ -1,0 +1,180 @@
+"""The ingestion spec of an `index_parallel` task (Druid documentation, "JSON-based batch"), read and checked whole.
+
+What is not supported is refused by name, never ignored, where ignoring it would change the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from druidroles.model.decode import ModelError, get_bool, get_int, get_list, need_object, need_str, opt_str
+from druidroles.model.granularity import Granularity
+from druidroles.model.interval import Interval
+from druidroles.segments.errors import SpecError
+from druidroles.segments.inputs import InputFormat, InputSource, parse_input_format, parse_input_source
+
+# Druid's dimension and metric types, and what holds them in a file. Druid's float has half the digits of its double.
+COLUMN_TYPES = {"string": "VARCHAR", "long": "BIGINT", "float": "DOUBLE", "double": "DOUBLE"}
+METRIC_TYPES = {
+    "count": "BIGINT",
+    "longSum": "BIGINT",
+    "longMin": "BIGINT",
+    "longMax": "BIGINT",
+    "doubleSum": "DOUBLE",
+    "doubleMin": "DOUBLE",
+    "doubleMax": "DOUBLE",
+}
+ROWS_PER_SEGMENT = 5_000_000  # Druid's DynamicPartitionsSpec.DEFAULT_MAX_ROWS_PER_SEGMENT
+
+
+@attrs.frozen
+class Dimension:
+    """A column that comes from the input as it is. `type` is DuckDB's name."""
+
+    name: str
+    type: str = "VARCHAR"
+
+
+@attrs.frozen
+class Metric:
+    """A column that is aggregated at ingestion; `field` None for a count."""
+
+    name: str
+    kind: str
+    field: str | None = None
+
+    @property
+    def type(self) -> str:
+        """DuckDB's name of its type."""
+        return METRIC_TYPES[self.kind]
+
+
+@attrs.frozen(kw_only=True)
+class IngestionSpec:
+    """What to read and what to make of it. Without `dimensions` all columns of the input become string dimensions."""
+
+    data_source: str
+    time_column: str
+    time_format: str
+    time_missing: str | None
+    dimensions: tuple[Dimension, ...]
+    exclusions: frozenset[str]
+    metrics: tuple[Metric, ...]
+    segment_granularity: Granularity
+    query_granularity: Granularity
+    rollup: bool
+    intervals: tuple[Interval, ...]
+    input_source: InputSource
+    input_format: InputFormat
+    rows_per_segment: int
+    append: bool
+
+
+def parse_spec(task: Mapping[str, Any]) -> IngestionSpec:
+    """Read the `spec` of a task; raises SpecError naming the field at fault."""
+    try:
+        spec = need_object(task, "spec")
+        return _parse(need_object(spec, "dataSchema"), need_object(spec, "ioConfig"), spec.get("tuningConfig") or {})
+    except ModelError as fault:
+        raise SpecError(f"the ingestion spec is malformed: {fault}") from None
+
+
+def refuse(obj: Mapping[str, Any], *keys: str) -> None:
+    """SpecError if one of these fields holds anything but null, false or emptiness."""
+    for key in keys:
+        if obj.get(key) not in (None, False, "", [], {}):
+            raise SpecError(f"{key} is not supported")
+
+
+def _parse(schema: Mapping[str, Any], io: Mapping[str, Any], tuning: Mapping[str, Any]) -> IngestionSpec:
+    refuse(schema, "parser", "projections")
+    refuse(io, "dropExisting", "firehose")
+    _refuse_transforms(schema.get("transformSpec"))
+    timestamp = need_object(schema, "timestampSpec")
+    granularity = schema.get("granularitySpec") or {}
+    dimensions = schema.get("dimensionsSpec") or {}
+    refuse(dimensions, "spatialDimensions", "useSchemaDiscovery")
+    time_format = opt_str(timestamp, "format") or "auto"
+    if time_format not in ("auto", "iso", "millis", "posix"):
+        raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are auto, iso, millis, posix")
+    data_source = need_str(schema, "dataSource")
+    if not data_source.strip() or "/" in data_source or data_source.startswith("."):
+        raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
+    named = tuple(_dimension(item) for item in get_list(dimensions, "dimensions"))
+    metrics = tuple(_metric(item) for item in get_list(schema, "metricsSpec"))
+    _check_names([item.name for item in named] + [item.name for item in metrics])
+    return IngestionSpec(
+        data_source=data_source,
+        time_column=opt_str(timestamp, "column") or "timestamp",
+        time_format=time_format,
+        time_missing=opt_str(timestamp, "missingValue"),
+        dimensions=named,
+        exclusions=frozenset(str(name) for name in get_list(dimensions, "dimensionExclusions")),
+        metrics=metrics,
+        segment_granularity=Granularity.parse(granularity.get("segmentGranularity") or "DAY"),
+        query_granularity=Granularity.parse(granularity.get("queryGranularity") or "none"),
+        rollup=get_bool(granularity, "rollup", True),
+        intervals=tuple(sorted(Interval.parse(str(text)) for text in get_list(granularity, "intervals"))),
+        input_source=parse_input_source(need_object(io, "inputSource")),
+        input_format=parse_input_format(need_object(io, "inputFormat")),
+        rows_per_segment=_rows_per_segment(tuning),
+        append=get_bool(io, "appendToExisting", False),
+    )
+
+
+def _refuse_transforms(spec: Any) -> None:
+    if spec is not None:
+        if not isinstance(spec, Mapping):
+            raise SpecError("transformSpec is not an object")
+        refuse(spec, "filter", "transforms")
+
+
+def _dimension(value: Any) -> Dimension:
+    if isinstance(value, str):
+        return Dimension(value)
+    if not isinstance(value, Mapping):
+        raise SpecError("dimensionsSpec.dimensions must hold names and objects")
+    kind = (opt_str(value, "type") or "string").lower()
+    name = need_str(value, "name")
+    if kind not in COLUMN_TYPES:
+        raise SpecError(f"dimension {name!r}: type {kind!r} is not supported; there are {', '.join(COLUMN_TYPES)}")
+    return Dimension(name, COLUMN_TYPES[kind])
+
+
+def _metric(value: Any) -> Metric:
+    if not isinstance(value, Mapping):
+        raise SpecError("metricsSpec must hold objects")
+    kind, name = need_str(value, "type"), need_str(value, "name")
+    if kind not in METRIC_TYPES:
+        raise SpecError(f"metric {name!r}: type {kind!r} is not supported; there are {', '.join(METRIC_TYPES)}")
+    return Metric(name, kind, None if kind == "count" else need_str(value, "fieldName"))
+
+
+def _check_names(names: list[str]) -> None:
+    # Files and SQL do not tell names apart by case alone.
+    folded = [name.casefold() for name in names]
+    for name in names:
+        if folded.count(name.casefold()) > 1:
+            raise SpecError(f"the column name {name!r} is given twice")
+        if name.casefold() == "__time":
+            raise SpecError("__time is the time column and cannot be a dimension or metric")
+
+
+def _rows_per_segment(tuning: Mapping[str, Any]) -> int:
+    if not isinstance(tuning, Mapping):
+        raise SpecError("tuningConfig is not an object")
+    refuse(tuning, "forceGuaranteedRollup")
+    partitions = tuning.get("partitionsSpec") or {}
+    kind = opt_str(partitions, "type") or "dynamic"
+    if kind != "dynamic":
+        raise SpecError(f"partitionsSpec.type {kind!r} is not supported; there is dynamic")
+    rows = get_int(partitions, "maxRowsPerSegment", get_int(tuning, "maxRowsPerSegment", ROWS_PER_SEGMENT))
+    if rows < 1:
+        raise SpecError(f"maxRowsPerSegment must be at least 1, not {rows}")
+    return rows
+
+
+__all__ = ["Dimension", "IngestionSpec", "Metric", "parse_spec"]
