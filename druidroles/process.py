@@ -29,10 +29,9 @@ from coordserver.client import Client, connect
 from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
-from druidroles.http.app import make_app, package_version, status_routes
+from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
 from druidroles.http.serve import HttpServer
-from druidroles.model.iso import format_iso
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 
 log = logging.getLogger(__name__)
@@ -134,12 +133,10 @@ def _properties(context: RoleContext) -> dict[str, str]:
 def _discovery_node(context: RoleContext, role: Role) -> DiscoveryDruidNode:
     host, _, port = context.host_port.rpartition(":")
     return DiscoveryDruidNode(
-        node=DruidNode(
-            service=context.settings.role.service_name, host=host, plaintext_port=int(port), version=package_version()
-        ),
+        node=DruidNode(service=context.settings.role.service_name, host=host, plaintext_port=int(port)),
         role=context.settings.role,
         services=role.discovery_services(),
-        start_time=format_iso(int(time.time() * 1000)),
+        start_time_ms=time.time_ns() // 1_000_000,
         available_processors=os.cpu_count() or 1,
         total_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
@@ -185,6 +182,8 @@ async def run_role(
                 make_client() as http,
             ):
                 context = RoleContext(settings, zk, DruidPaths(settings.coord.base), http, host_port)
+                for path in context.paths.layout():
+                    await zk.ensure_path(path)
                 await _live(context, build(context), listeners, stop, announce)
             signals.cancel_scope.cancel(reason="the role has stopped")
 

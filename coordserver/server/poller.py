@@ -39,7 +39,8 @@ _REPORTS = 256
 class Poller:
     """Owns every accepted socket. All methods run in the trio thread and none blocks.
 
-    `connect` makes what speaks on a new socket of a host. `kick` is called after requests were handled, before anything is sent.
+    `connect` makes what speaks on a new socket of a host. `kick` is called after requests were handled, before
+    anything is sent.
     """
 
     def __init__(

@@ -6,8 +6,8 @@
         └ accepting  cancelled first
 
 A graceful stop goes in this order: accept no more; read no more; let what was proposed become durable, applied and
-answered; let peers take their answers, within a deadline; seal the log; write a snapshot; close. Being cancelled instead
-is as safe as being killed, which is always safe.
+answered; let peers take their answers, within a deadline; seal the log; write a snapshot; close. Being cancelled
+instead is as safe as being killed, which is always safe.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Server:
         self._poller.stop_reading()
         with trio.move_on_after(self._config.stop_ms / 1000) as scope:
             await self._committer.drained()
-            while self._poller.unsent():
+            while self._poller.unsent():  # noqa: ASYNC110 - peers take their answers in their own time
                 await trio.sleep(DRAIN_POLL_S)
         if scope.cancelled_caught:
             _log.warning("stopping with %d connections that have not read their answers", self._poller.unsent())

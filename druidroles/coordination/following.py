@@ -1,9 +1,9 @@
 """From a cache of a subtree to a model: every znode decoded once per version, garbage reported and skipped.
 
 The cache tells changes one path at a time, coalesced. A follower first takes the whole of a synced cache, then its
-changes; a znode whose czxid and mzxid it has already taken is passed over, so it does not matter how much of the initial
-state the cache tells again. In each group of changes additions come before removals: a segment that moves from one batch to
-another, or a server that announces itself anew, is never seen absent in between.
+changes; a znode whose czxid and mzxid it has already taken is passed over, so it does not matter how much of the
+initial state the cache tells again. In each group of changes additions come before removals: a segment that moves from
+one batch to another, or a server that announces itself anew, is never seen absent in between.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import trio
-from typing_extensions import Self
 
 from coordserver.client import Client
 from coordserver.client.recipes.tree_cache import TreeCache
@@ -53,8 +52,8 @@ class Follower:
     async def run(self, synced: Callable[[], None], changed: Callable[[], None]) -> None:
         """Follow for ever. `synced` is called once, when all that was there has been taken; `changed` after changes."""
         await self._cache.wait_synced()
-        for path, node in list(self._cache.nodes.items()):
-            self._offer(path, node)
+        for path in list(self._cache.paths()):
+            self._offer(path, self._cache.get(path))
             # One znode may hold 50 segments, about a millisecond of decoding; others want the loop too.
             await trio.lowlevel.checkpoint()
         synced()
@@ -84,7 +83,7 @@ class View:
     """A model of one or more subtrees, kept up to date while its `async with` block runs.
 
     A subclass names its subtrees in `_roots`, each with the function that takes its znodes. `revision` rises with every
-    group of changes. Nothing is claimed before the initial state is complete: `synced` is False and `wait_synced` waits.
+    group of changes. Nothing is claimed before the initial state is complete: `synced` is False, `wait_synced` waits.
     """
 
     def __init__(self, zk: Client) -> None:

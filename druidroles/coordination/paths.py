@@ -1,7 +1,7 @@
 """Where everything lies in the tree: Druid's classic layout below one base, and ours below `{base}/coord`.
 
-Sources: Druid's ZkPathsConfig and IndexerZkConfig for the classic paths. Parents that Druid's recipes make as containers
-are persistent here, so that no watch on one is orphaned when a server reaps it.
+Sources: Druid's ZkPathsConfig and IndexerZkConfig for the classic paths. Parents that Druid's recipes make as
+containers are persistent here, so that no watch on one is orphaned when a server reaps it.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class DruidPaths:
         return f"{self.base}/coord/published"
 
     def layout(self) -> tuple[str, ...]:
-        """The persistent directories every cluster has; making them all at the start spares every reader the question."""
+        """The persistent directories every cluster has; all are made at the start, so that no reader need ask."""
         return (
             self.announcements,
             self.segments,

@@ -1,7 +1,8 @@
 """Payloads as bytes: compact JSON, gzipped where Druid gzips, read back whether gzipped or not.
 
-Druid compresses only announcements, segment batches and discovery nodes (its writers ask with `.compressed()`); load-queue
-entries, assignments, statuses and latch nodes are raw. Its readers fall back to the raw bytes, so the magic number decides.
+Druid compresses only announcements, segment batches and discovery nodes (its writers ask with `.compressed()`);
+load-queue entries, assignments, statuses and latch nodes are raw. Its readers fall back to the raw bytes, so the magic
+number decides.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     obj = dict(pairs)
     if len(obj) == len(pairs):
         return obj
-    # Druid's dataNodeService has two keys `type`: its own name first, as Jackson's type id must come, then the server's.
-    # Older versions write the server's type nowhere else.
+    # Druid's dataNodeService has two keys `type`: its own name first, as Jackson's type id must come, then the
+    # server's. Older versions write the server's type nowhere else.
     obj = {}
     for key, value in pairs:
         if key not in obj:

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import duckdb
 
+from druidroles.model.granularity import Granularity
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
@@ -301,8 +302,8 @@ def _metric_sql(metric: Metric, rollup: bool) -> str:
     return f"CAST({function}({value}) AS {metric.type})" if rollup else value
 
 
-def _bucket_list(data: Interval, granularity: Any, most: int = SEGMENTS_MAX) -> list[Interval]:
-    buckets = []
+def _bucket_list(data: Interval, granularity: Granularity, most: int = SEGMENTS_MAX) -> list[Interval]:
+    buckets: list[Interval] = []
     for bucket in granularity.buckets(data):
         if len(buckets) >= most:
             raise SpecError(f"the granularity {granularity.to_json()} makes more than {most} buckets of {data}")

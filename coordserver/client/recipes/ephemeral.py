@@ -46,6 +46,12 @@ class Announcement:
         self._zk = zk
         self._changing = trio.Lock()
         self._rival = 0
+        self._stood_in = 0
+
+    @property
+    def standing(self) -> bool:
+        """Whether the znode is there, as far as we know, and owned by the session that we have now."""
+        return self._zk.session_id != 0 and self._stood_in == self._zk.session_id
 
     async def update(self, data: bytes) -> None:
         """Announce other data. Where the znode is missing just now, it comes back with the new data."""
@@ -61,6 +67,7 @@ class Announcement:
         while True:
             batch = await events.next_batch()
             if any(event.kind in (WatchKind.DELETED, WatchKind.RESYNC) for event in batch):
+                self._stood_in = 0
                 await self._settle(take_over=False)
 
     async def withdraw(self) -> None:
@@ -89,18 +96,22 @@ class Announcement:
             node = await zk.get(self.path)
         except NoNodeError:
             try:
-                await zk.create(self.path, data, ephemeral=True, makepath=True)
+                created = await zk.create(self.path, data, ephemeral=True, makepath=True)
             except NodeExistsError:
                 return False
+            self._stood_in = created.stat.ephemeral_owner
             return True
         owner = node.stat.ephemeral_owner
         try:
             if owner == zk.session_id:
                 if node.data != data:
                     await zk.set(self.path, data)
+                self._stood_in = owner
             elif take_over:
                 exchange = zk.transaction().delete(self.path, node.stat.version)
-                await exchange.create(self.path, data, ephemeral=True).commit()
+                results = await exchange.create(self.path, data, ephemeral=True).commit()
+                made = results[-1].stat
+                self._stood_in = made.ephemeral_owner if made is not None else 0
             elif self._rival != owner:
                 self._rival = owner
                 log.warning("%s is announced by another session now (0x%x)", self.path, owner)

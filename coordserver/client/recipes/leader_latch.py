@@ -197,6 +197,12 @@ def _sequence(path: str) -> int:
     return int(found[1])
 
 
+def sequence_of(name: str) -> int | None:
+    """The sequence number in a contender's name or path, None where it is no contender."""
+    found = _MEMBER.search(name)
+    return int(found[1]) if found is not None else None
+
+
 def _is_refusal(error: Exception) -> bool:
     """Whether it is the coordination layer saying no, and nothing else."""
     if isinstance(error, ExceptionGroup):

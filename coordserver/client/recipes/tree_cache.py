@@ -199,7 +199,7 @@ class TreeCache:
     def _take(self, path: str, node: Node, deleted: dict[str, int]) -> None:
         """A read brought this; `deleted` is what was deleted since it was sent."""
         known = self._nodes.get(path)
-        if node.stat.czxid <= deleted.get(path, 0):
+        if node.stat.czxid <= deleted.get(path, -1):  # the root and ZooKeeper's own znodes have czxid 0
             return
         if known is not None and known.stat.mzxid > node.stat.mzxid:
             return

@@ -1,0 +1,107 @@
+"""Which server serves which segments: the announcements and the batches of announced segments, followed.
+
+Druid's BatchServerInventoryView. A segment may stand in two batches of a server while it is moved from one to the
+other, so (server, segment) pairs are counted by batch. A server's segments count while the server itself is announced;
+its batches may be seen before or after it. Deltas are told to one consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from coordserver.client import Client
+from coordserver.client.values import Node
+from druidroles.coordination.changes import Deltas
+from druidroles.coordination.following import Take, View, decoded
+from druidroles.coordination.paths import DruidPaths
+from druidroles.coordination.payloads import loads
+from druidroles.model.decode import ModelError, as_object
+from druidroles.model.segment import DataSegment
+from druidroles.model.server import DruidServerMetadata
+
+
+def read_batch(data: bytes) -> dict[str, DataSegment]:
+    """The segments of a batch by id. Raises ModelError where it is none."""
+    value = loads(data)
+    if not isinstance(value, list):
+        raise ModelError("a batch of segments is not an array")
+    segments = (DataSegment.from_json(as_object(item, "segment")) for item in value)
+    return {segment.id: segment for segment in segments}
+
+
+class ServerInventory(View):
+    """Announced servers by name, and what they serve.
+
+    `server_deltas` has keys host:port; `segment_deltas` keys (host:port, segment id). When a server goes, the removal
+    of each of its segments is told too, and when it comes, the addition of each.
+    """
+
+    def __init__(self, zk: Client, paths: DruidPaths) -> None:
+        super().__init__(zk)
+        self.servers: dict[str, DruidServerMetadata] = {}
+        self.server_deltas: Deltas[str, DruidServerMetadata] = Deltas()
+        self.segment_deltas: Deltas[tuple[str, str], DataSegment] = Deltas()
+        self._paths = paths
+        self._batches: dict[tuple[str, str], dict[str, DataSegment]] = {}
+        self._served: dict[str, dict[str, DataSegment]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def segments_of(self, server: str) -> Mapping[str, DataSegment]:
+        """What an announced server serves, by id; nothing for one that is not announced. Not to be changed."""
+        return self._served.get(server, {}) if server in self.servers else {}
+
+    def _roots(self) -> Sequence[tuple[str, Take]]:
+        return [(self._paths.announcements, self._take_server), (self._paths.segments, self._take_batch)]
+
+    def _take_server(self, parts: tuple[str, ...], znode: Node | None) -> None:
+        if len(parts) != 1:
+            return
+        name = parts[0]
+        path = self._paths.announcement(name)
+        new = decoded(path, znode, lambda data: DruidServerMetadata.from_json(loads(data)))
+        old = self.servers.pop(name, None)
+        if new is not None:
+            self.servers[name] = new
+        self.server_deltas.put(name, old, new)
+        if (old is None) == (new is None):
+            return
+        for segment_id, segment in self._served.get(name, {}).items():
+            self.segment_deltas.put(
+                (name, segment_id), segment if new is None else None, segment if new is not None else None
+            )
+
+    def _take_batch(self, parts: tuple[str, ...], znode: Node | None) -> None:
+        if len(parts) != 2:
+            return
+        server, batch = parts
+        path = f"{self._paths.segments_of(server)}/{batch}"
+        new = decoded(path, znode, read_batch) or {}
+        old = self._batches.pop((server, batch), {})
+        if new:
+            self._batches[server, batch] = new
+        for segment_id, segment in new.items():
+            if segment_id not in old:
+                self._count(server, segment, 1)
+        for segment_id, segment in old.items():
+            if segment_id not in new:
+                self._count(server, segment, -1)
+
+    def _count(self, server: str, segment: DataSegment, by: int) -> None:
+        key = (server, segment.id)
+        before = self._counts.get(key, 0)
+        after = before + by
+        if after:
+            self._counts[key] = after
+        else:
+            del self._counts[key]
+        if (before == 0) == (after == 0):
+            return
+        served = self._served.setdefault(server, {})
+        if after:
+            served[segment.id] = segment
+        else:
+            del served[segment.id]
+            if not served:
+                del self._served[server]
+        if server in self.servers:
+            self.segment_deltas.put(key, None if after else segment, segment if after else None)
