@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,28 +28,20 @@ def command(data_dir: Path, port_offset: int, keep: bool, log_level: str) -> Non
     from cli.quickstart.processes import ChildFailedError, PortsInUseError
     from cli.quickstart.show import Screen
     from cli.quickstart.work import WorkFailedError
+    from cli.running import leaves
     from druidroles.process import StartError
 
-    errors: list[BaseException] = []
+    known = (layout.LayoutError, PortsInUseError, StartError, WorkFailedError, ChildFailedError, OSError)
     try:
         plan = layout.plan(data_dir.absolute(), port_offset, log_level)
         trio.run(partial(run.run, plan, Screen(), keep=keep))
-    except* (layout.LayoutError, PortsInUseError, StartError, WorkFailedError, ChildFailedError, OSError) as group:
-        errors += leaves(group)
-    except* trio.TooSlowError:
-        errors.append(click.ClickException("the cluster did not get there in time; see the logs"))
-    if errors:
-        fault = errors[0]
-        click.echo(f"coord quickstart: {fault}", err=True)
+    except BaseException as group:
+        faults = list(leaves(group))
+        if not all(isinstance(fault, (*known, trio.TooSlowError)) for fault in faults):
+            raise
+        fault = faults[0]
+        text = "the cluster did not get there in time; see the logs" if isinstance(fault, trio.TooSlowError) else fault
+        click.echo(f"coord quickstart: {text}", err=True)
         for line in getattr(fault, "last_lines", ()):
             click.echo(f"  {line}", err=True)
-        sys.exit(1 if isinstance(fault, ChildFailedError | WorkFailedError) else 2)
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """The exceptions inside a group, however deep."""
-    for fault in group.exceptions:
-        if isinstance(fault, BaseExceptionGroup):
-            yield from leaves(fault)
-        else:
-            yield fault
+        sys.exit(1 if isinstance(fault, (ChildFailedError, WorkFailedError, trio.TooSlowError)) else 2)

@@ -11,27 +11,18 @@ port = 8083
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from coordserver.config.server import ConfigError
 
 
-def load_table(path: Path, section: Sequence[str], known: Collection[str]) -> dict[str, Any]:
-    """The table of `section`, empty if it is not there. Raises ConfigError for a bad file or keys not in `known`."""
+def load_toml(path: Path) -> dict[str, Any]:
+    """The file's tables. Raises ConfigError for a file that cannot be read; which keys are known, commands tell."""
     try:
         with path.open("rb") as file:
-            table: Any = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    for name in section:
-        table = table.get(name, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {'.'.join(section)} is not a table")
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise ConfigError(f"{path}: [{'.'.join(section)}] has unknown keys: {', '.join(unknown)}")
-    return dict(table)

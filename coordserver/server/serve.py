@@ -61,6 +61,11 @@ class ServerHandle:
         """HOST:PORT of the first address, with the port really taken."""
         return str(self.addresses[0])
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """Begin the graceful stop; `serve` returns when it is done."""
         self._stop.set()

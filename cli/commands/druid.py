@@ -1,0 +1,164 @@
+"""`coord druid ROLE`: one process of a Druid cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli.running import run
+from druidroles.coordination.url import CoordUrl
+from druidroles.model.server import DEFAULT_TIER, NodeRole
+
+if TYPE_CHECKING:
+    from druidroles.process import Role, RoleContext
+
+F = TypeVar("F", bound=Callable[..., Any])
+Build = Callable[["RoleContext"], "Role"]
+
+
+class CoordUrlType(click.ParamType[CoordUrl]):
+    """coord://host:port,…/base."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> CoordUrl:
+        """The URL, or a usage error."""
+        if isinstance(value, CoordUrl):
+            return value
+        try:
+            url = CoordUrl.parse(str(value))
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+        if url.scheme != "coord":
+            self.fail(f"{value!r}: only coord:// is supported", param, ctx)
+        return url
+
+
+def common(port: int) -> Callable[[F], F]:
+    """The options of every role; `port` is Druid's default for it."""
+
+    def add(function: F) -> F:
+        for option in reversed(
+            (
+                click.option(
+                    "--coord",
+                    type=CoordUrlType(),
+                    default="coord://127.0.0.1:2181/druid",
+                    help="The coordination servers, and Druid's base path (druid.zk.paths.base).",
+                ),
+                click.option("--host", default="127.0.0.1", help="Where to listen, and how others reach it."),
+                click.option("--port", type=click.IntRange(0, 65535), default=port, help="0: a free one."),
+                click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="One process each."),
+                click.option(
+                    "--session-timeout",
+                    type=click.FloatRange(min=0.1),
+                    default=10.0,
+                    help="Seconds without contact after which the process counts as gone.",
+                ),
+            )
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+deep_storage = click.option(
+    "--deep-storage", type=click.Path(path_type=Path), required=True, help="Directory where segments are kept for good."
+)
+metadata = click.option(
+    "--metadata",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The metadata store: an SQLite file.",
+)
+
+
+@click.group("druid")
+def command() -> None:
+    """Start one process of a Druid cluster; SIGTERM ends it within 10 s."""
+
+
+def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
+    from coordserver.core.errors import CoordError
+    from druidroles.metadata import MetadataError
+    from druidroles.process import RoleSettings, StartError, run_role
+
+    settings = RoleSettings(
+        role=role,
+        coord=options["coord"],
+        host=options["host"],
+        port=options["port"],
+        data_dir=options["data_dir"].absolute(),
+        session_timeout_s=options["session_timeout"],
+    )
+    run(lambda: run_role(settings, build), StartError, CoordError, MetadataError)
+
+
+@command.command("coordinator")
+@common(8081)
+@metadata
+def coordinator(metadata: Path, **options: Any) -> None:
+    """Decide which Historical loads which segment."""
+    from druidroles.coordinator.role import CoordinatorSettings, build
+
+    _run(NodeRole.COORDINATOR, partial(build, settings=CoordinatorSettings(metadata=metadata.absolute())), options)
+
+
+@command.command("overlord")
+@common(8090)
+@metadata
+def overlord(metadata: Path, **options: Any) -> None:
+    """Take tasks, give them to MiddleManagers, and publish what they build."""
+    from druidroles.overlord.role import OverlordSettings, build
+
+    _run(NodeRole.OVERLORD, partial(build, settings=OverlordSettings(metadata=metadata.absolute())), options)
+
+
+@command.command("historical")
+@common(8083)
+@deep_storage
+@click.option("--max-size", type=click.IntRange(min=0), default=300 * 10**9, help="Bytes of segments it may hold.")
+@click.option("--tier", default=DEFAULT_TIER, help="Load rules name tiers.")
+@click.option("--priority", type=int, default=0, help="Brokers prefer higher ones.")
+def historical(deep_storage: Path, max_size: int, tier: str, priority: int, **options: Any) -> None:
+    """Load segments and answer queries over them."""
+    from druidroles.historical.role import HistoricalSettings, build
+
+    settings = HistoricalSettings(deep_storage=deep_storage.absolute(), max_size=max_size, tier=tier, priority=priority)
+    _run(NodeRole.HISTORICAL, partial(build, settings=settings), options)
+
+
+@command.command("middlemanager")
+@common(8091)
+@deep_storage
+@click.option("--capacity", type=click.IntRange(min=1), default=2, help="Tasks at a time.")
+@click.option("--task-port", type=click.IntRange(0, 65535), default=8100, help="First port of tasks; 0: free ones.")
+def middlemanager(deep_storage: Path, capacity: int, task_port: int, **options: Any) -> None:
+    """Run tasks, each in a process of its own."""
+    from druidroles.middlemanager.role import MiddleManagerSettings, build
+
+    settings = MiddleManagerSettings(deep_storage=deep_storage.absolute(), capacity=capacity, task_port=task_port)
+    _run(NodeRole.MIDDLE_MANAGER, partial(build, settings=settings), options)
+
+
+@command.command("broker")
+@common(8082)
+def broker(**options: Any) -> None:
+    """Split queries over the servers that hold the segments, and merge the answers."""
+    from druidroles.broker.role import BrokerSettings, build
+
+    _run(NodeRole.BROKER, partial(build, settings=BrokerSettings()), options)
+
+
+@command.command("router")
+@common(8888)
+def router(**options: Any) -> None:
+    """One address for everything: proxy to Brokers and to the leading Coordinator and Overlord."""
+    from druidroles.router.role import RouterSettings, build
+
+    _run(NodeRole.ROUTER, partial(build, settings=RouterSettings()), options)
