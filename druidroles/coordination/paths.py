@@ -66,6 +66,11 @@ class DruidPaths:
         return f"{self.base}/overlord/_OVERLORD"
 
     @property
+    def indexer(self) -> str:
+        """All that Overlords and workers tell each other: announcements, assignments and statuses lie below it."""
+        return f"{self.base}/indexer"
+
+    @property
     def indexer_announcements(self) -> str:
         """One ephemeral per worker."""
         return f"{self.base}/indexer/announcements"
