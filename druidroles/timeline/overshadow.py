@@ -7,10 +7,9 @@ highest version down, what the complete sets have covered so far decides over th
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
+from itertools import groupby
 
-from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import is_complete
 from druidroles.timeline.coverage import Coverage
@@ -18,16 +17,18 @@ from druidroles.timeline.coverage import Coverage
 
 def overshadowed(segments: Iterable[DataSegment]) -> set[str]:
     """The ids of those, among the segments of one datasource, that others fully overshadow."""
-    versions: dict[str, dict[Interval, list[DataSegment]]] = defaultdict(lambda: defaultdict(list))
+    # Plain tuples as keys: they hash and compare several times as fast as Interval, and there may be 100,000.
+    chunks: dict[tuple[str, int, int], list[DataSegment]] = {}
     for segment in segments:
-        versions[segment.version][segment.interval].append(segment)
+        chunks.setdefault((segment.version, segment.interval.start_ms, segment.interval.end_ms), []).append(segment)
     newer = Coverage()
     found: set[str] = set()
-    for _, chunks in sorted(versions.items(), reverse=True):
-        for interval, partitions in chunks.items():
-            if newer.covers(interval):
-                found.update(segment.id for segment in partitions)
-        for interval, partitions in chunks.items():
-            if is_complete([segment.shard_spec for segment in partitions]):
-                newer.add(interval)
+    for _, of_version in groupby(sorted(chunks, reverse=True), key=lambda chunk: chunk[0]):
+        same = list(of_version)
+        for chunk in same:
+            if newer.covers(*chunk[1:]):
+                found.update(segment.id for segment in chunks[chunk])
+        for chunk in same:
+            if is_complete([segment.shard_spec for segment in chunks[chunk]]):
+                newer.add(*chunk[1:])
     return found

@@ -112,9 +112,7 @@ def test_coverage_is_a_set_of_instants(added: list[tuple[int, int]], asked: tupl
     coverage = Coverage()
     instants: set[int] = set()
     for start, length in added:
-        coverage.add(Interval(start, start + length))
+        coverage.add(start, start + length)
         instants.update(range(start, start + length))
     start, length = asked
-    assert coverage.covers(Interval(start, start + length)) == (
-        length > 0 and instants.issuperset(range(start, start + length))
-    )
+    assert coverage.covers(start, start + length) == (length > 0 and instants.issuperset(range(start, start + length)))
