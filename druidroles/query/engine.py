@@ -33,8 +33,17 @@ from druidroles.query.sql import (
 from druidroles.query.sqltext import Parameters
 
 RESULT_ROWS_MAX = 250_000  # of one query on one server: what is gathered in memory before it is sent
+_ROWS_AT_ONCE = 1000
 _SCHEMAS_MAX = 100_000
 _TYPES = {"BIGINT": "BIGINT", "DOUBLE": "DOUBLE", "VARCHAR": "VARCHAR", "INTEGER": "BIGINT", "FLOAT": "DOUBLE"}
+
+
+class PiecesGoneError(FileNotFoundError):
+    """Files of segments that were found to be served are not there any more."""
+
+    def __init__(self, pieces: tuple[Piece, ...]) -> None:
+        super().__init__(f"{len(pieces)} segment files are gone, among them {pieces[0].path}")
+        self.pieces = pieces
 
 
 class Engine:
@@ -91,7 +100,7 @@ class Engine:
 
 
 class Execution:
-    """One run of a query: `run` in a thread, `interrupt` from anywhere, once each."""
+    """One run of a query: `run` in a thread, once; `interrupt` from anywhere."""
 
     def __init__(
         self, engine: Engine, connection: duckdb.DuckDBPyConnection, query: Query, pieces: Sequence[Piece]
@@ -100,18 +109,27 @@ class Execution:
         self._connection = connection
         self._query = query
         self._pieces = pieces
+        self._lock = threading.Lock()
+        self._open = True
         self._interrupted = False
+        self.running = False
 
     def interrupt(self) -> None:
-        """End it soon: `run` raises QueryCancelledError, unless it is about to return anyway."""
+        """End it soon: `run` raises QueryCancelledError, unless it is about to return anyway.
+
+        DuckDB forgets an interrupt that arrives between two statements, so call it again while `running`.
+        """
         self._interrupted = True
-        self._connection.interrupt()
+        with self._lock:
+            if self._open:
+                self._connection.interrupt()
 
     def run(self) -> list[dict[str, Any]]:
         """The result over these pieces, in Druid's shape, to be merged with that of others.
 
-        Raises QueryError; FileNotFoundError where a segment's file is not there (any more).
+        Raises QueryError; PiecesGoneError where segments' files are not there (any more).
         """
+        self.running = True
         try:
             return self._run()
         except duckdb.InterruptException:
@@ -121,16 +139,20 @@ class Execution:
         except duckdb.Error as fault:
             if self._interrupted:
                 raise QueryCancelledError from None
-            gone = [piece.path for piece in self._pieces if not piece.path.exists()]
-            for path in gone:
-                self._engine.forget(path)
+            gone = tuple(piece for piece in self._pieces if not piece.path.exists())
+            for piece in gone:
+                self._engine.forget(piece.path)
             if gone:
-                raise FileNotFoundError(str(gone[0])) from fault
+                raise PiecesGoneError(gone) from fault
             raise QueryFailedError(f"the query failed: {fault}", error_class=type(fault).__name__) from fault
         finally:
-            self._connection.close()
+            with self._lock:
+                self._open = False
+                self._connection.close()
+            self.running = False
 
     def _run(self) -> list[dict[str, Any]]:
+        self._stop_if_interrupted()
         if not self._pieces:
             return []
         schemas = {piece.path: self._engine.schema(self._connection, piece.path) for piece in self._pieces}
@@ -146,12 +168,22 @@ class Execution:
 
     def fetch(self, statement: Statement, rows_max: int = RESULT_ROWS_MAX) -> list[Any]:
         """All rows of a statement; ResourceLimitError if there are more than `rows_max`."""
+        self._stop_if_interrupted()
+        cursor = self._connection.execute(statement.text, statement.parameters.values)
+        rows: list[Any] = []
+        # Some at a time, for the event loop cannot run while DuckDB makes Python objects.
+        while more := cursor.fetchmany(_ROWS_AT_ONCE):
+            self._stop_if_interrupted()
+            rows += more
+            if len(rows) > rows_max:
+                raise ResourceLimitError(
+                    f"the query makes more than {rows_max} rows on one server; narrow it or limit it"
+                )
+        return rows
+
+    def _stop_if_interrupted(self) -> None:
         if self._interrupted:
             raise QueryCancelledError
-        rows: list[Any] = self._connection.execute(statement.text, statement.parameters.values).fetchmany(rows_max + 1)
-        if len(rows) > rows_max:
-            raise ResourceLimitError(f"the query makes more than {rows_max} rows on one server; narrow it or limit it")
-        return rows
 
     def _aggregate(self, query: AggregateQuery, relation: Relation) -> list[dict[str, Any]]:
         extent = None
