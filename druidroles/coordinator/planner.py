@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator
 
 from druidroles.coordinator.actions import Action, CancelLoad, DropSegment, LoadSegment, MarkUnused
 from druidroles.coordinator.replicas import plan_first_copy, plan_replicas
-from druidroles.coordinator.view import ClusterView, Verdict
+from druidroles.coordinator.view import ClusterView
 from druidroles.model.segment import DataSegment
+from druidroles.rules.verdict import Verdict
 
 UNPLACED_PER_CHANGE = 200  # of those that found no room, how many are tried again when room appears
 

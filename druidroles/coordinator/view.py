@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
@@ -13,21 +12,7 @@ from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
 from druidroles.model.segment import DataSegment
-
-
-@attrs.frozen
-class Verdict:
-    """What the first rule that applies to a segment asks for.
-
-    `replicas`: copies by tier (all zero: the data stays in deep storage only). `drop`: mark it unused. `broadcast`: a
-    copy on every server. `until_ms` is the wall-clock instant at which the verdict may change by the mere passing of
-    time.
-    """
-
-    replicas: Mapping[str, int] = attrs.field(factory=dict)
-    drop: bool = False
-    broadcast: bool = False
-    until_ms: int | None = None
+from druidroles.rules.verdict import Verdict
 
 
 class Verdicts(Protocol):

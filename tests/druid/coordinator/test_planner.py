@@ -13,9 +13,10 @@ from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.planner import plan, plan_overshadowed, release_throttled, take_snapshot
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView, Limits, Verdict
+from druidroles.coordinator.view import ClusterView, Limits
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
+from druidroles.rules.verdict import Verdict
 
 DAY_MS = 86_400_000
 TIER = "_default_tier"

@@ -1,0 +1,102 @@
+"""One rule: what it asks for, and of which segments (Druid's Rule and its ten types).
+
+Load and broadcast rules apply to segments that overlap their span, drop rules only to those that lie in it whole: so
+no data is dropped that somebody asked to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from druidroles.model.decode import ModelError, as_object, get_bool, get_object, need_str
+from druidroles.model.interval import Interval
+from druidroles.model.period import Period
+from druidroles.model.server import DEFAULT_TIER
+from druidroles.rules.edges import Edge
+from druidroles.rules.verdict import Verdict
+
+DEFAULT_REPLICANTS: Mapping[str, int] = {DEFAULT_TIER: 2}
+
+_KINDS = ("load", "drop", "broadcast")
+_SCOPES = ("Forever", "ByInterval", "ByPeriod", "BeforeByPeriod")
+RULE_TYPES = tuple(kind + scope for kind in _KINDS for scope in _SCOPES if kind == "drop" or scope != "BeforeByPeriod")
+
+
+@attrs.frozen
+class Rule:
+    """A rule. `type` is Druid's name; `verdict` what it asks for; `interval` or `period` its span, where it has one."""
+
+    type: str
+    verdict: Verdict
+    interval: Interval | None = None
+    period: Period | None = None
+    include_future: bool = True
+
+    @classmethod
+    def parse(cls, value: Any) -> Rule:
+        """Read one. Raises ModelError naming the field at fault."""
+        obj = as_object(value, "rule")
+        kind = need_str(obj, "type")
+        if kind not in RULE_TYPES:
+            raise ModelError(f"type {kind!r} is not a rule type; they are {', '.join(RULE_TYPES)}")
+        interval = period = None
+        include_future = True
+        if kind.endswith("ByInterval"):
+            interval = _field("interval", Interval.parse, need_str(obj, "interval"))
+        elif kind.endswith("ByPeriod"):
+            period = _field("period", Period.parse, need_str(obj, "period"))
+            include_future = get_bool(obj, "includeFuture", True)
+        return cls(kind, _verdict(kind, obj), interval, period, include_future)
+
+    def applies(self, interval: Interval, now_ms: int) -> bool:
+        """Whether it applies to a segment of this interval at this instant of wall-clock time."""
+        if self.interval is not None:
+            return self.interval.contains(interval) if self.verdict.drop else self.interval.overlaps(interval)
+        return all(edge.reached(now_ms) is wanted for edge, wanted in self._edges(interval))
+
+    def next_change_ms(self, interval: Interval, now_ms: int) -> int | None:
+        """An instant before which the passing of time does not change `applies`; None if it never will."""
+        crossings = (edge.next_crossing_ms(now_ms) for edge, _ in self._edges(interval))
+        return min((at_ms for at_ms in crossings if at_ms is not None), default=None)
+
+    def _edges(self, interval: Interval) -> list[tuple[Edge, bool]]:
+        """What must hold, or must not, for a rule with a period to apply; its span is [now - period, now]."""
+        if self.period is None:
+            return []
+        if self.type == "dropBeforeByPeriod":
+            return [(Edge(interval.end_ms, self.period), True)]
+        if self.verdict.drop:
+            edges = [(Edge(interval.start_ms + 1, self.period), False)]  # starts at now - period or later
+            ends = (Edge(interval.end_ms), True)
+        else:
+            edges = [(Edge(interval.end_ms, self.period), False)]  # ends after now - period
+            ends = (Edge(interval.start_ms + 1), True)
+        return edges if self.include_future else [*edges, ends]
+
+
+def _field(name: str, read: Any, text: str) -> Any:
+    try:
+        return read(text)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+
+
+def _verdict(kind: str, obj: Mapping[str, Any]) -> Verdict:
+    if kind.startswith("drop"):
+        return Verdict(drop=True)
+    if kind.startswith("broadcast"):
+        return Verdict(broadcast=True)
+    return Verdict(_replicants(obj))
+
+
+def _replicants(obj: Mapping[str, Any]) -> Mapping[str, int]:
+    tiers = get_object(obj, "tieredReplicants")
+    if tiers is None:
+        return DEFAULT_REPLICANTS if get_bool(obj, "useDefaultTierForNull", True) else {}
+    for tier, count in tiers.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise ModelError(f"tieredReplicants: {tier} is not a number of copies (0 or more)")
+    return dict(tiers)

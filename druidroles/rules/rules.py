@@ -1,0 +1,72 @@
+"""All rules of a cluster: for each datasource its own, then the default ones; the first that applies decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from druidroles.model.decode import ModelError
+from druidroles.model.segment import DataSegment
+from druidroles.rules.rule import DEFAULT_REPLICANTS, Rule
+from druidroles.rules.verdict import Verdict
+
+DEFAULT = "_default"
+# What holds where nobody has set default rules.
+DEFAULT_RULES: list[dict[str, Any]] = [
+    {"tieredReplicants": dict(DEFAULT_REPLICANTS), "useDefaultTierForNull": True, "type": "loadForever"}
+]
+
+
+def parse_rules(value: Any) -> tuple[Rule, ...]:
+    """Read a list of rules. Raises ModelError naming the rule and the field at fault."""
+    if not isinstance(value, list):
+        raise ModelError("rules are not an array")
+    rules = []
+    for index, item in enumerate(value):
+        try:
+            rules.append(Rule.parse(item))
+        except ModelError as error:
+            raise ModelError(f"rule {index}: {error}") from error
+    return tuple(rules)
+
+
+class Rules:
+    """The rules, from the JSON that the metadata store keeps by datasource.
+
+    A datasource whose rules cannot be read has no verdict at all, and `faults` says why: to go by the default rules
+    instead could drop what its own rules keep.
+    """
+
+    def __init__(self, stored: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        self.stored: dict[str, Any] = {DEFAULT: DEFAULT_RULES, **stored}
+        self.faults: dict[str, str] = {}
+        self._of: dict[str, tuple[Rule, ...]] = {}
+        for data_source, value in self.stored.items():
+            try:
+                self._of[data_source] = parse_rules(value)
+            except ModelError as error:
+                self.faults[data_source] = str(error)
+
+    @property
+    def has_broadcast(self) -> bool:
+        """Whether some rule puts segments on every server."""
+        return any(rule.verdict.broadcast for rules in self._of.values() for rule in rules)
+
+    def rules_of(self, data_source: str) -> tuple[Rule, ...]:
+        """The rules to try for a datasource, in order; none where some of them cannot be read."""
+        if data_source in self.faults or DEFAULT in self.faults:
+            return ()
+        return self._of.get(data_source, ()) + self._of[DEFAULT]
+
+    def verdict(self, segment: DataSegment, wall_ms: int) -> Verdict | None:
+        """What the first rule that applies asks for, and until when that holds; None if none applies."""
+        until_ms: int | None = None
+        for rule in self.rules_of(segment.data_source):
+            change_ms = rule.next_change_ms(segment.interval, wall_ms)
+            if change_ms is not None and (until_ms is None or change_ms < until_ms):
+                until_ms = change_ms
+            if rule.applies(segment.interval, wall_ms):
+                return rule.verdict if until_ms is None else attrs.evolve(rule.verdict, until_ms=until_ms)
+        return None
