@@ -9,7 +9,8 @@ All of it is synchronous: call it in a thread or a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,21 @@ import attrs
 import duckdb
 
 from druidroles.model.granularity import Granularity
-from druidroles.model.interval import Interval
+from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
 from druidroles.segments.errors import InputError, SpecError
 from druidroles.segments.format import BINARY_VERSION, write_options
+from druidroles.segments.headers import Columns, files_by_columns
 from druidroles.segments.numbers import text_as_double, text_as_long
-from druidroles.segments.spec import Dimension, IngestionSpec, Metric
+from druidroles.segments.spec import Dimension, IngestionSpec, Metric, check_names
+from druidroles.segments.times import parse_times, time_sql
 
 SEGMENTS_MAX = 50_000  # of one task
+LINE_BYTES_MAX = 16 << 20
+_BUCKETS_MAX = 5_000_000
+_HOUR_MS = 3_600_000
+_TIMES_AT_ONCE = 10_000
 
 
 @attrs.frozen
@@ -102,13 +109,9 @@ def build_segments(spec: IngestionSpec, work_dir: Path, *, threads: int = 2, mem
         },
     )
     try:
-        # Times without an offset are UTC, as in Druid.
-        connection.execute("SET TimeZone = 'UTC'")
         return _Build(connection, spec, work_dir, files).run()
-    except duckdb.IOException as fault:
-        raise InputError(f"the input cannot be read: {fault}") from fault
-    except duckdb.InvalidInputException as fault:
-        raise InputError(f"the input is not what inputFormat says: {fault}") from fault
+    except duckdb.Error as fault:
+        raise InputError(f"the input cannot be made into segments: {fault}") from fault
     finally:
         connection.close()
         (work_dir / "build.duckdb").unlink(missing_ok=True)
@@ -120,6 +123,10 @@ def quoted(name: str) -> str:
 
 
 class _Build:
+    """One build. Tables name their columns by number (d0 the first dimension, m0 the first metric that has a field), so
+    that no name of the input can meet one of ours, or another that differs from it by case alone.
+    """
+
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, spec: IngestionSpec, work_dir: Path, files: Sequence[Path]
     ) -> None:
@@ -128,74 +135,87 @@ class _Build:
         self._work_dir = work_dir
         self._files = files
         self._dimensions = spec.dimensions
+        self._measured = [metric for metric in spec.metrics if metric.field is not None]
 
     def run(self) -> BuildResult:
-        self._read()
-        stats = self._convert()
+        rejected = self._read()
+        stats = self._convert(rejected)
         return BuildResult(tuple(self._write()), stats)
 
     def _execute(self, text: str, **values: Any) -> list[Any]:
         rows: list[Any] = self._connection.execute(text, values).fetchall()
         return rows
 
-    def _read(self) -> None:
-        """The text as it is, with the row's time, into a table. Lines that are no rows are counted in reject_errors."""
-        spec, form = self._spec, self._spec.input_format
-        options = "delim = $delimiter, skip = $skip, quote = '\"', escape = '\"', all_varchar = true"
-        values: dict[str, Any] = {
-            "files": [str(path) for path in self._files],
-            "delimiter": form.delimiter,
-            "skip": form.skip_lines,
-        }
-        if form.columns:
-            options += f", auto_detect = false, header = {form.has_header}, columns = $columns"
-            values["columns"] = dict.fromkeys(form.columns, "VARCHAR")
-        else:
-            options += ", header = true, union_by_name = true"
-        source = f"read_csv($files, {options}, ignore_errors = true, store_rejects = true, rejects_limit = 0)"
-        columns = [str(row[0]) for row in self._execute(f"DESCRIBE SELECT * FROM {source}", **values)]
-        if spec.time_column not in columns and spec.time_missing is None:
-            raise SpecError(f"timestampSpec.column: the input has no column {spec.time_column!r}")
-        self._dimensions = spec.dimensions or self._all_columns(columns)
-        self._columns = set(columns)
+    def _read(self) -> int:
+        """The text of the columns that are wanted, with the row's time, into the table `input`. How many lines were no
+        rows.
+        """
+        gathered = files_by_columns(self._files, self._spec.input_format)
+        self._dimensions = self._spec.dimensions or self._all_columns(gathered)
+        wanted = {f"d{n}": item.name for n, item in enumerate(self._dimensions)}
+        wanted |= {f"m{n}": str(metric.field) for n, metric in enumerate(self._measured)}
+        wanted["time_text"] = self._spec.time_column
+        self._execute(f"CREATE TABLE input ({', '.join(f'{name} VARCHAR' for name in wanted)}, __time BIGINT)")
+        if gathered and self._spec.time_missing is None and not any(self._spec.time_column in c for c in gathered):
+            raise SpecError(f"timestampSpec.column: the input has no column {self._spec.time_column!r}")
+        for columns, files in gathered.items():
+            self._read_files(wanted, columns, files)
+        self._read_other_times()
+        if not gathered:
+            return 0
+        ((rejected,),) = self._execute("SELECT count(*) FROM (SELECT DISTINCT scan_id, file_id, line FROM lines)")
+        return int(rejected)
+
+    def _all_columns(self, gathered: Iterable[Columns]) -> tuple[Dimension, ...]:
+        taken = self._spec.exclusions | {self._spec.time_column, "__time"}
+        taken |= {metric.name for metric in self._spec.metrics} | {str(metric.field) for metric in self._measured}
+        names = [name for name in dict.fromkeys(chain.from_iterable(gathered)) if name not in taken]
+        check_names([*names, *(metric.name for metric in self._spec.metrics)])
+        return tuple(Dimension(name) for name in names)
+
+    def _read_files(self, wanted: Mapping[str, str], columns: Columns, files: Sequence[Path]) -> None:
+        form, missing = self._spec.input_format, self._spec.time_missing
+        places = {name: f"c{place}" for place, name in enumerate(columns)}
+        texts = {name: places.get(source, "CAST(NULL AS VARCHAR)") for name, source in wanted.items()}
+        if missing is not None:
+            texts["time_text"] = f"coalesce({texts['time_text']}, $missing)"
+        outputs = ", ".join([*texts.values(), time_sql(texts["time_text"], self._spec.time_format)])
+        # Empty fields are null, quoted ones empty strings; a row may end early, as in Druid.
         self._execute(
-            f"CREATE TABLE input AS SELECT *, {self._time_sql()} AS __time FROM {source}",
-            **values,
-            **({} if spec.time_missing is None else {"missing": spec.time_missing}),
+            f"INSERT INTO input SELECT {outputs} FROM read_csv($files, auto_detect = false, columns = $columns, "
+            "header = $header, skip = $skip, delim = $delimiter, quote = '\"', escape = '\"', nullstr = '', "
+            "allow_quoted_nulls = false, null_padding = true, parallel = false, max_line_size = $line_bytes, "
+            "ignore_errors = true, store_rejects = true, rejects_limit = 0, rejects_table = 'lines')",
+            files=[str(path) for path in files],
+            columns=dict.fromkeys(places.values(), "VARCHAR"),
+            header=form.has_header,
+            skip=form.skip_lines,
+            delimiter=form.delimiter,
+            line_bytes=LINE_BYTES_MAX,
+            **({} if missing is None else {"missing": missing}),
         )
 
-    def _all_columns(self, columns: Sequence[str]) -> tuple[Dimension, ...]:
-        taken = self._spec.exclusions | {self._spec.time_column} | {metric.name for metric in self._spec.metrics}
-        taken |= {metric.field for metric in self._spec.metrics if metric.field is not None}
-        return tuple(Dimension(name) for name in columns if name not in taken)
+    def _read_other_times(self) -> None:
+        """Times in forms that DuckDB was not asked to read."""
+        self._execute("CREATE TABLE times (text VARCHAR, ms BIGINT)")
+        left = self._connection.cursor()
+        left.execute("SELECT DISTINCT time_text FROM input WHERE __time IS NULL AND time_text IS NOT NULL")
+        while rows := left.fetchmany(_TIMES_AT_ONCE):
+            found = parse_times((row[0] for row in rows), self._spec.time_format)
+            self._execute(
+                "INSERT INTO times SELECT unnest($texts::VARCHAR[]), unnest($times::BIGINT[])",
+                texts=list(found),
+                times=list(found.values()),
+            )
+        self._execute("UPDATE input SET __time = ms FROM times WHERE __time IS NULL AND time_text = text")
 
-    def _time_sql(self) -> str:
-        spec = self._spec
-        text = self._text(spec.time_column)
-        if spec.time_missing is not None:
-            text = f"coalesce({text}, $missing)"
-        whole = f"CASE WHEN regexp_full_match({text}, '-?[0-9]+') THEN TRY_CAST({text} AS BIGINT)"
-        instant = f"epoch_ms(TRY_CAST({text} AS TIMESTAMPTZ))"
-        match spec.time_format:
-            case "millis":
-                return f"{whole} END"
-            case "posix":
-                return f"{whole} * 1000 END"
-            case "iso":
-                return instant
-        return f"{whole} ELSE {instant} END"
-
-    def _text(self, name: str) -> str:
-        return quoted(name) if name in self._columns else "CAST(NULL AS VARCHAR)"
-
-    def _convert(self) -> RowStats:
+    def _convert(self, rejected: int) -> RowStats:
         """Typed columns into a table, rows without time or outside the intervals left out; what became of each row."""
-        metrics = [metric for metric in self._spec.metrics if metric.field is not None]
-        typed = [(item.name, self._text(item.name), item.type) for item in self._dimensions]
-        typed += [(f"metric:{item.name}", self._text(item.field or ""), item.type) for item in metrics]
-        converted = [(name, text, _convert_sql(text, kind)) for name, text, kind in typed]
-        faults = [f"({text} IS NOT NULL AND {sql} IS NULL)" for _, text, sql in converted if sql != text]
-        outputs = "".join(f", {sql} AS {quoted(name)}" for name, _, sql in converted)
+        typed = [(f"d{n}", item.type) for n, item in enumerate(self._dimensions)]
+        typed += [(f"m{n}", metric.type) for n, metric in enumerate(self._measured)]
+        converted = [(name, _convert_sql(name, kind)) for name, kind in typed]
+        faults = [f"({name} IS NOT NULL AND {sql} IS NULL)" for name, sql in converted if sql != name]
+        outputs = "".join(f", {sql} AS {name}" for name, sql in converted)
         starts = [interval.start_ms for interval in self._spec.intervals]
         ends = [interval.end_ms for interval in self._spec.intervals]
         inside = "len(list_filter(list_zip($starts, $ends), lambda i: __time >= i[1] AND __time < i[2])) > 0"
@@ -208,7 +228,6 @@ class _Build:
         )
         ((rows, untimed),) = self._execute("SELECT count(*), count(*) FILTER (WHERE __time IS NULL) FROM input")
         ((kept, faulty),) = self._execute("SELECT count(*), count(*) FILTER (WHERE has_fault) FROM typed")
-        ((rejected,),) = self._execute("SELECT count(*) FROM (SELECT DISTINCT file_id, line FROM reject_errors)")
         self._execute("DROP TABLE input")
         return RowStats(
             processed=kept - faulty,
@@ -220,10 +239,12 @@ class _Build:
 
     def _write(self) -> list[BuiltSegment]:
         buckets = self._place()
-        dimensions = [item.name for item in self._dimensions]
-        order = ", ".join(["__time", *(quoted(name) for name in dimensions)])
-        names = ", ".join(["__time", *(quoted(name) for name in dimensions), *self._metric_outputs()])
-        group = f"GROUP BY {order}" if self._spec.rollup and self._spec.metrics else ""
+        dimensions = [f"d{n}" for n in range(len(self._dimensions))]
+        keys = ", ".join(["__time", *dimensions])
+        order = ", ".join(f"{key} NULLS FIRST" for key in ["__time", *dimensions])
+        outputs = [f"{key} AS {quoted(item.name)}" for key, item in zip(dimensions, self._dimensions, strict=True)]
+        names = ", ".join(["__time", *outputs, *self._metric_outputs()])
+        group = f"GROUP BY {keys}" if self._spec.rollup else ""
         built = []
         for interval in buckets:
             table = f"SELECT {names} FROM placed WHERE bucket_start = $start {group} ORDER BY {order}"
@@ -233,15 +254,13 @@ class _Build:
 
     def _place(self) -> list[Interval]:
         """Give each row its bucket and cut its time to the query granularity; the buckets that have rows, in order."""
-        ((first, last),) = self._execute("SELECT min(__time), max(__time) FROM typed")
-        if first is None:
-            return []
-        data = Interval(first, last + 1)
-        segments = _bucket_list(data, self._spec.segment_granularity)
+        # The remainder of SQL takes the sign of the dividend; before 1970 it needs the second one.
+        within = f"((__time % {_HOUR_MS}) + {_HOUR_MS}) % {_HOUR_MS}"
+        hours = [row[0] for row in self._execute(f"SELECT DISTINCT (__time - {within}) // {_HOUR_MS} FROM typed")]
+        segments = _buckets_of(hours, self._spec.segment_granularity)
         time, join, values = "__time", "", {"starts": [item.start_ms for item in segments]}
         if self._spec.query_granularity.bucket(0).duration_ms > 1:
-            cuts = _bucket_list(data, self._spec.query_granularity, most=10_000_000)
-            values["cuts"] = [max(item.start_ms, segments[0].start_ms) for item in cuts]
+            values["cuts"] = [item.start_ms for item in _buckets_of(hours, self._spec.query_granularity)]
             time = "cut"
             join = "ASOF JOIN (SELECT unnest($cuts::BIGINT[]) AS cut) AS cuts ON typed.__time >= cut"
         self._execute(
@@ -253,10 +272,19 @@ class _Build:
         )
         self._execute("DROP TABLE typed")
         present = {row[0] for row in self._execute("SELECT DISTINCT bucket_start FROM placed")}
+        if len(present) > SEGMENTS_MAX:
+            raise SpecError(
+                f"segmentGranularity {self._spec.segment_granularity.to_json()} makes {len(present)} segments of the "
+                f"data; the limit is {SEGMENTS_MAX}"
+            )
         return [item for item in segments if item.start_ms in present]
 
     def _metric_outputs(self) -> list[str]:
-        return [f"{_metric_sql(metric, self._spec.rollup)} AS {quoted(metric.name)}" for metric in self._spec.metrics]
+        values = {metric.name: f"m{n}" for n, metric in enumerate(self._measured)}
+        return [
+            f"{_metric_sql(metric, values.get(metric.name), self._spec.rollup)} AS {quoted(metric.name)}"
+            for metric in self._spec.metrics
+        ]
 
     def _write_bucket(self, interval: Interval) -> list[BuiltSegment]:
         ((rows,),) = self._execute("SELECT count(*) FROM bucket")
@@ -294,20 +322,23 @@ def _convert_sql(text: str, kind: str) -> str:
     return text
 
 
-def _metric_sql(metric: Metric, rollup: bool) -> str:
-    if metric.kind == "count":
+def _metric_sql(metric: Metric, value: str | None, rollup: bool) -> str:
+    if value is None:
         return "count(*)" if rollup else "CAST(1 AS BIGINT)"
-    value = quoted(f"metric:{metric.name}")
-    function = metric.kind[-3:].lower()
-    return f"CAST({function}({value}) AS {metric.type})" if rollup else value
+    return f"CAST({metric.kind[-3:].lower()}({value}) AS {metric.type})" if rollup else value
 
 
-def _bucket_list(data: Interval, granularity: Granularity, most: int = SEGMENTS_MAX) -> list[Interval]:
+def _buckets_of(hours: Iterable[int], granularity: Granularity) -> list[Interval]:
+    """The buckets that may hold rows, in order, where rows lie in these hours since 1970."""
+    if granularity.is_all:
+        return [ETERNITY]
     buckets: list[Interval] = []
-    for bucket in granularity.buckets(data):
-        if len(buckets) >= most:
-            raise SpecError(f"the granularity {granularity.to_json()} makes more than {most} buckets of {data}")
-        buckets.append(bucket)
+    for hour in sorted(hours):
+        start = max(hour * _HOUR_MS, buckets[-1].end_ms if buckets else hour * _HOUR_MS)
+        end = (hour + 1) * _HOUR_MS
+        buckets += granularity.buckets(Interval(start, end)) if start < end else ()
+        if len(buckets) > _BUCKETS_MAX:
+            raise SpecError(f"the granularity {granularity.to_json()} makes too many buckets of the data")
     return buckets
 
 

@@ -5,7 +5,7 @@ What is not supported is refused by name, never ignored, where ignoring it would
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -105,7 +105,7 @@ def _parse(schema: Mapping[str, Any], io: Mapping[str, Any], tuning: Mapping[str
         raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
     named = tuple(_dimension(item) for item in get_list(dimensions, "dimensions"))
     metrics = tuple(_metric(item) for item in get_list(schema, "metricsSpec"))
-    _check_names([item.name for item in named] + [item.name for item in metrics])
+    check_names([item.name for item in named] + [item.name for item in metrics])
     return IngestionSpec(
         data_source=data_source,
         time_column=opt_str(timestamp, "column") or "timestamp",
@@ -153,7 +153,8 @@ def _metric(value: Any) -> Metric:
     return Metric(name, kind, None if kind == "count" else need_str(value, "fieldName"))
 
 
-def _check_names(names: list[str]) -> None:
+def check_names(names: Sequence[str]) -> None:
+    """SpecError if columns cannot have these names together."""
     # Files and SQL do not tell names apart by case alone.
     folded = [name.casefold() for name in names]
     for name in names:
@@ -177,4 +178,4 @@ def _rows_per_segment(tuning: Mapping[str, Any]) -> int:
     return rows
 
 
-__all__ = ["Dimension", "IngestionSpec", "Metric", "parse_spec"]
+__all__ = ["Dimension", "IngestionSpec", "Metric", "check_names", "parse_spec"]
