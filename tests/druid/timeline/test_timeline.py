@@ -132,7 +132,9 @@ class Twin(RuleBasedStateMachine):
         self.timeline = Timeline()
         self.chunks: dict[tuple[int, int, str, int], ShardSpec] = {}
 
-    SPECS = st.sampled_from([NONE, linear(1), numbered(0, 2), numbered(1, 2), numbered(2, 0), numbered(0, 1)])
+    SPECS = st.sampled_from(
+        [NONE, linear(1), numbered(0, 2), numbered(1, 2), numbered(2, 0), numbered(0, 1), numbered(1, 3)]
+    )
 
     @rule(start=st.integers(0, 12), length=st.integers(0, 8), version=st.sampled_from("123"), spec=SPECS)
     def add(self, start: int, length: int, version: str, spec: ShardSpec) -> None:
