@@ -47,6 +47,7 @@ class Follower:
         self._cache = cache
         self._prefix = root.rstrip("/") + "/"
         self._take = take
+        self._taking = trio.Lock()
         self._taken: dict[str, tuple[int, int]] = {}
 
     async def run(self, synced: Callable[[], None], changed: Callable[[], None]) -> None:
@@ -60,10 +61,17 @@ class Follower:
         changed()
         while True:
             changes = await self._cache.next_changes()
-            for change in sorted(changes, key=lambda change: change.new is None):
-                self._offer(change.path, change.new)
-                await trio.lowlevel.checkpoint()
+            async with self._taking:
+                for change in sorted(changes, key=lambda change: change.new is None):
+                    self._offer(change.path, change.new)
+                    await trio.lowlevel.checkpoint()
             changed()
+
+    async def caught_up(self) -> None:
+        """Wait until all that the cache has been told of is taken."""
+        await self._cache.wait_settled()
+        async with self._taking:
+            pass
 
     def _offer(self, path: str, node: Node | None) -> None:
         if not path.startswith(self._prefix):
@@ -90,6 +98,7 @@ class View:
         self.revision = Revision()
         self._zk = zk
         self._stack = AsyncExitStack()
+        self._followers: list[Follower] = []
         self._unsynced = 0
         self._all_synced = trio.Event()
 
@@ -105,6 +114,16 @@ class View:
         """Wait until `synced`."""
         await self._all_synced.wait()
 
+    async def wait_current(self) -> None:
+        """Wait until the model shows everything that the client has been told of.
+
+        After `zk.sync()` that is all that was committed when it was called; after a connection was lost, all that
+        happened meanwhile. `synced` alone does not say so: what a view has taken once, it keeps through an outage.
+        """
+        await self.wait_synced()
+        for follower in self._followers:
+            await follower.caught_up()
+
     async def changed(self, seen: int | None = None) -> int:
         """Wait until `revision.value` is beyond `seen` (by default: beyond what it is now); returns it."""
         return await self.revision.passed(seen)
@@ -116,8 +135,9 @@ class View:
             caches = [await stack.enter_async_context(self._zk.cache(root)) for root, _ in roots]
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
-            for cache, (root, take) in zip(caches, roots, strict=True):
-                nursery.start_soon(Follower(cache, root, take).run, self._one_synced, self.revision.bump)
+            self._followers = [Follower(c, root, take) for c, (root, take) in zip(caches, roots, strict=True)]
+            for follower in self._followers:
+                nursery.start_soon(follower.run, self._one_synced, self.revision.bump)
             self._stack = stack.pop_all()
         return self
 

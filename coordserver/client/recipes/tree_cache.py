@@ -65,6 +65,7 @@ class TreeCache:
         self._deleted: dict[str, int] = {}
         self._reload = True
         self._loading = True
+        self._busy = True
         self._error: CoordError | None = None
         self._work = trio.lowlevel.ParkingLot()
         self._news = trio.lowlevel.ParkingLot()
@@ -112,7 +113,14 @@ class TreeCache:
             await self._next_news()
         changes = list(self._changes.values())
         self._changes.clear()
+        self._news.unpark_all()  # whoever waits until all is handed out
         return changes
+
+    async def wait_settled(self) -> None:
+        """Wait until the copy shows all that the events told so far, and `next_changes` has handed all of it out."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._busy or self._loading or self._dirty or self._deleted or self._changes:
+            await self._next_news()
 
     async def _next_news(self) -> None:
         if self._error is not None:
@@ -143,7 +151,10 @@ class TreeCache:
         """Follow the events for ever."""
         while True:
             if not (self._reload or self._dirty or self._deleted):
+                self._busy = False
+                self._news.unpark_all()
                 await self._work.park()
+            self._busy = True
             try:
                 if self._reload:
                     await self._load(zk)
