@@ -118,10 +118,11 @@ class TaskActions:
 
     async def _lock_release(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
         interval = Interval.parse(need_str(action, "interval"))
-        rows = [held.row_id for held in self._lockbox.of_task(row.id) if held.lock.interval == interval]
-        await self._store.remove_locks(self._leader, rows)
-        self._lockbox.released(rows)
-        self.locks_changed()
+        async with self._deciding:
+            rows = [held.row_id for held in self._lockbox.of_task(row.id) if held.lock.interval == interval]
+            await self._store.remove_locks(self._leader, rows)
+            self._lockbox.released(rows)
+        self._locks_changed()
         return None
 
     async def _insert(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
@@ -148,7 +149,18 @@ class TaskActions:
         intervals = [Interval.parse(text) for text in texts]
         return [segment.to_json() for segment in await self._store.used_segments_in(data_source, intervals)]
 
-    def locks_changed(self) -> None:
+    async def end_task(self, task_id: str, status: Mapping[str, Any]) -> bool:
+        """Record how a task ended and release its locks; False if it had ended before.
+
+        Under the same lock as the granting: a lock that is stored just before the end must not be noted after it.
+        """
+        async with self._deciding:
+            ended = await self._store.end_task(self._leader, task_id, status)
+            self._lockbox.task_ended(task_id)
+        self._locks_changed()
+        return ended
+
+    def _locks_changed(self) -> None:
         """Locks were released: those that wait look again."""
         self._released.set()
         self._released = trio.Event()

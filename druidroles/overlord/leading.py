@@ -1,0 +1,289 @@
+"""One term of leading: the tree and the store on one side, the planner in the middle, its actions carried out here.
+
+Whenever anything changes (the tree, a task submitted or shut down, a timeout) the planner is asked what to do, on the
+state as it is then, and its actions are done one by one. None of them relies on the state not having changed meanwhile:
+each write is fenced and says whether it found what it expected, and the next look sees what is left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+import attrs
+import httpx2
+import trio
+
+from coordserver.client import ConnectionLossError, ThrottledError
+from coordserver.core.errors import DiskFullError
+from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
+from druidroles.http.epochs import EPOCH_HEADER
+from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, TaskRow
+from druidroles.model.decode import ModelError
+from druidroles.model.iso import format_iso
+from druidroles.model.task import TaskLock, TaskStatus
+from druidroles.overlord.actions import TaskActions
+from druidroles.overlord.lockbox import HeldLock, Lockbox
+from druidroles.overlord.planner import (
+    Action,
+    Assign,
+    Finish,
+    Forget,
+    Limits,
+    QueuedTask,
+    Seen,
+    Stop,
+    Withdraw,
+    loads,
+    plan,
+)
+from druidroles.overlord.select import SelectStrategy, WorkerLoad, equal_distribution
+from druidroles.overlord.submission import queued
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0  # after the tree or the store refused something for a passing reason
+STOP_TIMEOUT_S = 10.0
+STOP_AGAIN_S = 5.0  # a worker takes up to this to end a process; then it is told again
+
+
+@attrs.frozen
+class _Waiting:
+    """An assignment that no worker has claimed. `seen`: whether the view has shown it yet."""
+
+    since_ms: int
+    seen: bool
+
+
+def monotonic_ms() -> int:
+    """The clock of the timeouts."""
+    return int(trio.current_time() * 1000)
+
+
+class Leading:
+    """Made by `begin`, then `run`. HTTP resources use it meanwhile; when the term is over the fences refuse them."""
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        leader: LeaderEpoch,
+        tree: TaskTree,
+        queue: TaskQueue,
+        http: httpx2.AsyncClient,
+        wall_ms: Callable[[], int],
+        limits: Limits | None = None,
+        strategy: SelectStrategy = equal_distribution,
+    ) -> None:
+        self.store = store
+        self.leader = leader
+        self.tree = tree
+        self.tasks: dict[str, TaskRow] = {}
+        self.last_completed_ms: dict[str, int] = {}
+        self.actions = TaskActions(store, leader, Lockbox(), self._on_published, wall_ms)
+        self._queue = queue
+        self._http = http
+        self._wall_ms = wall_ms
+        self._limits = limits or Limits()
+        self._strategy = strategy
+        self._waiting: dict[Place, _Waiting] = {}
+        self._gone_since: dict[str, int] = {}
+        self._ran: set[str] = set()
+        self._stopping: set[Place] = set()
+        self._retry = False
+        self._published = trio.Event()
+        self._scope = trio.CancelScope()
+
+    async def begin(self) -> None:
+        """Read tasks and locks; the epoch must have been raised and the view be complete before."""
+        for row in await self.store.active_tasks():
+            self.tasks[row.id] = row
+        held = []
+        for stored in await self.store.locks():
+            try:
+                held.append(HeldLock(stored.row_id, stored.task_id, TaskLock.from_json(stored.lock)))
+            except ModelError as fault:
+                log.error("lock %d of task %s is skipped: %s", stored.row_id, stored.task_id, fault)
+        self.actions = TaskActions(self.store, self.leader, Lockbox(held), self._on_published, self._wall_ms)
+        log.info("epoch %d: %d active tasks, %d locks", self.leader.epoch, len(self.tasks), len(held))
+
+    async def run(self) -> None:
+        """Lead until cancelled or deposed. Raises what the fences say (a CoordError, StaleEpochError), grouped."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tell_published)
+                while True:
+                    revision = self.tree.revision.value
+                    with trio.move_on_at(await self._look(nursery)):
+                        await self.tree.changed(revision)
+
+    def depose(self) -> None:
+        """Somebody else leads: end the term."""
+        self._scope.cancel(reason="deposed")
+
+    # What the HTTP resources ask for
+
+    async def submit(self, row: TaskRow) -> bool:
+        """Take a new task; False if its id is taken."""
+        if not await self.store.insert_task(self.leader, row):
+            return False
+        self.tasks[row.id] = row
+        log.info("task %s is submitted", row.id)
+        self._look_again()
+        return True
+
+    async def shut_down(self, task_id: str, why: str) -> bool:
+        """End a task that has not ended; its worker is told by the next look. False if it had ended."""
+        return await self._end(Finish(task_id, None, TaskStatus.failure(task_id, why)))
+
+    def running(self, row: TaskRow) -> TaskStatus | None:
+        """What the worker of an active task says of it; None while it is pending."""
+        announcement = None if row.worker is None else self.tree.statuses.get((row.worker, row.id))
+        return None if announcement is None else announcement.status
+
+    def worker_loads(self) -> list[WorkerLoad]:
+        """The workers with what they have to do."""
+        return loads(self._seen(), self._queued())
+
+    def worker_url(self, worker: str) -> str:
+        """Where a worker answers, announced or not."""
+        announced = self.tree.workers.get(worker)
+        return announced.url if announced is not None else f"http://{worker}"
+
+    # Looking
+
+    def _look_again(self) -> None:
+        self.tree.revision.bump()
+
+    async def _look(self, nursery: trio.Nursery) -> float:
+        """Plan and act once; when to look again if nothing changes."""
+        now_ms = monotonic_ms()
+        self._note(now_ms)
+        planned = plan(self._queued(), self._seen(), now_ms, self._limits, self._strategy)
+        self._retry = False
+        try:
+            for action in planned.actions:
+                await self._carry_out(action, nursery)
+        except StaleEpochError:
+            raise
+        except (MetadataError, ConnectionLossError, ThrottledError, DiskFullError) as fault:
+            log.warning("looking again in %.0f s after: %s", RETRY_S, fault)
+            self._retry = True
+        again = float("inf") if planned.look_again_ms is None else planned.look_again_ms / 1000
+        return min(again, trio.current_time() + RETRY_S) if self._retry else again
+
+    def _note(self, now_ms: int) -> None:
+        """Bring what is remembered between two looks up to what the tree shows."""
+        tree = self.tree
+        for place in tree.assignments:
+            known = self._waiting.get(place)
+            self._waiting[place] = _Waiting(now_ms if known is None else known.since_ms, True)
+        for place, waiting in list(self._waiting.items()):
+            # One that was sent but not shown yet stays: otherwise its task would look pending, and be sent again.
+            if place not in tree.assignments and (waiting.seen or place in tree.statuses):
+                del self._waiting[place]
+        silent = {worker for worker, _ in tree.statuses if worker not in tree.workers}
+        self._gone_since = {worker: self._gone_since.get(worker, now_ms) for worker in silent}
+        for worker, task_id in tree.statuses:
+            row = self.tasks.get(task_id)
+            if row is not None and row.worker == worker:
+                self._ran.add(task_id)
+
+    def _seen(self) -> Seen:
+        return Seen(
+            workers=self.tree.workers,
+            assignments={place: waiting.since_ms for place, waiting in self._waiting.items()},
+            statuses=self.tree.statuses,
+            gone_since=self._gone_since,
+            ran=self._ran,
+        )
+
+    def _queued(self) -> Mapping[str, QueuedTask]:
+        return {row.id: queued(row) for row in self.tasks.values()}
+
+    # Acting
+
+    async def _carry_out(self, action: Action, nursery: trio.Nursery) -> None:
+        match action:
+            case Assign(task_id, worker):
+                await self._assign(task_id, worker)
+            case Withdraw(task_id, worker):
+                if await self._queue.withdraw(worker, task_id):
+                    log.info("task %s is withdrawn from worker %s", task_id, worker)
+                self._waiting.pop((worker, task_id), None)
+                self._look_again()
+            case Finish(task_id, worker):
+                await self._end(action)
+                if worker is not None:
+                    self.last_completed_ms[worker] = self._wall_ms()
+                    await self._queue.forget(worker, task_id)
+            case Forget(task_id, worker):
+                await self._queue.forget(worker, task_id)
+            case Stop(task_id, worker):
+                if (worker, task_id) not in self._stopping:
+                    self._stopping.add((worker, task_id))
+                    nursery.start_soon(self._stop, worker, task_id)
+
+    async def _assign(self, task_id: str, worker: str) -> None:
+        row = self.tasks.get(task_id)
+        if row is None:
+            return
+        if row.worker is not None and await self._queue.claimed(row.worker, task_id):
+            return  # the view is about to show it
+        attempt = await self.store.begin_attempt(self.leader, task_id, worker)
+        if attempt is None:
+            self.tasks.pop(task_id, None)
+            return
+        if task_id in self.tasks:
+            self.tasks[task_id] = attrs.evolve(row, attempt=attempt, worker=worker)
+        if await self._queue.assign(worker, task_id, row.payload, attempt):
+            self._waiting.setdefault((worker, task_id), _Waiting(monotonic_ms(), False))
+            log.info("task %s is assigned to worker %s, attempt %d", task_id, worker, attempt)
+        else:
+            self._retry = True
+
+    async def _end(self, end: Finish) -> bool:
+        """Record an end. The row goes from here only when it is in the store."""
+        status = end.status
+        ended = await self.actions.end_task(end.task_id, status.to_json())
+        self.tasks.pop(end.task_id, None)
+        self._ran.discard(end.task_id)
+        if ended:
+            why = "" if status.error_msg is None else f" ({status.error_msg})"
+            log.info("task %s: %s%s", end.task_id, status.state.value, why)
+        self._look_again()
+        return ended
+
+    async def _stop(self, worker: str, task_id: str) -> None:
+        """Tell a worker once; the next look tells it again if the task still runs then."""
+        url = f"{self.worker_url(worker)}/druid/worker/v1/task/{quote(task_id, safe='')}/shutdown"
+        log.info("telling worker %s to stop task %s", worker, task_id)
+        try:
+            with trio.move_on_after(STOP_TIMEOUT_S):
+                response = await self._http.post(url, headers={EPOCH_HEADER: str(self.leader.epoch)})
+                if response.status_code >= 400:
+                    log.warning("worker %s does not stop task %s: %s", worker, task_id, response.text[:200])
+                if response.status_code == 409:
+                    self.depose()
+        except httpx2.HTTPError as fault:
+            log.warning("worker %s cannot be told to stop task %s: %r", worker, task_id, fault)
+        await trio.sleep(STOP_AGAIN_S)
+        self._stopping.discard((worker, task_id))
+        self._look_again()
+
+    # Publishing
+
+    def _on_published(self) -> None:
+        self._published.set()
+
+    async def _tell_published(self) -> None:
+        """Tell of publications through the tree, several that happen together once."""
+        while True:
+            await self._published.wait()
+            self._published = trio.Event()
+            try:
+                await self._queue.tell_published({"epoch": self.leader.epoch, "at": format_iso(self._wall_ms())})
+            except (ConnectionLossError, ThrottledError, DiskFullError) as fault:
+                log.warning("telling of a publication again after: %s", fault)
+                self._published.set()
+                await trio.sleep(RETRY_S)

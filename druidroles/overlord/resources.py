@@ -1,0 +1,249 @@
+"""The Overlord's HTTP API, `/druid/indexer/v1` (Druid documentation, "Tasks API").
+
+`leader` and `isLeader` answer everywhere. Everything else is the leader's: the others redirect to it (307, so that a
+POST stays a POST), or answer 503 while there is none or it has not read its state yet.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import httpx2
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from druidroles.coordination.payloads import dumps
+from druidroles.http.body import read_json, read_json_object
+from druidroles.http.errors import DruidHttpError
+from druidroles.http.relay import RelayedResponse
+from druidroles.metadata import MetadataError, StaleEpochError, TaskRow
+from druidroles.model.decode import ModelError
+from druidroles.overlord.actions import ActionRefusedError
+from druidroles.overlord.leading import Leading
+from druidroles.overlord.listing import Listed, TaskFilter, worker_json
+from druidroles.overlord.submission import INDEX_PARALLEL, TASK_BYTES_MAX, complete_task, new_row
+from druidroles.segments.errors import IngestionError
+from druidroles.segments.spec import parse_spec
+
+BASE = "/druid/indexer/v1"
+COMPLETE_MAX = 1000  # ended tasks that a listing reads unless it asks for another number
+_LETTERS = "abcdefghijklmnop"  # those of Druid's random ids
+
+
+class Seat(Protocol):
+    """Whether this process leads, and who does if not."""
+
+    @property
+    def leading(self) -> Leading | None:
+        """The term, while it lasts and is ready."""
+        ...
+
+    @property
+    def leader_url(self) -> str | None:
+        """The leader's URL, this process's own included."""
+        ...
+
+    @property
+    def http(self) -> httpx2.AsyncClient:
+        """To ask workers with."""
+        ...
+
+
+Handler = Callable[[Request, Leading], Awaitable[Response]]
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class OverlordResources:
+    """The routes; `seat` is asked anew at every request."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+
+    def routes(self) -> list[BaseRoute]:
+        """All of them."""
+        led: list[tuple[str, Handler, str]] = [
+            ("/task", self._submit, "POST"),
+            ("/action", self._act, "POST"),
+            ("/taskStatus", self._task_statuses, "POST"),
+            ("/task/{id}", self._task, "GET"),
+            ("/task/{id}/status", self._task_status, "GET"),
+            ("/task/{id}/reports", self._reports, "GET"),
+            ("/task/{id}/log", self._log, "GET"),
+            ("/task/{id}/shutdown", self._shut_down, "POST"),
+            ("/datasources/{name}/shutdownAllTasks", self._shut_down_all, "POST"),
+            ("/tasks", self._tasks, "GET"),
+            ("/waitingTasks", self._in_state("waiting"), "GET"),
+            ("/pendingTasks", self._in_state("pending"), "GET"),
+            ("/runningTasks", self._in_state("running"), "GET"),
+            ("/completeTasks", self._in_state("complete"), "GET"),
+            ("/workers", self._workers, "GET"),
+            ("/totalWorkerCapacity", self._capacity, "GET"),
+        ]
+        return [
+            Route(f"{BASE}/leader", self._leader),
+            Route(f"{BASE}/isLeader", self._is_leader),
+            *(Route(BASE + path, self._led(handler), methods=[method]) for path, handler, method in led),
+        ]
+
+    async def _leader(self, request: Request) -> Response:
+        return PlainTextResponse(self._seat.leader_url or "")
+
+    async def _is_leader(self, request: Request) -> Response:
+        leads = self._seat.leading is not None
+        return JSONResponse({"leader": leads}, status_code=200 if leads else 404)
+
+    def _led(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            leading = self._seat.leading
+            if leading is None:
+                return self._elsewhere(request)
+            try:
+                return await handler(request, leading)
+            except (ModelError, IngestionError) as fault:
+                raise DruidHttpError(400, str(fault)) from None
+            except ActionRefusedError as fault:
+                raise DruidHttpError(400, str(fault), error="Task action refused") from None
+            except StaleEpochError as fault:
+                leading.depose()
+                raise DruidHttpError(503, str(fault), error="Not the leader") from None
+            except MetadataError as fault:
+                raise DruidHttpError(503, str(fault), error="Metadata store unavailable") from None
+
+        return endpoint
+
+    def _elsewhere(self, request: Request) -> Response:
+        url = self._seat.leader_url
+        if url is None or url.rstrip("/") == str(request.base_url).rstrip("/"):
+            raise DruidHttpError(503, "no Overlord leads at the moment", error="No leader")
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{url}{quote(request.url.path)}{query}", status_code=307)
+
+    # Tasks
+
+    async def _submit(self, request: Request, leading: Leading) -> Response:
+        posted = await read_json_object(request)
+        now_ms = wall_ms()
+        task = complete_task(posted, "".join(random.choices(_LETTERS, k=8)), now_ms)
+        if len(dumps(task)) > TASK_BYTES_MAX:
+            raise DruidHttpError(413, f"the task is over the limit of {TASK_BYTES_MAX} bytes")
+        if task["type"] == INDEX_PARALLEL and parse_spec(task).append:
+            raise ModelError("spec.ioConfig.appendToExisting is not supported")
+        if not await leading.submit(new_row(task, now_ms)):
+            raise DruidHttpError(400, f"task {task['id']} already exists", error="Task already exists")
+        return JSONResponse({"task": task["id"]})
+
+    async def _act(self, request: Request, leading: Leading) -> Response:
+        return JSONResponse({"result": await leading.actions.perform(await read_json_object(request))})
+
+    async def _find(self, request: Request, leading: Leading) -> Listed | None:
+        row = leading.tasks.get(request.path_params["id"]) or await leading.store.task(request.path_params["id"])
+        return None if row is None else _listed(row, leading)
+
+    async def _task(self, request: Request, leading: Leading) -> Response:
+        found = await self._find(request, leading)
+        if found is None:
+            return JSONResponse({"task": request.path_params["id"], "payload": None}, status_code=404)
+        return JSONResponse({"task": found.row.id, "payload": dict(found.row.payload)})
+
+    async def _task_status(self, request: Request, leading: Leading) -> Response:
+        found = await self._find(request, leading)
+        if found is None:
+            return _unknown(request)
+        return JSONResponse({"task": found.row.id, "status": found.to_json("WAITING")})
+
+    async def _task_statuses(self, request: Request, leading: Leading) -> Response:
+        ids = await read_json(request)
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise ModelError("the request body is not a list of task ids")
+        statuses = {}
+        for one in ids:
+            row = leading.tasks.get(one) or await leading.store.task(one)
+            if row is not None:
+                statuses[one] = _listed(row, leading).status.to_json()
+        return JSONResponse(statuses)
+
+    async def _reports(self, request: Request, leading: Leading) -> Response:
+        return await self._from_worker(request, leading, "reports")
+
+    async def _log(self, request: Request, leading: Leading) -> Response:
+        return await self._from_worker(request, leading, "log")
+
+    async def _from_worker(self, request: Request, leading: Leading, what: str) -> Response:
+        """What the worker of the newest attempt keeps of a task, running or ended."""
+        found = await self._find(request, leading)
+        if found is None:
+            return _unknown(request)
+        if found.row.worker is None:
+            raise DruidHttpError(404, f"task {found.row.id} has not run anywhere yet", error="Not found")
+        url = f"{leading.worker_url(found.row.worker)}/druid/worker/v1/task/{quote(found.row.id, safe='')}/{what}"
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RelayedResponse(self._seat.http, url + query)
+
+    async def _shut_down(self, request: Request, leading: Leading) -> Response:
+        found = await self._find(request, leading)
+        if found is None:
+            return _unknown(request)
+        await leading.shut_down(found.row.id, "Shutdown request from user")
+        return JSONResponse({"task": found.row.id})
+
+    async def _shut_down_all(self, request: Request, leading: Leading) -> Response:
+        name = request.path_params["name"]
+        tasks = [row.id for row in leading.tasks.values() if row.data_source == name]
+        for task_id in tasks:
+            await leading.shut_down(task_id, "Shutdown request from user")
+        return JSONResponse({"dataSource": name}, status_code=200 if tasks else 404)
+
+    # Listings
+
+    async def _tasks(self, request: Request, leading: Leading) -> Response:
+        return await _list(TaskFilter.parse(request.query_params.get), leading)
+
+    def _in_state(self, state: str) -> Handler:
+        async def handler(request: Request, leading: Leading) -> Response:
+            given = dict(request.query_params) | {"state": state}
+            return await _list(TaskFilter.parse(given.get), leading)
+
+        return handler
+
+    async def _workers(self, request: Request, leading: Leading) -> Response:
+        found: list[dict[str, Any]] = []
+        for load in leading.worker_loads():
+            host = load.worker.host
+            running = [task for (worker, task), said in leading.tree.statuses.items() if worker == host]
+            found.append(worker_json(load, running, leading.last_completed_ms.get(host, 0)))
+        return JSONResponse(found)
+
+    async def _capacity(self, request: Request, leading: Leading) -> Response:
+        loads = leading.worker_loads()
+        return JSONResponse(
+            {
+                "currentClusterCapacity": sum(load.worker.capacity for load in loads),
+                "maximumCapacityWithAutoScale": -1,
+                "usedClusterCapacity": sum(load.used for load in loads),
+            }
+        )
+
+
+def _listed(row: TaskRow, leading: Leading) -> Listed:
+    return Listed(row, leading.running(row) if row.active else None)
+
+
+async def _list(wanted: TaskFilter, leading: Leading) -> Response:
+    found = [task for row in leading.tasks.values() if wanted.takes(task := _listed(row, leading))]
+    if wanted.state in (None, "complete"):
+        ended = await leading.store.ended_tasks(COMPLETE_MAX if wanted.most is None else wanted.most)
+        found += [task for row in ended if row.id not in leading.tasks and wanted.takes(task := Listed(row))]
+    return JSONResponse([task.to_json() for task in found])
+
+
+def _unknown(request: Request) -> Response:
+    return JSONResponse({"task": request.path_params["id"], "status": None}, status_code=404)

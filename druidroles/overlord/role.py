@@ -1,0 +1,133 @@
+"""The Overlord: contends for the latch, and while it leads runs the tasks of the cluster.
+
+A term begins with the fence: the epoch is raised in the metadata store before anything is read, so that from there on
+no predecessor can change what is read. Then the tree is read whole, then the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import attrs
+import httpx2
+import trio
+from starlette.routing import BaseRoute
+
+from coordserver.client import LeaderLatch, Term
+from druidroles.coordination.leaders import LeaderView
+from druidroles.coordination.status import StatusAnnouncer, announced_status
+from druidroles.coordination.task_queue import TaskQueue, TaskTree
+from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
+from druidroles.model.server import NodeRole
+from druidroles.overlord.leading import Leading
+from druidroles.overlord.planner import Limits
+from druidroles.overlord.resources import OverlordResources, wall_ms
+from druidroles.overlord.select import STRATEGIES
+from druidroles.process import Role, RoleContext, StartError
+
+log = logging.getLogger(__name__)
+
+STORE_ROLE = "overlord"  # the role's name in the store's table of epochs
+_PAUSE_S = 1.0  # between a term that could not begin or was cut short and the next try
+
+
+@attrs.frozen(kw_only=True)
+class OverlordSettings:
+    """`metadata` is the SQLite file; `strategy` one of Druid's: equalDistribution, fillCapacity."""
+
+    metadata: Path
+    strategy: str = "equalDistribution"
+    limits: Limits = attrs.field(factory=Limits)
+
+
+class Overlord:
+    """See Role. `leading` is set while this process leads and has read its state."""
+
+    def __init__(self, context: RoleContext, settings: OverlordSettings) -> None:
+        self.leading: Leading | None = None
+        self._context = context
+        self._settings = settings
+        self._leaders = LeaderView(context.zk, context.paths.overlord_latch)
+
+    @property
+    def leader_url(self) -> str | None:
+        """Who leads, as far as the tree tells."""
+        return self._leaders.url
+
+    @property
+    def http(self) -> httpx2.AsyncClient:
+        """To ask workers with."""
+        return self._context.http
+
+    def routes(self) -> list[BaseRoute]:
+        """See OverlordResources."""
+        return OverlordResources(self).routes()
+
+    def discovery_services(self) -> dict[str, dict[str, object]]:
+        """None: the role says it all."""
+        return {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Contend for ever."""
+        context = self._context
+        async with AsyncExitStack() as stack:
+            try:
+                store = await stack.enter_async_context(open_sqlite_store(self._settings.metadata))
+            except MetadataError as fault:
+                raise StartError(str(fault)) from None
+            leaders = await stack.enter_async_context(self._leaders)
+            await leaders.wait_synced()
+            status = await stack.enter_async_context(
+                announced_status(context.zk, context.paths, NodeRole.OVERLORD, context.host_port, _status(None))
+            )
+            task_status.started()
+            latch = LeaderLatch(context.zk, context.paths.overlord_latch, context.url)
+            await latch.run(lambda term: self._lead(term, store, status))
+
+    async def _lead(self, term: Term, store: MetadataStore, status: StatusAnnouncer) -> None:
+        """One term. What the coordination layer's fence says comes out, and the latch judges it."""
+        epoch = LeaderEpoch(role=STORE_ROLE, epoch=term.epoch)
+        try:
+            await store.raise_epoch(epoch, self._context.url)
+            await self._lead_fenced(term, epoch, store, status)
+        except* StaleEpochError as stale:
+            log.error("epoch %d is given up: %s", term.epoch, stale.exceptions[0])
+        except* MetadataError as fault:
+            log.error("epoch %d is given up, the metadata store fails: %s", term.epoch, fault.exceptions[0])
+        await trio.sleep(_PAUSE_S)
+
+    async def _lead_fenced(self, term: Term, epoch: LeaderEpoch, store: MetadataStore, status: StatusAnnouncer) -> None:
+        context = self._context
+        async with TaskTree(context.zk, context.paths) as tree:
+            await tree.wait_synced()
+            leading = Leading(
+                store,
+                epoch,
+                tree,
+                TaskQueue(context.zk, context.paths, term),
+                context.http,
+                wall_ms,
+                self._settings.limits,
+                STRATEGIES[self._settings.strategy],
+            )
+            await leading.begin()
+            self.leading = leading
+            status.say(**_status(term))
+            try:
+                await leading.run()
+            finally:
+                self.leading = None
+                status.say(**_status(None))
+
+
+def _status(term: Term | None) -> dict[str, object]:
+    return {"leads": term is not None, "epoch": term.epoch if term is not None else None}
+
+
+def build(context: RoleContext, settings: OverlordSettings) -> Role:
+    """The role for `run_role`."""
+    if settings.strategy not in STRATEGIES:
+        raise StartError(f"strategy {settings.strategy!r} is not one of {', '.join(STRATEGIES)}")
+    return Overlord(context, settings)
