@@ -23,7 +23,7 @@ class ServerConfig:
     """Settings of one server. Raises ConfigError naming everything that is wrong.
 
     - `listen`: where the one port is opened; several addresses are allowed.
-    - `data_dir`: must exist and be writable; holds log and snapshots; one server at a time.
+    - `data_dir`: holds log and snapshots; made if its parent exists; one server at a time.
     - `tick_time_ms`: ZooKeeper's tickTime. It only sets the default bounds of the session timeout, 2 and 20 of it.
     - `session_timeout_min_ms`, `session_timeout_max_ms`: bounds of what clients may ask for; 0: from the tick.
     - `snapshot_every`: records between snapshots. Lower restarts faster and writes more.

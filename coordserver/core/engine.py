@@ -190,6 +190,10 @@ class Engine:
         if late_ms > 0:
             self._expiry.extend(late_ms)
         for live in self._expiry.due(now_ms):
+            if live.pipeline:
+                # Its requests wait for us, and while many do it is not read from, so that it could not be heard.
+                self._hear(live, now_ms)
+                continue
             live.closing = True
             self._expired += 1
             live.pipeline.append((EXPIRE, None, 0, _CLOSE_SESSION, 0))
@@ -271,6 +275,11 @@ class Engine:
 
     # -- within -----------------------------------------------------------------------------------------------------
 
+    def _hear(self, live: LiveSession, now_ms: int) -> None:
+        live.touched = self._expiry.time(now_ms)
+        live.scheduled = -1
+        self._expiry.add(live)
+
     def _draw_session_id(self) -> int:
         while self._next_session_id in self._live:
             self._next_session_id += 1
@@ -290,27 +299,42 @@ class Engine:
         self._proposed.append((record, live))
 
     def _check_room(self, attachment: Attachment, live: LiveSession, number: int, acked: int, ephemerals: int) -> None:
-        """Refuse a write that is numbered wrong, or that would take the session over one of its limits."""
-        if attachment.remembers:
-            if type(number) is not int or type(acked) is not int or not 0 < acked <= number:
-                raise MalformedError("", f"number {number}, acked {acked}")
-            session = live.session
-            if (
-                session is not None
-                and (
-                    len(session.outcomes) + len(live.pipeline) >= MAX_REMEMBERED
-                    or session.weight >= MAX_REMEMBERED_BYTES
-                )
-                and not session.room_after(acked, len(live.pipeline))
-            ):
-                raise ThrottledError("", "unacknowledged writes")
+        """Refuse a write that is numbered wrong, or that would take the session over one of its limits.
+
+        A write sent again takes no room: it may have happened, and a refusal says that it has not.
+        """
         if len(live.pipeline) >= self.limits.outstanding_per_session:
             raise ThrottledError("", f"outstanding requests: at most {self.limits.outstanding_per_session}")
+        again = attachment.remembers and self._is_sent_again(live, number, acked)
         if ephemerals:
             held = len(self.machine.tree.ephemerals.get(live.id, ())) + live.pending_ephemerals
-            if held + ephemerals > self.limits.ephemerals_per_session:
+            if held + ephemerals > self.limits.ephemerals_per_session and not again:
                 raise TooManyEphemeralsError("", f"at most {self.limits.ephemerals_per_session}")
             live.pending_ephemerals += ephemerals
+        if attachment.remembers and not again:
+            live.unacked.append(number)
+            live.last_number = max(live.last_number, number)
+
+    def _is_sent_again(self, live: LiveSession, number: int, acked: int) -> bool:
+        """Whether a write's number is known; if it is not, there must be room to remember its outcome."""
+        if type(number) is not int or type(acked) is not int or not 0 < acked <= number:
+            raise MalformedError("", f"number {number}, acked {acked}")
+        unacked, session = live.unacked, live.session
+        while unacked and unacked[0] < acked:
+            unacked.popleft()
+        if (
+            number <= live.last_number
+            and unacked
+            and ((session is not None and number in session.outcomes) or number in unacked)
+        ):
+            return True
+        if len(unacked) >= MAX_REMEMBERED or (
+            session is not None
+            and session.weight >= MAX_REMEMBERED_BYTES
+            and session.weight_from(acked) >= MAX_REMEMBERED_BYTES
+        ):
+            raise ThrottledError("", "unacknowledged writes")
+        return False
 
     def _answer(self, attachment: Attachment, number: int, op: int, arguments: Sequence[Any]) -> None:
         try:

@@ -66,7 +66,8 @@ def create(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[
         if parent.creates > MAX_SEQUENCE:
             raise errors.SequenceOverflowError(parent_path)
         path = f"{path}{parent.creates:010d}"
-    if not is_valid_name(path[cut + 1 :]) and path != ROOT:
+    # With a cut of 1 the parent is the root only where the path begins with two slashes.
+    if (cut == 1 or not is_valid_name(path[cut + 1 :])) and path != ROOT:
         raise errors.BadArgumentsError(path)
     if path in nodes:
         raise errors.NodeExistsError(path)

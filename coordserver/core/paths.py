@@ -1,8 +1,8 @@
 """Znode paths: what is legal, and how they are taken apart.
 
 A path is a string that begins with `/`; only the root ends with one. The rules are those of ZooKeeper's
-org.apache.zookeeper.common.PathUtils.validatePath. A tree is keyed by whole paths, so a legal path below an existing
-parent is legal exactly when its last component is: this is what apply checks.
+org.apache.zookeeper.common.PathUtils.validatePath. A tree is keyed by whole paths, so a path whose parent exists is
+legal exactly when its last component is (and it does not begin with two slashes): this is what apply checks.
 """
 
 from __future__ import annotations

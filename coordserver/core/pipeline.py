@@ -61,7 +61,8 @@ class LiveSession:
     """What one server knows of a session beyond the replicated state.
 
     `attachment` is the connection whose handshake was answered last, `newest` the one that was accepted last; between
-    the two lies a resume on its way through the log. `session` is the replicated part once it exists.
+    the two lies a resume on its way through the log. `session` is the replicated part once it exists. `unacked` are the
+    numbers of the writes whose outcomes are remembered, or will be once they are applied; none is above `last_number`.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class LiveSession:
         "attachments",
         "closing",
         "id",
+        "last_number",
         "newest",
         "pending_ephemerals",
         "pipeline",
@@ -76,6 +78,7 @@ class LiveSession:
         "session",
         "timeout_ms",
         "touched",
+        "unacked",
     )
 
     def __init__(self, session_id: int, timeout_ms: int, touched: int, session: Session | None) -> None:
@@ -90,3 +93,5 @@ class LiveSession:
         self.newest: Attachment | None = None
         self.pipeline: deque[Entry] = deque()
         self.pending_ephemerals = 0
+        self.unacked: deque[int] = deque(session.outcomes if session is not None else ())
+        self.last_number = session.last_number if session is not None else 0

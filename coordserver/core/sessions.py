@@ -72,12 +72,6 @@ class Session:
                 break
             self.weight -= weight(outcomes.pop(oldest).result)
 
-    def room_after(self, acked: int, outstanding: int) -> bool:
-        """Whether one more outcome may be kept once those below `acked` are forgotten and `outstanding` have come."""
-        count = outstanding
-        size = 0
-        for number, outcome in self.outcomes.items():
-            if number >= acked:
-                count += 1
-                size += weight(outcome.result)
-        return count < MAX_REMEMBERED and size < MAX_REMEMBERED_BYTES
+    def weight_from(self, acked: int) -> int:
+        """What the outcomes weigh that remain once those below `acked` are forgotten. O(n)."""
+        return sum(weight(outcome.result) for number, outcome in self.outcomes.items() if number >= acked)

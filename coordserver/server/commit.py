@@ -103,7 +103,7 @@ class Committer:
     async def stop(self) -> None:
         """Let the thread finish what it has, seal the log, and end. Shielded by the caller, with a deadline."""
         self._work.put(None)
-        await trio.to_thread.run_sync(self._thread.join)
+        await trio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
 
     def _durable(self, last_index: int) -> None:
         """In the trio thread: the batch up to `last_index` is on the disk."""

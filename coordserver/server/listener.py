@@ -18,6 +18,7 @@ BACKLOG = 1024
 ACCEPTS_A_TURN = 64
 EXHAUSTED_PAUSE_S = 0.1
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_OURS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 
 
 class ListenError(CoordError):
@@ -80,10 +81,12 @@ async def accept(
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 break
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
+                if error.errno in _OURS:
                     raise
+                # Whatever else accept tells is of one connection: Linux hands on its pending network errors, too.
                 _log.warning("cannot accept a connection: %s", error.strerror)
-                await trio.sleep(EXHAUSTED_PAUSE_S)
+                if error.errno in _EXHAUSTED:
+                    await trio.sleep(EXHAUSTED_PAUSE_S)
                 break
             if not room():
                 _log.warning("connection of %s closed: too many connections", peer[0])

@@ -85,7 +85,7 @@ class Poller:
         """Serve until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            while not self.sweep():
+            while not self.sweep():  # noqa: ASYNC110 - other tasks have their turn between two budgets
                 await trio.lowlevel.checkpoint()
 
     def sweep(self) -> bool:
@@ -95,6 +95,8 @@ class Poller:
         read = self._read_ready(started + BUDGET_S)
         self._kick()
         self.flush()
+        if not resumed:
+            os.eventfd_write(self._nudge, 1)  # whoever called may not call again
         return resumed and read
 
     def flush(self) -> None:

@@ -75,7 +75,7 @@ class ServerHandle:
         await self._stop.wait()
 
 
-async def serve(
+async def serve(  # noqa: ASYNC128 - _Server.run does
     config: ServerConfig,
     *,
     own_process: bool = False,
@@ -84,7 +84,8 @@ async def serve(
 ) -> None:
     """Run one server until its handle is told to stop. Started once clients are served.
 
-    `own_process`: tune what belongs to the whole process, as garbage collection. Raises ListenError, StorageError.
+    `own_process`: tune what belongs to the whole process, as garbage collection. Raises ListenError, StorageError; the
+    latter in an ExceptionGroup once it serves.
     """
     sockets = listener.bind(config.listen)
     try:
@@ -167,7 +168,9 @@ class _Server:
     def _connect(self, output: Output, host: str) -> PortConnection:
         identities = (Identity("ip", host),)
         return PortConnection(
-            output, lambda out: NativeConnection(self._engine, out, self._limits, identities), self._status.facts
+            output,
+            lambda out: NativeConnection(self._engine, out, self._limits, identities, self._status.traffic),
+            self._status.facts,
         )
 
     def _has_room(self) -> bool:

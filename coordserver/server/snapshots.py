@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import trio
 
 from coordserver.core.machine import Machine
-from coordserver.core.snapshot import RowDigest
+from coordserver.core.snapshot import Row, RowDigest
 from coordserver.server.commit import Committer
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
@@ -26,6 +25,7 @@ _log = logging.getLogger(__name__)
 CHECK_S = 0.5
 SLICE_S = 0.002
 CHUNK_ROWS = 1_000
+CHUNK_BYTES = 256 * 1024
 
 
 class Snapshotter:
@@ -63,20 +63,19 @@ class Snapshotter:
         _log.info("%s: %d rows, %d bytes in %.2f s", info.name, info.rows, info.bytes, elapsed)
         return info
 
-    async def _gather(self) -> list[tuple[Any, ...]]:
-        gathered: list[tuple[Any, ...]] = []
+    async def _gather(self) -> list[Row]:
+        gathered: list[Row] = []
         source = self._machine.snapshot_rows()
-        while _gather_slice(source, gathered):
+        while _gather_slice(source, gathered):  # noqa: ASYNC110 - sockets are served between two slices
             await trio.lowlevel.checkpoint()
         return gathered
 
-    async def _write(self, index: int, rows: list[tuple[Any, ...]]) -> SnapshotInfo:
+    async def _write(self, index: int, rows: list[Row]) -> SnapshotInfo:
         writer = await trio.to_thread.run_sync(SnapshotWriter, self._disk, index, self._machine.history_id)
         digest = RowDigest()
         finished = False
         try:
-            for start in range(0, len(rows), CHUNK_ROWS):
-                chunk = rows[start : start + CHUNK_ROWS]
+            for chunk in _chunks(rows):
                 digest.update(chunk)
                 await trio.to_thread.run_sync(writer.add, chunk)
             info = await trio.to_thread.run_sync(writer.finish, digest.value())
@@ -88,7 +87,20 @@ class Snapshotter:
         return info
 
 
-def _gather_slice(source: Iterator[tuple[Any, ...]], into: list[tuple[Any, ...]]) -> bool:
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in pieces that are short to work on: bounded in number, and in bytes of data."""
+    start = size = 0
+    for at, row in enumerate(rows):
+        if at - start >= CHUNK_ROWS or size >= CHUNK_BYTES:
+            yield rows[start:at]
+            start, size = at, 0
+        data = row[2]
+        if type(data) is bytes:
+            size += len(data)
+    yield rows[start:]
+
+
+def _gather_slice(source: Iterator[Row], into: list[Row]) -> bool:
     """Take rows for about `SLICE_S`; False when there are no more."""
     deadline = time.perf_counter() + SLICE_S
     while time.perf_counter() < deadline:

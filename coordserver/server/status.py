@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from attrs import define
+from attrs import define, field
 
 from coordserver import VERSION
 from coordserver.core.engine import Engine
 from coordserver.server.poller import Poller
 from coordserver.server.ticker import Ticker
 from coordserver.storage.txnlog import TxnLog
-from coordserver.wire.facts import ServerFacts
+from coordserver.wire.facts import ServerFacts, Traffic
 
 
 @define
@@ -21,6 +21,7 @@ class Status:
     poller: Poller | None = None
     ticker: Ticker | None = None
     serving: bool = False
+    traffic: Traffic = field(factory=Traffic)
 
     def facts(self) -> ServerFacts:
         """Counts at this moment; none of them walks the tree."""
@@ -38,6 +39,8 @@ class Status:
             sessions=state.sessions,
             connections=len(self.poller) if self.poller is not None else 0,
             outstanding=engine.outstanding,
+            received=self.traffic.received,
+            sent=self.traffic.sent,
             fsync_last_us=int(log.sync_s_last * 1e6),
             fsync_max_us=int(log.sync_s_max * 1e6),
             fsyncs=log.batches,

@@ -45,10 +45,11 @@ class Ticker:
         due = trio.current_time() + TICK_S
         while True:
             await trio.sleep_until(due)
-            late = trio.current_time() - due
+            woken = trio.current_time()
+            late = woken - due
+            due = woken + TICK_S  # what the work of this tick takes longer is the lateness of the next
             await self._read_everything()
             self.tick(int(late * 1000))
-            due = max(due + TICK_S, trio.current_time())
 
     def tick(self, late_ms: int) -> None:
         """One tick, `late_ms` after it was due."""

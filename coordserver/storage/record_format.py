@@ -5,7 +5,8 @@ A batch's payload is one msgpack array of records. A record is an array of seven
     [op, session, number, acked, wall_ms, [[scheme, id], ...], [argument, ...]]
 
 in the order of coordserver.core.records.Record. The version below is written in the header of each batch. It rises
-when a field is added or the meaning of one changes; a new operation does not raise it, for a record says what it is.
+when a field is added or the meaning of one changes. A new operation does not raise it, for a record says what it is;
+a record of an unknown one stops recovery (segment.py).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import attrs
 
+from coordserver.core.operations import OPERATIONS, Kind
 from coordserver.core.records import Record
 from coordserver.storage.batch_format import (
     BATCH_HEADER_BYTES,
@@ -29,6 +30,7 @@ from coordserver.storage.record_format import decode_records
 
 _ZEROS = bytes(65536)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LOGGED = frozenset(op for op, row in OPERATIONS.items() if row.kind is not Kind.READ)
 ADVICE = "Nothing was changed. Restore the data directory from a backup, or copy it from a healthy disk"
 
 
@@ -173,6 +175,12 @@ class SegmentReader:
             raise CorruptionError(
                 f"{self.name}: at offset {self.position}, index {self.next_index}: "
                 f"{len(records)} records, the header says {header.records}. {ADVICE}"
+            )
+        unknown = sorted({record.op for record in records} - _LOGGED)
+        if unknown:
+            raise NewerFormatError(
+                f"{self.name}: at offset {self.position}, index {self.next_index}: records of operations {unknown}, "
+                f"which this server does not know; start the newer server on it"
             )
         return Batch(header.first_index, records)
 

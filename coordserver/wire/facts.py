@@ -5,6 +5,16 @@ from __future__ import annotations
 from attrs import frozen
 
 
+class Traffic:
+    """Requests received, replies and events sent, by all native connections of one server."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+
+
 @frozen(kw_only=True)
 class ServerFacts:
     """Counts at one moment. `serving` is False while the server starts or stops."""

@@ -17,6 +17,7 @@ from coordserver.core.engine import Engine
 from coordserver.core.errors import ErrorCode, WireError
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
+from coordserver.wire.facts import Traffic
 from coordserver.wire.framing import FrameBuffer, Oversized, frame
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
@@ -40,12 +41,18 @@ class NativeConnection:
     """One native connection; implements `core.seam.Sink`."""
 
     def __init__(
-        self, engine: Engine, output: Output, limits: WireLimits, identities: tuple[Identity, ...] = ()
+        self,
+        engine: Engine,
+        output: Output,
+        limits: WireLimits,
+        identities: tuple[Identity, ...] = (),
+        traffic: Traffic | None = None,
     ) -> None:
         self.output = output
         self.outstanding = 0
         self.name = ""
         self._engine = engine
+        self._traffic = traffic or Traffic()
         self._limits = limits
         self._identities = identities
         self._greeting: bytearray | None = bytearray()
@@ -125,6 +132,7 @@ class NativeConnection:
 
     def _handle(self, attachment: Attachment, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
         self.outstanding += 1
+        self._traffic.received += 1
         if isinstance(body, Oversized):
             number = leading_int(body.head)
             detail = f"frame of {body.length} bytes, the limit is {self._limits.frame_bytes}"
@@ -180,12 +188,14 @@ class NativeConnection:
     def reply(self, number: int, zxid: int, op: int, error: int, result: tuple[Any, ...], detail: str) -> None:
         """Answer one request."""
         self.outstanding -= 1
+        self._traffic.sent += 1
         self._last_zxid = zxid
         fields = (detail,) if error else result
         self.output.write(frame(pack((number, zxid, int(error), *fields))))
 
     def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
         """Tell what one zxid changed."""
+        self._traffic.sent += 1
         self._last_zxid = zxid
         self.output.write(frame(pack((EVENT_NUMBER, zxid, tuple((int(kind), path) for kind, path in events)))))
 

