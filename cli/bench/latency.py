@@ -93,11 +93,12 @@ async def _create(zk: Client, parent: str, made: list[str]) -> float:
 
 async def _notice(setter: Client, path: str, next_batch: Callable[[], Awaitable[object]]) -> float:
     """From one client's set to the event that another client sees."""
+    began = perf_counter()
     async with trio.open_nursery() as nursery:
-        began = perf_counter()
         nursery.start_soon(partial(setter.set, path, DATA))
         await next_batch()
-        return perf_counter() - began
+        seen = perf_counter()
+    return seen - began
 
 
 def _repeat(step: Step, seconds: float) -> Iterator[Step]:
