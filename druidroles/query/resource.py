@@ -63,11 +63,17 @@ class QueryResource:
         self._admitted = 0
         self._admitted_max = concurrent + waiting
         self._executions: set[Execution] = set()
+        self._drained = trio.lowlevel.ParkingLot()
         self._closed = False
 
     def routes(self) -> list[BaseRoute]:
         """The routes to serve."""
         return [Route(path, self._post, methods=["POST"]) for path in ("/druid/v2", "/druid/v2/")]
+
+    async def wait_drained(self) -> None:
+        """Wait until no query runs or waits here; the caller gives the deadline."""
+        while self._admitted:
+            await self._drained.park()
 
     def close(self) -> None:
         """Give back what the engine holds. Queries that run are interrupted, new ones refused."""
@@ -116,6 +122,8 @@ class QueryResource:
                 return await self._read(query, query.segments)
         finally:
             self._admitted -= 1
+            if not self._admitted:
+                self._drained.unpark_all()
         raise QueryTimeoutError(query.timeout_ms)
 
     async def _read(self, query: Query, descriptors: Sequence[SegmentDescriptor]) -> tuple[Results, Missing]:
