@@ -30,7 +30,7 @@ from druidroles.query.sql import (
     extent_statement,
     is_uniform,
 )
-from druidroles.query.sqltext import Parameters
+from druidroles.query.sqltext import Parameters, parquet
 
 RESULT_ROWS_MAX = 250_000  # of one query on one server: what is gathered in memory before it is sent
 _ROWS_AT_ONCE = 1000
@@ -82,7 +82,7 @@ class Engine:
         if known is not None:
             return known
         parameters = Parameters()
-        text = f"DESCRIBE SELECT * FROM read_parquet({parameters.add(str(path))})"
+        text = f"DESCRIBE SELECT * FROM {parquet([path], parameters)}"
         rows = connection.execute(text, parameters.values).fetchall()
         key = tuple((str(row[0]), _TYPES.get(str(row[1]), "VARCHAR")) for row in rows)
         with self._lock:

@@ -16,7 +16,7 @@ import attrs
 from druidroles.model.interval import Interval
 from druidroles.model.segment import SegmentDescriptor
 from druidroles.query.source import ServedSegment
-from druidroles.query.sqltext import Column, Parameters, quoted
+from druidroles.query.sqltext import Column, Parameters, parquet, quoted
 
 TIME = "__time"
 
@@ -61,20 +61,29 @@ def column_types(schemas: Iterable[Schema]) -> dict[str, str]:
 
 @attrs.define
 class Relation:
-    """Pieces as one relation. `columns` resolves a name; one that no segment has is a string column of nulls."""
+    """Pieces as one relation. `column` resolves a name; one that no segment has is a string column of nulls.
+
+    Columns are called by number within the relation (x0, x1, ...; the time by its name), because names that differ by
+    case alone are two columns to Druid and one to SQL.
+    """
 
     pieces: Sequence[Piece]
     schemas: Mapping[Path, Schema]
     types: dict[str, str] = attrs.field(init=False)
+    _aliases: dict[str, str] = attrs.field(init=False)
 
     @types.default
     def _find_types(self) -> dict[str, str]:
         return column_types({id(schema): schema for schema in self.schemas.values()}.values())
 
+    @_aliases.default
+    def _find_aliases(self) -> dict[str, str]:
+        return {name: quoted(TIME) if name == TIME else f"x{number}" for number, name in enumerate(self.types)}
+
     def column(self, name: str) -> Column:
         """How SQL over this relation says the column."""
         kind = self.types.get(name)
-        return Column("CAST(NULL AS VARCHAR)", "VARCHAR") if kind is None else Column(quoted(name), kind)
+        return Column("CAST(NULL AS VARCHAR)", "VARCHAR") if kind is None else Column(self._aliases[name], kind)
 
     def sql(self, names: Iterable[str], parameters: Parameters) -> str:
         """A SELECT of these columns, and of the time, over all pieces."""
@@ -83,24 +92,23 @@ class Relation:
         for piece in self.pieces:
             gathered.setdefault((id(self.schemas[piece.path]), piece.cut), []).append(piece)
         scans = [
-            self._scan(wanted, self.schemas[pieces[0].path], cut, [str(piece.path) for piece in pieces], parameters)
+            self._scan(wanted, self.schemas[pieces[0].path], cut, [piece.path for piece in pieces], parameters)
             for (_, cut), pieces in gathered.items()
         ]
         return " UNION ALL ".join(scans)
 
     def _scan(
-        self, wanted: list[str], schema: Schema, cut: Interval | None, paths: list[str], parameters: Parameters
+        self, wanted: list[str], schema: Schema, cut: Interval | None, paths: list[Path], parameters: Parameters
     ) -> str:
         outputs = []
         for name in wanted:
-            sql, kind = quoted(name), self.types[name]
-            if name not in schema:
-                sql = f"CAST(NULL AS {kind}) AS {sql}"
-            elif schema[name] != kind:
-                sql = f"CAST({sql} AS {kind}) AS {sql}"
-            outputs.append(sql)
+            kind = self.types[name]
+            sql = quoted(name) if name in schema else "NULL"
+            if schema.get(name) != kind:
+                sql = f"CAST({sql} AS {kind})"
+            outputs.append(f"{sql} AS {self._aliases[name]}")
         where = ""
         if cut is not None:
             low, high = parameters.add(cut.start_ms, "BIGINT"), parameters.add(cut.end_ms, "BIGINT")
             where = f" WHERE {quoted(TIME)} >= {low} AND {quoted(TIME)} < {high}"
-        return f"SELECT {', '.join(outputs)} FROM read_parquet({parameters.add(paths)}){where}"
+        return f"SELECT {', '.join(outputs)} FROM {parquet(paths, parameters)}{where}"
