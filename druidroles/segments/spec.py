@@ -5,16 +5,18 @@ What is not supported is refused by name, never ignored, where ignoring it would
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
-from druidroles.model.decode import ModelError, get_bool, get_int, get_list, need_object, need_str, opt_str
+from druidroles.model.decode import ModelError, get_bool, get_int, get_list, get_object, need_object, need_str, opt_str
 from druidroles.model.granularity import Granularity
 from druidroles.model.interval import Interval
 from druidroles.segments.errors import SpecError
 from druidroles.segments.inputs import InputFormat, InputSource, parse_input_format, parse_input_source
+from druidroles.segments.times import FORMATS
 
 # Druid's dimension and metric types, and what holds them in a file. Druid's float has half the digits of its double.
 COLUMN_TYPES = {"string": "VARCHAR", "long": "BIGINT", "float": "DOUBLE", "double": "DOUBLE"}
@@ -75,11 +77,35 @@ class IngestionSpec:
 
 def parse_spec(task: Mapping[str, Any]) -> IngestionSpec:
     """Read the `spec` of a task; raises SpecError naming the field at fault."""
-    try:
+    with _within("the task"):
         spec = need_object(task, "spec")
-        return _parse(need_object(spec, "dataSchema"), need_object(spec, "ioConfig"), spec.get("tuningConfig") or {})
+    with _within("spec"):
+        schema, io = need_object(spec, "dataSchema"), need_object(spec, "ioConfig")
+        tuning = get_object(spec, "tuningConfig") or {}
+    with _within("dataSchema"):
+        parts = {**_parse_schema(schema), **_parse_granularity(get_object(schema, "granularitySpec") or {})}
+    with _within("ioConfig"):
+        refuse(io, "dropExisting", "firehose")
+        source, form = need_object(io, "inputSource"), need_object(io, "inputFormat")
+        append = get_bool(io, "appendToExisting", False)
+    with _within("ioConfig.inputSource"):
+        input_source = parse_input_source(source)
+    with _within("ioConfig.inputFormat"):
+        input_format = parse_input_format(form)
+    with _within("tuningConfig"):
+        rows = _rows_per_segment(tuning)
+    return IngestionSpec(
+        **parts, input_source=input_source, input_format=input_format, rows_per_segment=rows, append=append
+    )
+
+
+@contextmanager
+def _within(path: str) -> Iterator[None]:
+    """Say where the fault lies that a field's reader found."""
+    try:
+        yield
     except ModelError as fault:
-        raise SpecError(f"the ingestion spec is malformed: {fault}") from None
+        raise SpecError(f"{path}: {fault}") from None
 
 
 def refuse(obj: Mapping[str, Any], *keys: str) -> None:
@@ -89,47 +115,48 @@ def refuse(obj: Mapping[str, Any], *keys: str) -> None:
             raise SpecError(f"{key} is not supported")
 
 
-def _parse(schema: Mapping[str, Any], io: Mapping[str, Any], tuning: Mapping[str, Any]) -> IngestionSpec:
+def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     refuse(schema, "parser", "projections")
-    refuse(io, "dropExisting", "firehose")
-    _refuse_transforms(schema.get("transformSpec"))
-    timestamp = need_object(schema, "timestampSpec")
-    granularity = schema.get("granularitySpec") or {}
-    dimensions = schema.get("dimensionsSpec") or {}
-    refuse(dimensions, "spatialDimensions", "useSchemaDiscovery")
-    time_format = opt_str(timestamp, "format") or "auto"
-    if time_format not in ("auto", "iso", "millis", "posix"):
-        raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are auto, iso, millis, posix")
+    refuse(get_object(schema, "transformSpec") or {}, "filter", "transforms")
     data_source = need_str(schema, "dataSource")
     if not data_source.strip() or "/" in data_source or data_source.startswith("."):
         raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
+    timestamp = need_object(schema, "timestampSpec")
+    time_format = opt_str(timestamp, "format") or "auto"
+    if time_format not in FORMATS:
+        raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are {', '.join(FORMATS)}")
+    dimensions = get_object(schema, "dimensionsSpec") or {}
+    refuse(dimensions, "spatialDimensions", "useSchemaDiscovery", "includeAllDimensions")
     named = tuple(_dimension(item) for item in get_list(dimensions, "dimensions"))
     metrics = tuple(_metric(item) for item in get_list(schema, "metricsSpec"))
     check_names([item.name for item in named] + [item.name for item in metrics])
-    return IngestionSpec(
-        data_source=data_source,
-        time_column=opt_str(timestamp, "column") or "timestamp",
-        time_format=time_format,
-        time_missing=opt_str(timestamp, "missingValue"),
-        dimensions=named,
-        exclusions=frozenset(str(name) for name in get_list(dimensions, "dimensionExclusions")),
-        metrics=metrics,
-        segment_granularity=Granularity.parse(granularity.get("segmentGranularity") or "DAY"),
-        query_granularity=Granularity.parse(granularity.get("queryGranularity") or "none"),
-        rollup=get_bool(granularity, "rollup", True),
-        intervals=tuple(sorted(Interval.parse(str(text)) for text in get_list(granularity, "intervals"))),
-        input_source=parse_input_source(need_object(io, "inputSource")),
-        input_format=parse_input_format(need_object(io, "inputFormat")),
-        rows_per_segment=_rows_per_segment(tuning),
-        append=get_bool(io, "appendToExisting", False),
-    )
+    return {
+        "data_source": data_source,
+        "time_column": opt_str(timestamp, "column") or "timestamp",
+        "time_format": time_format,
+        "time_missing": opt_str(timestamp, "missingValue"),
+        "dimensions": named,
+        "exclusions": frozenset(str(name) for name in get_list(dimensions, "dimensionExclusions")),
+        "metrics": metrics,
+    }
 
 
-def _refuse_transforms(spec: Any) -> None:
-    if spec is not None:
-        if not isinstance(spec, Mapping):
-            raise SpecError("transformSpec is not an object")
-        refuse(spec, "filter", "transforms")
+def _parse_granularity(spec: Mapping[str, Any]) -> dict[str, Any]:
+    kind = opt_str(spec, "type") or "uniform"
+    if kind != "uniform":
+        raise SpecError(f"granularitySpec.type {kind!r} is not supported; there is uniform")
+    with _within("granularitySpec.segmentGranularity"):
+        segment = Granularity.parse(spec.get("segmentGranularity") or "DAY")
+    with _within("granularitySpec.queryGranularity"):
+        query = Granularity.parse(spec.get("queryGranularity") or "none")
+    with _within("granularitySpec.intervals"):
+        intervals = tuple(sorted(Interval.parse(str(text)) for text in get_list(spec, "intervals")))
+    return {
+        "segment_granularity": segment,
+        "query_granularity": query,
+        "rollup": get_bool(spec, "rollup", True),
+        "intervals": intervals,
+    }
 
 
 def _dimension(value: Any) -> Dimension:
@@ -165,10 +192,8 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def _rows_per_segment(tuning: Mapping[str, Any]) -> int:
-    if not isinstance(tuning, Mapping):
-        raise SpecError("tuningConfig is not an object")
     refuse(tuning, "forceGuaranteedRollup")
-    partitions = tuning.get("partitionsSpec") or {}
+    partitions = get_object(tuning, "partitionsSpec") or {}
     kind = opt_str(partitions, "type") or "dynamic"
     if kind != "dynamic":
         raise SpecError(f"partitionsSpec.type {kind!r} is not supported; there is dynamic")
