@@ -16,6 +16,7 @@ import trio
 
 from druidroles.broker.json_array import JsonArrayDecoder
 from druidroles.http.client import CONNECT_TIMEOUT_S
+from druidroles.http.streaming import open_body
 from druidroles.model.decode import as_object, get_list
 from druidroles.model.segment import SegmentDescriptor
 from druidroles.query.errors import QueryError, ResourceLimitError, SegmentMissingError
@@ -69,12 +70,13 @@ async def _results(response: httpx2.Response) -> list[Result]:
     decoder = JsonArrayDecoder()
     results: list[Result] = []
     taken = 0
-    async for data in response.aiter_bytes():
-        taken += len(data)
-        if taken > ANSWER_BYTES_MAX:
-            raise ResourceLimitError(f"the answer of one server is over {ANSWER_BYTES_MAX} bytes; narrow the query")
-        results.extend(decoder.feed(data))
-        await trio.lowlevel.checkpoint()
+    async with open_body(response) as pieces:
+        async for data in pieces:
+            taken += len(data)
+            if taken > ANSWER_BYTES_MAX:
+                raise ResourceLimitError(f"the answer of one server is over {ANSWER_BYTES_MAX} bytes; narrow the query")
+            results.extend(decoder.feed(data))
+            await trio.lowlevel.checkpoint()
     results.extend(decoder.feed(b"", final=True))
     return results
 
@@ -101,10 +103,11 @@ async def _refusal(response: httpx2.Response) -> QueryError | ServerFailedError:
 
 async def _read_some(response: httpx2.Response) -> bytes:
     body = bytearray()
-    async for data in response.aiter_bytes():
-        body += data
-        if len(body) > ERROR_BYTES_MAX:
-            break
+    async with open_body(response) as pieces:
+        async for data in pieces:
+            body += data
+            if len(body) > ERROR_BYTES_MAX:
+                break
     return bytes(body)
 
 

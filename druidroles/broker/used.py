@@ -17,6 +17,7 @@ from druidroles.broker.json_array import JsonArrayDecoder
 from druidroles.coordination.changes import Revision
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.paths import DruidPaths
+from druidroles.http.streaming import open_body
 from druidroles.model.segment import DataSegment
 
 log = logging.getLogger(__name__)
@@ -97,9 +98,10 @@ class UsedSegments:
         async with self._http.stream("GET", url) as response:
             if response.status_code != httpx2.codes.OK:
                 raise ValueError(f"HTTP status {response.status_code}")
-            async for data in response.aiter_bytes():
-                ids.update(_id(item) for item in decoder.feed(data))
-                await trio.lowlevel.checkpoint()
+            async with open_body(response) as pieces:
+                async for data in pieces:
+                    ids.update(_id(item) for item in decoder.feed(data))
+                    await trio.lowlevel.checkpoint()
             ids.update(_id(item) for item in decoder.feed(b"", final=True))
         return ids
 
