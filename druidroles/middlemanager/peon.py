@@ -173,11 +173,20 @@ async def run_peon(settings: PeonSettings) -> Result:
     return result
 
 
+def _set_up_logging() -> None:
+    """To stderr, which is the task's log, in UTC as all processes here."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
 def main() -> int:
     """The process."""
     follow_parent()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    _set_up_logging()
     settings = _settings(sys.argv[1:])
     try:
         with settings.directory.held():

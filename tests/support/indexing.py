@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import httpx2
 import trio
 
 from coordserver.client import Client, connect
+from coordserver.client.native import NativeCodec
+from coordserver.client.session import Session
+from coordserver.client.transport import dial_tcp, parse_hosts
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
 from druidroles.http.app import make_app
@@ -93,6 +97,19 @@ async def ended(overlord: Running, task_id: str) -> dict[str, Any]:
 
     found: dict[str, Any] = await until(status)
     return found
+
+
+async def end_session(address: str, client: Client) -> None:
+    """End a session behind its client's back, as when the client was paused beyond the timeout."""
+    number = client.session_number
+    thief = Session(parse_hosts(address), dial_tcp, NativeCodec, timeout_ms=4000, name="thief", rng=random.Random())
+    thief.session_id, thief.password = client.session_id, client.session_password
+    async with trio.open_nursery() as nursery:
+        await nursery.start(thief.run)
+        await thief.close()
+        thief.stop()
+    while client.session_number == number:
+        await trio.sleep(0.01)
 
 
 def index_spec(base_dir: Path, data_source: str = "flights", **granularity: Any) -> dict[str, Any]:
