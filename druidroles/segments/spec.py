@@ -11,7 +11,17 @@ from typing import Any
 
 import attrs
 
-from druidroles.model.decode import ModelError, get_bool, get_int, get_list, get_object, need_object, need_str, opt_str
+from druidroles.model.decode import (
+    ModelError,
+    as_object,
+    get_bool,
+    get_int,
+    get_list,
+    get_object,
+    need_object,
+    need_str,
+    opt_str,
+)
 from druidroles.model.granularity import Granularity
 from druidroles.model.interval import Interval
 from druidroles.segments.errors import SpecError
@@ -109,15 +119,17 @@ def _within(path: str) -> Iterator[None]:
 
 
 def refuse(obj: Mapping[str, Any], *keys: str) -> None:
-    """SpecError if one of these fields holds anything but null, false or emptiness."""
+    """ModelError if one of these fields holds anything but null, false or emptiness."""
     for key in keys:
         if obj.get(key) not in (None, False, "", [], {}):
-            raise SpecError(f"{key} is not supported")
+            raise ModelError(f"{key} is not supported")
 
 
 def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     refuse(schema, "parser", "projections")
-    refuse(get_object(schema, "transformSpec") or {}, "filter", "transforms")
+    transforms = get_object(schema, "transformSpec") or {}
+    with _within("dataSchema.transformSpec"):
+        refuse(transforms, "filter", "transforms")
     data_source = need_str(schema, "dataSource")
     if not data_source.strip() or "/" in data_source or data_source.startswith("."):
         raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
@@ -126,9 +138,11 @@ def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     if time_format not in FORMATS:
         raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are {', '.join(FORMATS)}")
     dimensions = get_object(schema, "dimensionsSpec") or {}
-    refuse(dimensions, "spatialDimensions", "useSchemaDiscovery", "includeAllDimensions")
-    named = tuple(_dimension(item) for item in get_list(dimensions, "dimensions"))
-    metrics = tuple(_metric(item) for item in get_list(schema, "metricsSpec"))
+    with _within("dimensionsSpec"):
+        refuse(dimensions, "spatialDimensions", "useSchemaDiscovery", "includeAllDimensions")
+        items = get_list(dimensions, "dimensions")
+    named = tuple(_dimension(item, f"dimensionsSpec.dimensions[{n}]") for n, item in enumerate(items))
+    metrics = tuple(_metric(item, f"metricsSpec[{n}]") for n, item in enumerate(get_list(schema, "metricsSpec")))
     check_names([item.name for item in named] + [item.name for item in metrics])
     return {
         "data_source": data_source,
@@ -159,25 +173,24 @@ def _parse_granularity(spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _dimension(value: Any) -> Dimension:
+def _dimension(value: Any, path: str) -> Dimension:
     if isinstance(value, str):
         return Dimension(value)
-    if not isinstance(value, Mapping):
-        raise SpecError("dimensionsSpec.dimensions must hold names and objects")
-    kind = (opt_str(value, "type") or "string").lower()
-    name = need_str(value, "name")
+    with _within(path):
+        obj = as_object(value, "a dimension that is not a name")
+        kind, name = (opt_str(obj, "type") or "string").lower(), need_str(obj, "name")
     if kind not in COLUMN_TYPES:
-        raise SpecError(f"dimension {name!r}: type {kind!r} is not supported; there are {', '.join(COLUMN_TYPES)}")
+        raise SpecError(f"{path}: type {kind!r} of {name!r} is not supported; there are {', '.join(COLUMN_TYPES)}")
     return Dimension(name, COLUMN_TYPES[kind])
 
 
-def _metric(value: Any) -> Metric:
-    if not isinstance(value, Mapping):
-        raise SpecError("metricsSpec must hold objects")
-    kind, name = need_str(value, "type"), need_str(value, "name")
-    if kind not in METRIC_TYPES:
-        raise SpecError(f"metric {name!r}: type {kind!r} is not supported; there are {', '.join(METRIC_TYPES)}")
-    return Metric(name, kind, None if kind == "count" else need_str(value, "fieldName"))
+def _metric(value: Any, path: str) -> Metric:
+    with _within(path):
+        obj = as_object(value, "a metric")
+        kind, name = need_str(obj, "type"), need_str(obj, "name")
+        if kind not in METRIC_TYPES:
+            raise ModelError(f"type {kind!r} of {name!r} is not supported; there are {', '.join(METRIC_TYPES)}")
+        return Metric(name, kind, None if kind == "count" else need_str(obj, "fieldName"))
 
 
 def check_names(names: Sequence[str]) -> None:
