@@ -13,7 +13,7 @@ import attrs
 
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 from druidroles.query.fields import Fields
-from druidroles.query.filters import And, Filter, columns_of, parse_filter
+from druidroles.query.filters import And, Filter, parse_filter
 
 
 class AggregatorKind(Enum):
@@ -46,11 +46,6 @@ class Aggregator:
     kind: AggregatorKind
     field: str | None = None
     filter: Filter | None = None
-
-    @property
-    def columns(self) -> set[str]:
-        """The columns it reads."""
-        return columns_of(self.filter) | ({self.field} if self.field is not None else set())
 
     @property
     def empty(self) -> Any:

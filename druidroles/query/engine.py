@@ -25,7 +25,6 @@ from druidroles.query.scan import scan
 from druidroles.query.sql import (
     Statement,
     aggregate_statement,
-    boundary_statement,
     bucket_starts,
     extent_statement,
     is_uniform,
@@ -198,7 +197,7 @@ class Execution:
         return aggregate_results(query, rows)
 
     def _extent(self, relation: Relation) -> Interval | None:
-        ((first, last),) = self.fetch(extent_statement(relation))
+        ((first, last),) = self.fetch(extent_statement(relation, None))
         return None if first is None else Interval(first, last + 1)
 
     def _edges(self, query: AggregateQuery, extent: Interval, present: set[int]) -> list[Any]:
@@ -210,7 +209,7 @@ class Execution:
         return [(end, *(aggregator.empty for aggregator in query.aggregators)) for end in sorted(ends - present)]
 
     def _time_boundary(self, query: TimeBoundaryQuery, relation: Relation) -> list[dict[str, Any]]:
-        ((first, last),) = self.fetch(boundary_statement(query, relation))
+        ((first, last),) = self.fetch(extent_statement(relation, query.filter))
         if first is None:
             return []
         result = {"minTime": format_iso(first), "maxTime": format_iso(last)}
