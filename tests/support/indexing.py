@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext, RoleSettings, open_listeners
 
 SESSION_TIMEOUT_S = 2.0
+LIMIT_S = 30.0  # a bound, not an expectation
 
 
 @attrs.frozen
@@ -54,7 +55,7 @@ async def running(
     address: object, kind: NodeRole, data_dir: Path, build: Callable[[RoleContext], Role], port: int = 0
 ) -> AsyncIterator[Running]:
     """One role, ready, until the block ends."""
-    data_dir.mkdir(exist_ok=True)
+    _make(data_dir)
     listeners = await open_listeners("127.0.0.1", port)
     host_port = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
     settings = RoleSettings(
@@ -78,13 +79,16 @@ async def running(
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def until(condition: Callable[[], Any], what: str = "") -> Any:
-    """Poll an async condition until it holds; its value. The test's own time limit bounds it."""
-    while True:
-        value = await condition()
-        if value:
-            return value
-        await trio.sleep(0.02)
+def _make(directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Poll an async condition until it holds; its value."""
+    with trio.fail_after(LIMIT_S):
+        while not (value := await condition()):
+            await trio.sleep(0.02)
+    return value
 
 
 async def ended(overlord: Running, task_id: str) -> dict[str, Any]:
@@ -104,12 +108,14 @@ async def end_session(address: str, client: Client) -> None:
     number = client.session_number
     thief = Session(parse_hosts(address), dial_tcp, NativeCodec, timeout_ms=4000, name="thief", rng=random.Random())
     thief.session_id, thief.password = client.session_id, client.session_password
+    thief._calls._next_number = client._session._calls._next_number + 10_000  # beyond what the client still sends
     async with trio.open_nursery() as nursery:
         await nursery.start(thief.run)
         await thief.close()
         thief.stop()
-    while client.session_number == number:
-        await trio.sleep(0.01)
+    with trio.fail_after(LIMIT_S):
+        while client.session_number == number:
+            await trio.sleep(0.01)
 
 
 def index_spec(base_dir: Path, data_source: str = "flights", **granularity: Any) -> dict[str, Any]:
