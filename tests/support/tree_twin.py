@@ -264,6 +264,4 @@ def legal(path: str) -> bool:
 
 def _forbidden(character: str) -> bool:
     code = ord(character)
-    return (
-        code <= 0x1F or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xF8FF or 0xFFF0 <= code <= 0xFFFF or code > 0xFFFF
-    )
+    return code <= 0x1F or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xF8FF or 0xFFF0 <= code <= 0xFFFF or code > 0xFFFF
