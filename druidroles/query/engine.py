@@ -61,18 +61,39 @@ class Engine:
             },
         )
         self._lock = threading.Lock()
+        self._running = 0
+        self._closed = False
         self._schemas: OrderedDict[Path, Schema] = OrderedDict()
         self._interned: dict[tuple[tuple[str, str], ...], Schema] = {}
 
     def start(self, query: Query, pieces: Sequence[Piece]) -> Execution:
         """A query that is ready to run. May be called from any thread; does not block."""
         with self._lock:
+            if self._closed:
+                raise QueryCancelledError
             return Execution(self, self._database.cursor(), query, pieces)
 
     def close(self) -> None:
-        """Give everything back. What still runs fails."""
+        """Give everything back, as soon as nothing runs any more; whoever calls this interrupts what does."""
         with self._lock:
+            self._closed = True
+            self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        # DuckDB refuses to close what is at work.
+        if self._closed and not self._running:
             self._database.close()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise QueryCancelledError
+            self._running += 1
+
+    def _end(self) -> None:
+        with self._lock:
+            self._running -= 1
+            self._close_if_idle()
 
     def schema(self, connection: duckdb.DuckDBPyConnection, path: Path) -> Schema:
         """The columns of a segment file and their types, remembered: a segment never changes."""
@@ -128,6 +149,7 @@ class Execution:
 
         Raises QueryError; PiecesGoneError where segments' files are not there (any more).
         """
+        self._engine._begin()
         self.running = True
         try:
             return self._run()
@@ -148,6 +170,7 @@ class Execution:
             with self._lock:
                 self._open = False
                 self._connection.close()
+            self._engine._end()
             self.running = False
 
     def _run(self) -> list[dict[str, Any]]:
