@@ -79,16 +79,18 @@ class Coordinator:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """See Role. It can serve when it knows the cluster, leader or not."""
-        async with _opened(self._settings.metadata) as store:
-            await self._live(store, task_status)
-
-    async def _live(self, store: MetadataStore, task_status: trio.TaskStatus[None]) -> None:
-        zk, paths = self._context.zk, self._context.paths
-        async with self._inventory, self._queues, self._leaders, self._discovery:
+        zk, latch = self._context.zk, self._context.paths.coordinator_latch
+        async with (
+            _opened(self._settings.metadata) as store,
+            self._inventory,
+            self._queues,
+            self._leaders,
+            self._discovery,
+        ):
             for view in (self._inventory, self._queues, self._leaders, self._discovery):
                 await view.wait_synced()
             task_status.started()
-            await LeaderLatch(zk, paths.coordinator_latch, self.url).run(lambda term: self._lead(store, term))
+            await LeaderLatch(zk, latch, self.url).run(lambda term: self._lead(store, term))
 
     async def _lead(self, store: MetadataStore, term: Term) -> None:
         """One term. Returning gives the lead up: the store has refused us, or cannot be used."""

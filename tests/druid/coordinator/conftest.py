@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from coordserver.client import Client, connect
+from coordserver.client.transport import Host, Transport, dial_tcp
 from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
@@ -33,12 +34,39 @@ SESSION_TIMEOUT_S = 2.0
 DAMPING = DampingConfig(grace_ms=500, stopping_grace_ms=500, mass_grace_ms=60_000)
 
 
+class Cable:
+    """The network between a client and the server, which can be cut and mended."""
+
+    def __init__(self) -> None:
+        self._is_cut = False
+        self._open: list[Transport] = []
+
+    async def dial(self, host: Host) -> Transport:
+        """For `connect`."""
+        if self._is_cut:
+            raise OSError("the cable is cut")
+        transport = await dial_tcp(host)
+        self._open.append(transport)
+        return transport
+
+    async def cut(self) -> None:
+        """Nothing gets through from now on."""
+        self._is_cut = True
+        while self._open:
+            await self._open.pop().close()
+
+    def mend(self) -> None:
+        """New connections come about again."""
+        self._is_cut = False
+
+
 @attrs.frozen
 class Running:
-    """A Coordinator that runs, and a client of its resources."""
+    """A Coordinator that runs, the cable it hangs on, and a client of its resources."""
 
     role: Coordinator
     zk: Client
+    cable: Cable
     http: httpx2.AsyncClient
 
     async def get(self, path: str) -> Any:
@@ -97,8 +125,9 @@ async def _coordinator(house: House, port: int) -> AsyncIterator[Running]:
         data_dir=house.metadata.parent,
         session_timeout_s=SESSION_TIMEOUT_S,
     )
+    cable = Cable()
     async with (
-        connect(house.address, session_timeout=SESSION_TIMEOUT_S, name=f"coordinator {port}") as zk,
+        connect(house.address, session_timeout=SESSION_TIMEOUT_S, name=f"coordinator {port}", dial=cable.dial) as zk,
         httpx2.AsyncClient() as unused,
         trio.open_nursery() as nursery,
     ):
@@ -108,7 +137,7 @@ async def _coordinator(house: House, port: int) -> AsyncIterator[Running]:
         transport = httpx2.ASGITransport(make_app(role.routes()))
         async with httpx2.AsyncClient(transport=transport, base_url=role.url) as http:
             await nursery.start(role.run)
-            yield Running(role, zk, http)
+            yield Running(role, zk, cable, http)
         nursery.cancel_scope.cancel(reason="the test stops it")
 
 
@@ -150,8 +179,10 @@ def until() -> Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]:
     """Polls until a condition is true; the test's own time limit bounds it."""
 
     async def wait(condition: Callable[[], Awaitable[Any]]) -> Any:
-        while not (value := await condition()):
+        while True:
+            value = await condition()
+            if value:
+                return value
             await trio.sleep(0.01)
-        return value
 
     return wait
