@@ -161,7 +161,7 @@ def again(machine: Machine) -> Machine:
     return other
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(steps, min_size=5, max_size=40), st.integers(0, 40))
 @example([(1, BOB, (CREATE, "//x", b"", None, 0, 0))], 0)
 @example([(1, BOB, (CREATE, "//", b"", None, 2, 0))], 0)

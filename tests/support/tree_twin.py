@@ -1,8 +1,8 @@
 """A second, naive account of what writes do to a tree, to hold the real one against.
 
 It was written from ZooKeeper's documented behaviour, not from coordserver.core, and does everything the slow and
-obvious way: children are found by looking at every path, a multi works on a copy of the world, cversion is counted up at
-each change. Results and errors are plain numbers and tuples.
+obvious way: children are found by looking at every path, a multi works on a copy of the world, cversion is counted
+up at each change. Results and errors are plain numbers and tuples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CREATED, DELETED, CHANGED = 1, 2, 3
 SYSTEM = ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer
+class Refused(Exception):
     """The operation says no, with ZooKeeper's code."""
 
     def __init__(self, code: int) -> None:
@@ -128,7 +128,7 @@ class Twin:
             raise Refused(-101)
         self._may(node, {SET_DATA: 2, SET_ACL: 16, CHECK: 1}[op], who)
         expected = arguments[-1]
-        if expected != -1 and expected != (node.aversion if op == SET_ACL else node.version):
+        if expected not in (-1, node.aversion if op == SET_ACL else node.version):
             raise Refused(-103)
         if op == CHECK:
             return ()
