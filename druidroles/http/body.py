@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -17,12 +18,13 @@ async def read_bytes(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
     declared = request.headers.get("content-length", "")
     body = bytearray()
     if not declared.isdigit() or int(declared) <= limit:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > limit:
+                    break
+            else:
+                return bytes(body)
     raise DruidHttpError(413, f"the request body is over the limit of {limit} bytes", error="Request too large")
 
 

@@ -17,6 +17,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from starlette.applications import Starlette
 
+from druidroles.http.draining import Draining
+
 log = logging.getLogger(__name__)
 
 HARD_CLOSE_S = 0.5  # between the cancellation of a connection and the closing of its socket
@@ -41,7 +43,7 @@ class HttpServer:
     """
 
     def __init__(self, app: Starlette, listeners: list[trio.SocketListener]) -> None:
-        self._app = ASGIWrapper(cast(Any, app))
+        self._app = ASGIWrapper(cast(Any, Draining(app)))
         self._listeners = listeners
         self._config = _config()
         self._context = WorkerContext(None)
