@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 import trio
 
 from coordserver.client import Client
+from coordserver.client.background import background
 from coordserver.client.recipes.tree_cache import TreeCache
 from coordserver.client.values import Node
 from druidroles.coordination.changes import Revision
@@ -133,8 +134,7 @@ class View:
         self._unsynced = len(roots)
         async with AsyncExitStack() as stack:
             caches = [await stack.enter_async_context(self._zk.cache(root)) for root, _ in roots]
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            stack.callback(nursery.cancel_scope.cancel)
+            nursery = await stack.enter_async_context(background())
             self._followers = [Follower(c, root, take) for c, (root, take) in zip(caches, roots, strict=True)]
             for follower in self._followers:
                 nursery.start_soon(follower.run, self._one_synced, self.revision.bump)
