@@ -51,6 +51,7 @@ async def connect(
         try:
             with trio.move_on_after(math.inf if retry_forever else connect_within) as scope:
                 await nursery.start(session.run)
+                session.outlive()
             if scope.cancelled_caught:
                 raise ConnectError(f"no session at {hosts} within {connect_within:g} s; last: {session.last_failure}")
             yield Client(session)

@@ -92,8 +92,8 @@ class Link:
             now = trio.current_time()
             if now - due > _LATE_S:
                 self._heard_at = now  # judge the server only by time in which we listened
-            if now - self._heard_at >= self._silence:
+            if now >= self._heard_at + self._silence:  # the very sums that were slept for, or rounding could spin here
                 raise LinkLostError(f"the server was silent for {now - self._heard_at:.1f} s")
-            if now - self._sent_at >= self._ping_every:
+            if now >= self._sent_at + self._ping_every:
                 self._sent_at = now
                 ping()

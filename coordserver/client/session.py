@@ -86,6 +86,7 @@ class Session:
         self._link: Link | None = None
         self._failures = 0  # attempts since a request was last answered
         self._ended = 0
+        self._running = False
         self._closing = False
         self._scope = trio.CancelScope()
 
@@ -230,20 +231,24 @@ class Session:
     # -- connections ------------------------------------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold a session until `stop`, or until `close` has ended it. `started` is called with the first one.
+        """Hold a session until `stop`, or until `close` has ended it. `started` is called with the first one."""
+        self._running = True
+        try:
+            with self._scope:
+                while True:
+                    link = await self._connect()
+                    if link is None:
+                        return
+                    task_status.started()
+                    task_status = trio.TASK_STATUS_IGNORED
+                    self._lost(await link.run(self._handle, self._ping))
+        finally:
+            self._running = False
 
-        From then on the task is shielded from outside cancellation, so that who is being cancelled can still close the
-        session; whoever started it must call `stop`.
-        """
-        with self._scope:
-            while True:
-                link = await self._connect()
-                if link is None:
-                    return
-                task_status.started()
-                task_status = trio.TASK_STATUS_IGNORED
-                self._scope.shield = True
-                self._lost(await link.run(self._handle, self._ping))
+    def outlive(self) -> None:
+        """Shield `run` from outside cancellation, so that who is being cancelled can still close the session; from now
+        on `stop` must be called. Not before `run` has started for good: `nursery.start` waits for it until then."""
+        self._scope.shield = True
 
     def stop(self) -> None:
         """End `run` at once; every waiting call fails with ClientClosedError."""
@@ -260,7 +265,7 @@ class Session:
     async def close(self) -> None:
         """End the session on the server; the caller gives the deadline."""
         self._closing = True
-        if self.session_id:
+        if self.session_id and self._running:
             try:
                 await self.request(Op.CLOSE_SESSION, ())
             except CoordError as error:

@@ -51,7 +51,7 @@ def parse_hosts(hosts: str, default_port: int = 2181) -> list[Host]:
         text = part.strip()
         if text.startswith("["):
             name, bracket, rest = text[1:].partition("]")
-            port = rest.removeprefix(":") if bracket else "-"
+            port = rest.removeprefix(":") if bracket and rest[:1] in ("", ":") else "-"
         else:
             name, _, port = text.partition(":")
         port = port or str(default_port)

@@ -6,6 +6,7 @@ from memory_server import MemoryServer
 
 
 @pytest.fixture
-async def server(autojump_clock: object, nursery: trio.Nursery) -> MemoryServer:
+async def server(nursery: trio.Nursery) -> MemoryServer:
+    """For tests that ask for `autojump_clock` too: the clock must be an argument of the test itself."""
     server: MemoryServer = await nursery.start(MemoryServer().run)
     return server

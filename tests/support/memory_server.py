@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import trio
 import trio.testing
 
-from coordserver.client import Client, connect
+from coordserver.client import Client, SessionState, connect
 from coordserver.client.transport import Host, StreamTransport, Transport
 from coordserver.core.engine import Engine
 from coordserver.core.errors import WireError
@@ -38,6 +38,14 @@ T = TypeVar("T")
 def run_virtual(main: Callable[[], Awaitable[T]]) -> T:
     """Run in virtual time; for property tests, whose every example is a run of its own."""
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def until(zk: Client, state: SessionState) -> None:
+    """Wait for a state of the session."""
+    async with zk.states() as states:
+        async for found in states:
+            if found is state:
+                return
 
 
 class Peer:
