@@ -21,7 +21,7 @@ from coordserver.core.answers import Answers
 from coordserver.core.errors import ErrorCode, KeeperError, MalformedError, ThrottledError, TooManyEphemeralsError
 from coordserver.core.expiry import Expiry
 from coordserver.core.machine import Machine, Outcome
-from coordserver.core.operations import Op
+from coordserver.core.operations import RECORDED_AS, Op
 from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, LiveSession
 from coordserver.core.prep import CHECK_READ, PREPARE, ephemerals_in
 from coordserver.core.records import Record
@@ -30,6 +30,7 @@ from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
 from coordserver.core.watches import WatchManager
 
 _new = tuple.__new__
+_RECORDED_AS = RECORDED_AS
 _CREATE_SESSION = int(Op.CREATE_SESSION)
 _RESUME_SESSION = int(Op.RESUME_SESSION)
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
@@ -154,7 +155,7 @@ class Engine:
                 self.refuse(attachment, number, int(ErrorCode.UNIMPLEMENTED), f"operation {op}", op)
                 return
             prepared = preparation(arguments, attachment.identities, self.limits.znode_bytes)
-            ephemerals = ephemerals_in(op, prepared)
+            ephemerals = ephemerals_in(_RECORDED_AS.get(op, op), prepared)
             self._check_room(attachment, live, number, acked, ephemerals)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
@@ -162,7 +163,9 @@ class Engine:
         live.pipeline.append((WRITE, attachment, number, op, ephemerals))
         if not attachment.remembers:
             number = acked = 0
-        record = _new(Record, (op, live.id, number, acked, wall_ms, attachment.identities, prepared))
+        record = _new(
+            Record, (_RECORDED_AS.get(op, op), live.id, number, acked, wall_ms, attachment.identities, prepared)
+        )
         self._fresh.append(record)
         self._proposed.append((record, live))
 

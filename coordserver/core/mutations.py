@@ -12,7 +12,7 @@ from typing import Any
 from coordserver.core import errors
 from coordserver.core.access import allowed, intern_acl
 from coordserver.core.acl import ACL, ADMIN, CREATE, DELETE, OPEN_ACL_UNSAFE, READ, WRITE
-from coordserver.core.operations import CreateMode, EventKind, Op
+from coordserver.core.operations import EventKind, Op
 from coordserver.core.paths import ROOT, is_valid_name
 from coordserver.core.stat import Stat
 from coordserver.core.tree import DataTree, Undo
@@ -27,7 +27,8 @@ Event = tuple[int, str, tuple[ACL, ...], tuple[ACL, ...] | None]
 That the parent's children changed follows from the first two, and its ACL is there to judge who may hear of it.
 """
 
-_SEQUENTIAL = frozenset({2, 3, 6})
+_SEQUENTIAL = frozenset({2, 3, 6, 7})
+_CONTAINER = frozenset({4, 7})
 _EPHEMERAL = frozenset({1, 3})
 _CREATED = int(EventKind.CREATED)
 _DELETED = int(EventKind.DELETED)
@@ -79,7 +80,7 @@ def create(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[
         change.zxid,
         change.wall_ms,
         change.session if mode in _EPHEMERAL else 0,
-        CONTAINER_TTL if mode == CreateMode.CONTAINER else ttl_ms,
+        CONTAINER_TTL if mode in _CONTAINER else ttl_ms,
     )
     tree.insert(path, node, parent, change.zxid, change.undo)
     change.events.append((_CREATED, path, node.acl, parent_acl))

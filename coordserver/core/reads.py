@@ -78,6 +78,7 @@ Read = Callable[[DataTree, Sequence[Any], Identities], tuple[Any, ...]]
 READS: dict[int, Read] = {
     int(Op.EXISTS): exists,
     int(Op.GET_DATA): get_data,
+    int(Op.GET_CHILDREN): get_children2,
     int(Op.GET_CHILDREN2): get_children2,
     int(Op.GET_ACL): get_acl,
     int(Op.GET_ALL_CHILDREN_NUMBER): get_all_children_number,
