@@ -34,6 +34,7 @@ _RECORDED_AS = RECORDED_AS
 _CREATE_SESSION = int(Op.CREATE_SESSION)
 _RESUME_SESSION = int(Op.RESUME_SESSION)
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
+_ERROR = int(Op.ERROR)
 _EXPIRED = int(ErrorCode.SESSION_EXPIRED)
 _MOVED = int(ErrorCode.SESSION_MOVED)
 _THROTTLED = int(ErrorCode.THROTTLED)
@@ -170,10 +171,17 @@ class Engine:
         self._proposed.append((record, live))
 
     def refuse(self, attachment: Attachment, number: int, error: int, detail: str, op: int = 0) -> None:
-        """Answer a request with an error, in its turn; nothing of it reaches the log."""
+        """Answer a request with an error, in its turn; nothing of it reaches the log.
+
+        But for a write of ZooKeeper's protocol: there a refused one uses a zxid too, so its error is logged.
+        """
         self._refused += 1
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
+            return
+        if op in PREPARE and not attachment.remembers:
+            live.pipeline.append((WRITE, attachment, number, op, 0))
+            self._propose(Record(_ERROR, live.id, 0, 0, 0, (), (error,)), live)
             return
         if live.pipeline:
             live.pipeline.append((REFUSAL, attachment, number, op, (error, detail)))

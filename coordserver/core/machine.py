@@ -215,6 +215,11 @@ def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple
     return ()
 
 
+def _refused(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(code,): what was asked was refused before it could be decided."""
+    raise errors.from_code(arguments[0])
+
+
 def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[tuple[tuple[Any, ...], ...]]:
     """(((op, arguments), ...),) -> (results,): all or nothing. A failure is told in the results, never raised.
 
@@ -244,5 +249,6 @@ _OTHERS: dict[int, Callable[[Machine, Change, tuple[Any, ...]], tuple[Any, ...]]
     int(Op.RESUME_SESSION): _resume_session,
     int(Op.CLOSE_SESSION): _close_session,
     int(Op.NOOP): _noop,
+    _ERROR: _refused,
     _MULTI: _multi,
 }

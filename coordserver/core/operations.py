@@ -15,7 +15,7 @@ class Op(IntEnum):
 
     CREATE_SESSION = -10
     CLOSE_SESSION = -11
-    ERROR = -1  # in the record of a multi: an operation that prep refused, with its code
+    ERROR = -1  # a record of something that prep refused, with its code; also in the place of one in a multi
     NOOP = 0
     CREATE = 1
     DELETE = 2
