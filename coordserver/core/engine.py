@@ -72,6 +72,8 @@ class Engine:
             live = LiveSession(session.id, session.timeout_ms, self._expiry.time(now_ms), session)
             self._live[session.id] = live
             self._expiry.add(live)
+        if self.machine.tree.quotas.enforced != self.limits.enforce_quota:
+            self._propose(Record(int(Op.CONFIGURE), 0, 0, 0, 0, (), (self.limits.enforce_quota,)), None)
 
     def connect(
         self, sink: Sink, hello: Hello, identities: tuple[Identity, ...], now_ms: int, wall_ms: int

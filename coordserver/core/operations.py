@@ -46,6 +46,7 @@ class Op(IntEnum):
     WHO_AM_I = 107
     RESUME_SESSION = 1001
     DELETE_TREE = 1002
+    CONFIGURE = 1003
 
 
 class Kind(Enum):
@@ -141,6 +142,8 @@ _ROWS = (
     OperationRow(Op.RESUME_SESSION, Kind.INTERNAL, ("timeout_ms", "attachment"), ""),
     OperationRow(Op.DELETE_CONTAINER, Kind.INTERNAL, ("path", "mzxid"), ""),
     OperationRow(Op.NOOP, Kind.INTERNAL, (), ""),
+    OperationRow(Op.ERROR, Kind.INTERNAL, ("code",), ""),
+    OperationRow(Op.CONFIGURE, Kind.INTERNAL, ("enforce_quota",), ""),
 )
 
 OPERATIONS: dict[int, OperationRow] = {int(row.op): row for row in _ROWS}
