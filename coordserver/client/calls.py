@@ -29,6 +29,7 @@ class Call:
     """One request. Whoever waits for it finds the answer in `zxid` and `result`, or `error`."""
 
     __slots__ = (
+        "_queue",
         "_task",
         "abandoned",
         "args",
@@ -62,6 +63,7 @@ class Call:
         self.sent = False  # handed to some connection, so that it may have happened
         self.done = False
         self.abandoned = False  # whoever waited was cancelled
+        self._queue: CallQueue | None = None
         self.zxid = 0
         self.result: tuple[Any, ...] = ()
         self.error: CoordError | None = None
@@ -90,11 +92,21 @@ class Call:
 
         def abandon(_: object) -> trio.lowlevel.Abort:
             self._task = None
-            self.abandoned = True
+            self.abandon()
             return trio.lowlevel.Abort.SUCCEEDED
 
         self._task = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abandon)
+
+    def abandon(self) -> None:
+        """Nobody waits any more."""
+        self.abandoned = True
+        if self._queue is not None:
+            self._queue.on_abandoned(self)
+
+    def joins(self, queue: CallQueue) -> None:
+        """The queue takes it, and wants to know if it is abandoned."""
+        self._queue = queue
 
 
 class CallQueue:
@@ -154,6 +166,7 @@ class CallQueue:
         self._bytes += call.size
         if call.write:
             self._writes.append(call.number)
+        call.joins(self)
         self._unsent.append(call)
 
     def push_first(self, calls: Sequence[Call]) -> None:
@@ -177,15 +190,19 @@ class CallQueue:
 
     def next_to_send(self) -> Call | None:
         """The next call that the server's limit allows on the wire; it counts as sent."""
-        while self._unsent and len(self._sent) < self.outstanding:
-            call = self._unsent.popleft()
-            if call.abandoned and not (call.sent and call.write):
-                self._forget(call)  # the caller went away: a read, or a write that never left
-                continue
-            call.sent = True
-            self._sent.append(call)
-            return call
-        return None
+        if not self._unsent or len(self._sent) >= self.outstanding:
+            return None
+        call = self._unsent.popleft()
+        call.sent = True
+        self._sent.append(call)
+        return call
+
+    def on_abandoned(self, call: Call) -> None:
+        """A call that never left, or a read that waits to be sent again, makes room; what is on the wire stays."""
+        if (call.write and call.sent) or call not in self._unsent:
+            return
+        self._unsent.remove(call)
+        self._forget(call)
 
     def _forget(self, call: Call) -> None:
         self._bytes -= call.size
@@ -208,12 +225,20 @@ class CallQueue:
 
         Returns the writes that must not be sent again because the server would not know them; they are taken out.
         """
-        given_up = [] if resend_writes else [call for call in self._sent if call.write]
+        again: list[Call] = []
+        given_up: list[Call] = []
+        for call in self._sent:
+            if call.write and not resend_writes:
+                given_up.append(call)
+            elif call.write or not (call.internal or call.abandoned):
+                again.append(call)
+        unsent = [call for call in self._unsent if not call.internal]
         for call in given_up:
             self._forget(call)
-        again = [call for call in (*self._sent, *self._unsent) if not call.internal and call not in given_up]
+        self._bytes -= sum(call.size for call in self._sent if call.abandoned and not call.write)
         self._sent.clear()
-        self._unsent = deque(again)
+        self._unsent = deque((*again, *unsent))
+        self._room.unpark()
         return given_up
 
     def session_lost(self) -> list[Call]:

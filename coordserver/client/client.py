@@ -115,6 +115,10 @@ class Client:
             if not missing_ok:
                 raise
 
+    def delete_soon(self, path: str) -> None:
+        """Delete without waiting, as soon as there is a connection; what came of it is not told. For leaving."""
+        self._session.post(Op.DELETE, (checked_path(path), -1))
+
     async def exists(self, path: str) -> Stat | None:
         """The Stat, or None."""
         try:

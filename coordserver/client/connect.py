@@ -48,11 +48,11 @@ async def connect(
         rng=rng or random.Random(),
     )
     async with background() as nursery:
-        with trio.move_on_after(math.inf if retry_forever else connect_within) as scope:
-            await nursery.start(session.run)
-        if scope.cancelled_caught:
-            raise ConnectError(f"no session at {hosts} within {connect_within:g} s; last: {session.last_failure}")
         try:
+            with trio.move_on_after(math.inf if retry_forever else connect_within) as scope:
+                await nursery.start(session.run)
+            if scope.cancelled_caught:
+                raise ConnectError(f"no session at {hosts} within {connect_within:g} s; last: {session.last_failure}")
             yield Client(session)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):

@@ -112,9 +112,14 @@ class Session:
         if not self._calls.must_wait:
             self._calls.add(call)
         elif not await self._calls.wait_and_add(call):
-            raise SessionExpiredError(call.path, "the session ended while the request waited to be sent")
+            raise self._ended_error(call)
         self._send_some()
         return call
+
+    def _ended_error(self, call: Call) -> CoordError:
+        if self.board.state is SessionState.CLOSED:
+            return ClientClosedError("the client is closed")
+        return SessionExpiredError(call.path, "the session ended while the request waited to be sent")
 
     def post(self, op: int, args: Sequence[Any]) -> None:
         """Queue a request whose answer nobody needs."""
@@ -172,8 +177,8 @@ class Session:
         return watch
 
     def unwatch(self, sink: WatchSink, watch: Watch) -> None:
-        """Stop telling `sink`."""
-        if self.watches.leave(sink, watch):
+        """Stop telling `sink`. The server forgets watches with their connection by itself."""
+        if self.watches.leave(sink, watch) and self._link is not None:
             self.post(Op.REMOVE_WATCHES, (watch.path, _REMOVE_RECURSIVE if watch.recursive else _REMOVE_PERSISTENT))
 
     # -- what the server says ---------------------------------------------------------------------------------------
@@ -267,6 +272,8 @@ class Session:
         self.watches.connection_lost(self.last_zxid)
         for call in self._calls.connection_lost(resend_writes=link.codec.resends_writes):
             call.settle(0, (), ConnectionLossError(f"{Op(call.op).name.lower()} {call.path}: {why}"))
+        if self._failures:  # welcomed, but never answered: another host may do better
+            self._at = (self._at + 1) % len(self._hosts)
         if self._ended:
             reason, self._ended = self._ended, 0
             self._failures += 1
@@ -363,6 +370,7 @@ class Session:
                 for watch in self.watches.to_arm()
             ]
         )
+        self._failures += 1  # until something is answered: a server that only welcomes is not hammered
         self._link = link = Link(transport, codec, self.timeout_ms / 1000)
         self.board.set(SessionState.CONNECTED)
         self._send_some()

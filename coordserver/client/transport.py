@@ -117,7 +117,19 @@ class StreamTransport:
 
 async def dial_tcp(host: Host) -> Transport:
     """Connect. Raises OSError."""
-    stream = await trio.open_tcp_stream(host.name, host.port)
+    try:
+        stream = await trio.open_tcp_stream(host.name, host.port)
+    except OSError as error:
+        raise OSError(error.errno, _reason(error)) from error
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
     return SocketTransport(sock)
+
+
+def _reason(error: BaseException) -> str:
+    """Why no address of a host could be reached: trio keeps that in the cause."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_reason(part) for part in error.exceptions))
+    if error.__cause__ is not None:
+        return _reason(error.__cause__)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -60,6 +60,7 @@ class Watch:
         if self.armed_once and not self.live and (not resumed or self.since < 0):
             self._tell(WatchEvent(WatchKind.RESYNC, self.path, reply.zxid))
         self.live = self.armed_once = True
+        self.seen = max(self.seen, reply.zxid)  # what happened up to here was told before this reply, or is not due
 
     def _tell(self, event: WatchEvent) -> None:
         for sink in tuple(self.sinks):

@@ -58,13 +58,17 @@ class Damping:
             self._hold(self._departures[server].segment_ids, now_ms + grace_ms)
         return mass
 
-    def came(self, server: str) -> tuple[str, ...]:
-        """A server came. If it is one that had left, its segments no longer wait; returns them."""
+    def came(self, server: str, now_ms: int) -> tuple[str, ...]:
+        """A server came. If it is one that had left, its segments wait only for its announcing them again.
+
+        That is a grace from now at the longest; what is announced by then has not moved. Returns those segments.
+        """
         departure = self._departures.pop(server, None)
         if departure is None:
             return ()
         for segment_id in departure.segment_ids:
-            self._held_until.pop(segment_id, None)
+            if segment_id in self._held_until:
+                self._held_until[segment_id] = min(self._held_until[segment_id], now_ms + self._config.grace_ms)
         return departure.segment_ids
 
     def held_until(self, segment_id: str, now_ms: int) -> int:

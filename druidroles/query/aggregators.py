@@ -5,6 +5,7 @@ A sum, minimum or maximum over no non-null value is null; a count is 0. Sums of 
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import Any
 
@@ -12,7 +13,7 @@ import attrs
 
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 from druidroles.query.fields import Fields
-from druidroles.query.filters import And, Filter, columns_of, parse_filter
+from druidroles.query.filters import And, Filter, parse_filter
 
 
 class AggregatorKind(Enum):
@@ -47,11 +48,6 @@ class Aggregator:
     filter: Filter | None = None
 
     @property
-    def columns(self) -> set[str]:
-        """The columns it reads."""
-        return columns_of(self.filter) | ({self.field} if self.field is not None else set())
-
-    @property
     def empty(self) -> Any:
         """Its result over no rows."""
         return 0 if self.kind is AggregatorKind.COUNT else None
@@ -62,11 +58,16 @@ class Aggregator:
             return other if one is None else one
         match self.kind.function:
             case "min":
-                return min(one, other)
+                return min(one, other, key=number_key)
             case "max":
-                return max(one, other)
+                return max(one, other, key=number_key)
             case _:
                 return one + other if self.kind.is_double else wrap_long(one + other)
+
+
+def number_key(value: float) -> tuple[bool, float]:
+    """A key that puts what is no number above all numbers, as Java's Double.compare and DuckDB do."""
+    return (True, 0) if math.isnan(value) else (False, value)
 
 
 def wrap_long(value: int) -> int:

@@ -25,12 +25,11 @@ from druidroles.query.scan import scan
 from druidroles.query.sql import (
     Statement,
     aggregate_statement,
-    boundary_statement,
     bucket_starts,
     extent_statement,
     is_uniform,
 )
-from druidroles.query.sqltext import Parameters
+from druidroles.query.sqltext import Parameters, parquet
 
 RESULT_ROWS_MAX = 250_000  # of one query on one server: what is gathered in memory before it is sent
 _ROWS_AT_ONCE = 1000
@@ -62,18 +61,39 @@ class Engine:
             },
         )
         self._lock = threading.Lock()
+        self._running = 0
+        self._closed = False
         self._schemas: OrderedDict[Path, Schema] = OrderedDict()
         self._interned: dict[tuple[tuple[str, str], ...], Schema] = {}
 
     def start(self, query: Query, pieces: Sequence[Piece]) -> Execution:
         """A query that is ready to run. May be called from any thread; does not block."""
         with self._lock:
+            if self._closed:
+                raise QueryCancelledError
             return Execution(self, self._database.cursor(), query, pieces)
 
     def close(self) -> None:
-        """Give everything back. What still runs fails."""
+        """Give everything back, as soon as nothing runs any more; whoever calls this interrupts what does."""
         with self._lock:
+            self._closed = True
+            self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        # DuckDB refuses to close what is at work.
+        if self._closed and not self._running:
             self._database.close()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise QueryCancelledError
+            self._running += 1
+
+    def _end(self) -> None:
+        with self._lock:
+            self._running -= 1
+            self._close_if_idle()
 
     def schema(self, connection: duckdb.DuckDBPyConnection, path: Path) -> Schema:
         """The columns of a segment file and their types, remembered: a segment never changes."""
@@ -82,7 +102,7 @@ class Engine:
         if known is not None:
             return known
         parameters = Parameters()
-        text = f"DESCRIBE SELECT * FROM read_parquet({parameters.add(str(path))})"
+        text = f"DESCRIBE SELECT * FROM {parquet([path], parameters)}"
         rows = connection.execute(text, parameters.values).fetchall()
         key = tuple((str(row[0]), _TYPES.get(str(row[1]), "VARCHAR")) for row in rows)
         with self._lock:
@@ -129,6 +149,7 @@ class Execution:
 
         Raises QueryError; PiecesGoneError where segments' files are not there (any more).
         """
+        self._engine._begin()
         self.running = True
         try:
             return self._run()
@@ -149,6 +170,7 @@ class Execution:
             with self._lock:
                 self._open = False
                 self._connection.close()
+            self._engine._end()
             self.running = False
 
     def _run(self) -> list[dict[str, Any]]:
@@ -198,7 +220,7 @@ class Execution:
         return aggregate_results(query, rows)
 
     def _extent(self, relation: Relation) -> Interval | None:
-        ((first, last),) = self.fetch(extent_statement(relation))
+        ((first, last),) = self.fetch(extent_statement(relation, None))
         return None if first is None else Interval(first, last + 1)
 
     def _edges(self, query: AggregateQuery, extent: Interval, present: set[int]) -> list[Any]:
@@ -210,7 +232,7 @@ class Execution:
         return [(end, *(aggregator.empty for aggregator in query.aggregators)) for end in sorted(ends - present)]
 
     def _time_boundary(self, query: TimeBoundaryQuery, relation: Relation) -> list[dict[str, Any]]:
-        ((first, last),) = self.fetch(boundary_statement(query, relation))
+        ((first, last),) = self.fetch(extent_statement(relation, query.filter))
         if first is None:
             return []
         result = {"minTime": format_iso(first), "maxTime": format_iso(last)}

@@ -79,19 +79,6 @@ class Not:
 Filter = Selector | IsNull | In | Bound | And | Or | Not
 
 
-def columns_of(node: Filter | None) -> set[str]:
-    """The columns that a filter reads."""
-    match node:
-        case None:
-            return set()
-        case And(fields) | Or(fields):
-            return set().union(*(columns_of(field) for field in fields))
-        case Not(field):
-            return columns_of(field)
-        case Selector() | IsNull() | In() | Bound():
-            return {node.column}
-
-
 def parse_filter(fields: Fields) -> Filter:
     """Read a filter. BadQueryError names a malformed field, UnsupportedQueryError a type that is not there."""
     kind = fields.need_str("type")

@@ -4,45 +4,47 @@ going up and after everything going down.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+from druidroles.query.aggregators import number_key
 from druidroles.query.model import GroupByQuery, TopNQuery
+from druidroles.query.sql_filters import number_of
 
 Row = dict[str, Any]
 
-
-def as_number(value: Any) -> float | None:
-    """A dimension's value as a number, None where it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def sort_key(value: Any) -> tuple[bool, Any]:
-    """A key that puts null first. Values of one column have one type; booleans do not occur."""
-    return (False, 0) if value is None else (True, value)
+    """A key for strings that puts null first. Druid's order is that of the UTF-8 bytes, which is Python's."""
+    return (False, "") if value is None else (True, str(value))
 
 
-def _aggregate_key(value: Any) -> tuple[bool, Any]:
-    # Doubles that are no numbers are text in a result.
-    return sort_key(float(value) if isinstance(value, str) else value)
+def _number_key(value: Any) -> tuple[int, Any]:
+    """A key for numbers, and for strings taken as numbers: null, then what is no number, then numbers."""
+    if value is None:
+        return 0, (False, 0)
+    # Doubles that are not finite are text in a result.
+    number = _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+    if isinstance(number, str):
+        number = number_of(number)
+    return (1, sort_key(value)) if number is None else (2, number_key(number))
 
 
-def _text_key(value: Any) -> tuple[bool, Any]:
-    # Druid orders strings by their UTF-8 bytes, which is the order of code points, which is Python's.
-    return sort_key(None if value is None else str(value))
+def _key_of(output_type: str) -> Callable[[Any], Any]:
+    return sort_key if output_type == "STRING" else _number_key
 
 
 def order_top_n(query: TopNQuery, rows: list[Row]) -> list[Row]:
     """The first `threshold` rows of a bucket; ties are broken by the dimension's value."""
     metric, name = query.metric, query.dimension.output_name
-    rows.sort(key=lambda row: sort_key(row[name]))
+    rows.sort(key=_column(name, _key_of(query.dimension.output_type)))
     if metric.name is not None:
-        rows.sort(key=_column(metric.name, _aggregate_key), reverse=metric.descending)
+        rows.sort(key=_column(metric.name, _number_key), reverse=metric.descending)
     elif metric.numeric:
-        rows.sort(key=_column(name, lambda value: sort_key(as_number(value))), reverse=metric.descending)
+        rows.sort(key=_column(name, _number_key), reverse=metric.descending)
     elif metric.descending:
         rows.reverse()
     return rows[: query.threshold]
@@ -53,13 +55,12 @@ def order_groups(query: GroupByQuery, rows: list[tuple[int, Row]]) -> list[tuple
     if query.having is not None:
         having = query.having
         rows = [(bucket, row) for bucket, row in rows if having.keeps(row)]
-    rows.sort(key=lambda item: [sort_key(item[1][spec.output_name]) for spec in query.dimensions])
+    keys = [(spec.output_name, _key_of(spec.output_type)) for spec in query.dimensions]
+    rows.sort(key=lambda item: [key(item[1][name]) for name, key in keys])
     dimensions = {spec.output_name for spec in query.dimensions}
     for column in reversed(query.limit.columns):
-        key: Callable[[Any], Any] = _aggregate_key
-        if column.name in dimensions:
-            key = (lambda value: sort_key(as_number(value))) if column.numeric else _text_key
-        choose = _column(column.name, key)
+        by_text = column.name in dimensions and not column.numeric
+        choose = _column(column.name, sort_key if by_text else _number_key)
         rows.sort(key=lambda item, choose=choose: choose(item[1]), reverse=column.descending)  # type: ignore[misc]
     rows.sort(key=lambda item: item[0])
     stop = query.limit.offset + query.limit.limit if query.limit.limit else None

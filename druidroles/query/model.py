@@ -19,7 +19,7 @@ from druidroles.query.aggregators import Aggregator, parse_aggregators
 from druidroles.query.dimensions import DimensionSpec, parse_dimension
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 from druidroles.query.fields import Fields
-from druidroles.query.filters import Filter, columns_of, optional_filter
+from druidroles.query.filters import Filter, optional_filter
 from druidroles.query.ordering import Having, LimitSpec, TopNMetric, parse_having, parse_limit_spec, parse_metric
 
 DEFAULT_TIMEOUT_MS = 300_000  # Druid's druid.server.http.defaultQueryTimeout
@@ -44,11 +44,6 @@ class Query:
         """Where its time begins, which is the timestamp of an `all` bucket."""
         return self.intervals[0].start_ms if self.intervals else 0
 
-    @property
-    def columns(self) -> set[str]:
-        """The columns it reads."""
-        return columns_of(self.filter)
-
     def for_segments(self, descriptors: Sequence[SegmentDescriptor], timeout_ms: int) -> dict[str, Any]:
         """Its JSON for a data server: the same query over these pieces, within that time."""
         return {
@@ -64,11 +59,6 @@ class AggregateQuery(Query):
 
     granularity: Granularity
     aggregators: tuple[Aggregator, ...]
-
-    @property
-    def columns(self) -> set[str]:
-        """The columns it reads."""
-        return columns_of(self.filter).union(*(aggregator.columns for aggregator in self.aggregators))
 
 
 @attrs.frozen(kw_only=True)
@@ -88,11 +78,6 @@ class TopNQuery(AggregateQuery):
     metric: TopNMetric
     threshold: int
 
-    @property
-    def columns(self) -> set[str]:
-        """The columns it reads."""
-        return super().columns | {self.dimension.dimension}
-
 
 @attrs.frozen(kw_only=True)
 class GroupByQuery(AggregateQuery):
@@ -101,11 +86,6 @@ class GroupByQuery(AggregateQuery):
     dimensions: tuple[DimensionSpec, ...]
     having: Having | None
     limit: LimitSpec
-
-    @property
-    def columns(self) -> set[str]:
-        """The columns it reads."""
-        return super().columns | {spec.dimension for spec in self.dimensions}
 
 
 @attrs.frozen(kw_only=True)

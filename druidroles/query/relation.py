@@ -1,26 +1,30 @@
-"""The relation that a query reads: pieces of segment files, put together as one set of typed columns.
+"""The relation that a query reads: pieces of segment files, put together as one set of typed values.
 
 Segments of one data source need not have the same columns, nor the same type for a column, because a schema changes
-over time. So pieces are gathered by schema and by the interval that is wanted of them, each gathering is read in one
-scan with its columns cast to the common type, and the scans are joined by UNION ALL. Most queries have one gathering of
-whole segments and at most two that are cut by the query's ends.
+over time. As in Druid each segment answers by its own: filters compare, and values are made, in terms of its columns,
+and only what comes out has one type. So pieces are gathered by schema and by the interval that is wanted of them, each
+gathering is read in one scan, and the scans are joined by UNION ALL. Most queries have one gathering of whole segments
+and at most two that are cut by the query's ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from druidroles.model.interval import Interval
 from druidroles.model.segment import SegmentDescriptor
+from druidroles.query.filters import Filter
 from druidroles.query.source import ServedSegment
-from druidroles.query.sqltext import Column, Parameters, quoted
+from druidroles.query.sql_filters import Columns, filter_sql
+from druidroles.query.sqltext import Column, Parameters, parquet, quoted
 
 TIME = "__time"
 
 Schema = Mapping[str, str]  # column -> BIGINT, DOUBLE or VARCHAR, in the order of the file
+Outputs = Callable[[Columns], Sequence[str]]  # SQL expressions over the columns of a segment
 
 
 @attrs.frozen
@@ -42,65 +46,47 @@ class Piece:
         return None if wanted.contains(whole) else wanted
 
 
-def common_type(types: Iterable[str]) -> str:
-    """The type that holds values of all these: longs and doubles meet as DOUBLE, anything else as VARCHAR."""
-    distinct = set(types)
-    if len(distinct) == 1:
-        return distinct.pop()
-    return "DOUBLE" if distinct == {"BIGINT", "DOUBLE"} else "VARCHAR"
+def column_of(schema: Schema, name: str) -> Column:
+    """How SQL says a column of such a segment; one that it has not is a string column of nulls."""
+    kind = schema.get(name)
+    return Column("CAST(NULL AS VARCHAR)", "VARCHAR") if kind is None else Column(quoted(name), kind)
 
 
-def column_types(schemas: Iterable[Schema]) -> dict[str, str]:
-    """The columns of all the schemas with their common types, in the order they are first seen."""
-    found: dict[str, list[str]] = {}
-    for schema in schemas:
-        for name, kind in schema.items():
-            found.setdefault(name, []).append(kind)
-    return {name: common_type(kinds) for name, kinds in found.items()}
-
-
-@attrs.define
+@attrs.frozen
 class Relation:
-    """Pieces as one relation. `columns` resolves a name; one that no segment has is a string column of nulls."""
+    """Pieces as one relation."""
 
     pieces: Sequence[Piece]
     schemas: Mapping[Path, Schema]
-    types: dict[str, str] = attrs.field(init=False)
 
-    @types.default
-    def _find_types(self) -> dict[str, str]:
-        return column_types({id(schema): schema for schema in self.schemas.values()}.values())
-
-    def column(self, name: str) -> Column:
-        """How SQL over this relation says the column."""
-        kind = self.types.get(name)
-        return Column("CAST(NULL AS VARCHAR)", "VARCHAR") if kind is None else Column(quoted(name), kind)
-
-    def sql(self, names: Iterable[str], parameters: Parameters) -> str:
-        """A SELECT of these columns, and of the time, over all pieces."""
-        wanted = [name for name in self.types if name in {TIME, *names}]
+    def sql(self, outputs: Outputs, condition: Filter | None, parameters: Parameters) -> str:
+        """A SELECT, over the rows of all pieces that meet the condition, of the time as __time and of the outputs as
+        x0, x1, ...
+        """
         gathered: dict[tuple[int, Interval | None], list[Piece]] = {}
         for piece in self.pieces:
             gathered.setdefault((id(self.schemas[piece.path]), piece.cut), []).append(piece)
-        scans = [
-            self._scan(wanted, self.schemas[pieces[0].path], cut, [str(piece.path) for piece in pieces], parameters)
-            for (_, cut), pieces in gathered.items()
-        ]
-        return " UNION ALL ".join(scans)
+        return " UNION ALL ".join(
+            self._scan(pieces, cut, outputs, condition, parameters) for (_, cut), pieces in gathered.items()
+        )
 
     def _scan(
-        self, wanted: list[str], schema: Schema, cut: Interval | None, paths: list[str], parameters: Parameters
+        self,
+        pieces: Sequence[Piece],
+        cut: Interval | None,
+        outputs: Outputs,
+        condition: Filter | None,
+        parameters: Parameters,
     ) -> str:
-        outputs = []
-        for name in wanted:
-            sql, kind = quoted(name), self.types[name]
-            if name not in schema:
-                sql = f"CAST(NULL AS {kind}) AS {sql}"
-            elif schema[name] != kind:
-                sql = f"CAST({sql} AS {kind}) AS {sql}"
-            outputs.append(sql)
-        where = ""
+        schema, time = self.schemas[pieces[0].path], quoted(TIME)
+
+        def columns(name: str) -> Column:
+            return column_of(schema, name)
+
+        selected = ", ".join([time, *(f"{sql} AS x{number}" for number, sql in enumerate(outputs(columns)))])
+        conditions = [] if condition is None else [filter_sql(condition, columns, parameters)]
         if cut is not None:
             low, high = parameters.add(cut.start_ms, "BIGINT"), parameters.add(cut.end_ms, "BIGINT")
-            where = f" WHERE {quoted(TIME)} >= {low} AND {quoted(TIME)} < {high}"
-        return f"SELECT {', '.join(outputs)} FROM read_parquet({parameters.add(paths)}){where}"
+            conditions.append(f"{time} >= {low} AND {time} < {high}")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return f"SELECT {selected} FROM {parquet([piece.path for piece in pieces], parameters)}{where}"

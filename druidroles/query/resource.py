@@ -62,18 +62,24 @@ class QueryResource:
         self._limiter = trio.CapacityLimiter(concurrent)
         self._admitted = 0
         self._admitted_max = concurrent + waiting
-        self._executions: set[Execution] = set()
+        self._scopes: set[trio.CancelScope] = set()
+        self._drained = trio.lowlevel.ParkingLot()
         self._closed = False
 
     def routes(self) -> list[BaseRoute]:
         """The routes to serve."""
         return [Route(path, self._post, methods=["POST"]) for path in ("/druid/v2", "/druid/v2/")]
 
+    async def wait_drained(self) -> None:
+        """Wait until no query runs or waits here; the caller gives the deadline."""
+        while self._admitted:
+            await self._drained.park()
+
     def close(self) -> None:
         """Give back what the engine holds. Queries that run are interrupted, new ones refused."""
         self._closed = True
-        for execution in self._executions:
-            execution.interrupt()
+        for scope in self._scopes:
+            scope.cancel(reason="the server stops")
         self._engine.close()
 
     async def _post(self, request: Request) -> Response:
@@ -112,10 +118,18 @@ class QueryResource:
             raise CapacityError(f"{self._admitted} queries run or wait here already")
         self._admitted += 1
         try:
-            with trio.move_on_after(query.timeout_ms / 1000):
-                return await self._read(query, query.segments)
+            with trio.move_on_after(query.timeout_ms / 1000) as scope:
+                self._scopes.add(scope)
+                try:
+                    return await self._read(query, query.segments)
+                finally:
+                    self._scopes.discard(scope)
         finally:
             self._admitted -= 1
+            if not self._admitted:
+                self._drained.unpark_all()
+        if self._closed:
+            raise QueryCancelledError
         raise QueryTimeoutError(query.timeout_ms)
 
     async def _read(self, query: Query, descriptors: Sequence[SegmentDescriptor]) -> tuple[Results, Missing]:
@@ -141,15 +155,12 @@ class QueryResource:
 
     async def _run(self, query: Query, pieces: Sequence[Piece]) -> Results:
         execution = self._engine.start(query, pieces)
-        self._executions.add(execution)
         try:
             return await trio.to_thread.run_sync(execution.run, limiter=self._limiter, abandon_on_cancel=True)
         except trio.Cancelled:
             with trio.move_on_after(INTERRUPT_S, shield=True):
                 await _interrupt(execution)
             raise
-        finally:
-            self._executions.discard(execution)
 
 
 async def _interrupt(execution: Execution) -> None:

@@ -16,7 +16,6 @@ from druidroles.query.model import ScanQuery
 from druidroles.query.relation import TIME, Piece, Relation
 from druidroles.query.rows import json_value
 from druidroles.query.sql import Statement
-from druidroles.query.sql_filters import filter_sql
 from druidroles.query.sqltext import Parameters, quoted
 
 SCAN_ROWS_MAX = 250_000  # of one query on one server: what is gathered in memory before it is sent
@@ -54,14 +53,12 @@ def _all_rows(query: ScanQuery, relation: Relation, fetch: Fetch, most: int) -> 
 
 def _piece_rows(query: ScanQuery, relation: Relation, piece: Piece, fetch: Fetch, most: int) -> Iterator[Tagged]:
     names = query.names or tuple(relation.schemas[piece.path])
-    own = Relation([piece], {piece.path: relation.schemas[piece.path]})
     parameters = Parameters()
-    source = own.sql(query.columns | set(names), parameters)
-    outputs = ", ".join([quoted(TIME), *(own.column(name).sql for name in names)])
-    where = "" if query.filter is None else f" WHERE {filter_sql(query.filter, own.column, parameters)}"
+    own = Relation([piece], relation.schemas)
+    source = own.sql(lambda columns: [columns(name).sql for name in names], query.filter, parameters)
     order = "" if not query.order else f" ORDER BY {quoted(TIME)} {'ASC' if query.order > 0 else 'DESC'}"
     limit = parameters.add(most, "BIGINT")
-    rows = fetch(Statement(f"SELECT {outputs} FROM ({source}){where}{order} LIMIT {limit}", parameters), most)
+    rows = fetch(Statement(f"{source}{order} LIMIT {limit}", parameters), most)
     segment = piece.served.segment.id
     return ((row[0], segment, names, row[1:]) for row in rows)
 

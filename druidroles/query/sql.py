@@ -12,9 +12,9 @@ from druidroles.query.aggregators import Aggregator, AggregatorKind
 from druidroles.query.dimensions import DimensionSpec
 from druidroles.query.errors import ResourceLimitError
 from druidroles.query.filters import Filter
-from druidroles.query.model import AggregateQuery, GroupByQuery, Query, TopNQuery
+from druidroles.query.model import AggregateQuery, GroupByQuery, TopNQuery
 from druidroles.query.relation import TIME, Relation
-from druidroles.query.sql_filters import filter_sql
+from druidroles.query.sql_filters import Columns, filter_sql
 from druidroles.query.sqltext import Column, Parameters, quoted
 
 BUCKETS_MAX = 1_000_000  # of time in one query; a second's granularity over eleven days
@@ -46,19 +46,11 @@ def bucket_starts(granularity: Granularity, extent: Interval) -> list[int]:
     return starts
 
 
-def extent_statement(relation: Relation) -> Statement:
-    """The first and last instant of all rows, filtered or not."""
+def extent_statement(relation: Relation, condition: Filter | None) -> Statement:
+    """The first and last instant of the rows that meet the condition."""
     parameters = Parameters()
-    source = relation.sql((), parameters)
+    source = relation.sql(lambda columns: (), condition, parameters)
     return Statement(f"SELECT min({quoted(TIME)}), max({quoted(TIME)}) FROM ({source})", parameters)
-
-
-def boundary_statement(query: Query, relation: Relation) -> Statement:
-    """The first and last instant of the rows that the query counts."""
-    parameters = Parameters()
-    source = relation.sql(query.columns, parameters)
-    where = _where(query.filter, relation, parameters)
-    return Statement(f"SELECT min({quoted(TIME)}), max({quoted(TIME)}) FROM ({source}){where}", parameters)
 
 
 def aggregate_statement(query: AggregateQuery, relation: Relation, extent: Interval | None) -> Statement:
@@ -67,7 +59,13 @@ def aggregate_statement(query: AggregateQuery, relation: Relation, extent: Inter
     `extent` is the time of the data, needed where the granularity follows a calendar.
     """
     parameters = Parameters()
-    source = relation.sql(query.columns, parameters)
+    dimensions = dimensions_of(query)
+
+    def outputs(columns: Columns) -> list[str]:
+        keys = [dimension_sql(columns(spec.dimension), spec) for spec in dimensions]
+        return keys + [aggregated_sql(aggregator, columns, parameters) for aggregator in query.aggregators]
+
+    source = relation.sql(outputs, query.filter, parameters)
     bucket = quoted(TIME)
     if query.granularity.is_all:
         bucket = "CAST(0 AS BIGINT)"
@@ -80,14 +78,14 @@ def aggregate_statement(query: AggregateQuery, relation: Relation, extent: Inter
             f"ON rows.{quoted(TIME)} >= buckets.bucket_start"
         )
         bucket = "bucket_start"
-    dimensions = dimensions_of(query)
-    groups = [bucket, *(dimension_sql(relation.column(spec.dimension), spec) for spec in dimensions)]
-    aggregates = [aggregator_sql(aggregator, relation, parameters) for aggregator in query.aggregators]
-    outputs = [f"{sql} AS {_alias(index)}" for index, sql in enumerate([*groups, *aggregates])]
-    where = _where(query.filter, relation, parameters)
+    groups = [bucket, *(f"x{number}" for number in range(len(dimensions)))]
+    aggregates = [
+        f"{aggregator.kind.function}(x{number})" for number, aggregator in enumerate(query.aggregators, len(dimensions))
+    ]
+    selected = ", ".join(f"{sql} AS {_alias(index)}" for index, sql in enumerate([*groups, *aggregates]))
     # Groups are given by their place in the list of outputs, counted from one.
     by = ", ".join(str(index + 1) for index in range(len(groups)))
-    text = f"SELECT {', '.join(outputs)} FROM ({source}){where} GROUP BY {by}"
+    text = f"SELECT {selected} FROM ({source}) GROUP BY {by}"
     if isinstance(query, TopNQuery):
         text = _ranked(query, text, parameters)
     return Statement(text, parameters)
@@ -115,25 +113,20 @@ def dimension_sql(column: Column, spec: DimensionSpec) -> str:
     return column.as_text
 
 
-def aggregator_sql(aggregator: Aggregator, relation: Relation, parameters: Parameters) -> str:
-    """An aggregate function over the rows that the aggregator sees."""
+def aggregated_sql(aggregator: Aggregator, columns: Columns, parameters: Parameters) -> str:
+    """What an aggregate function is to see of a row; null where it is to see nothing."""
     if aggregator.kind is AggregatorKind.COUNT or aggregator.field is None:
-        call = "count(*)"
+        value = "1"
     else:
-        column = relation.column(aggregator.field)
+        column = columns(aggregator.field)
         value = column.as_double if aggregator.kind.is_double else column.as_long
-        call = f"{aggregator.kind.function}({value})"
-    if aggregator.filter is not None:
-        call += f" FILTER (WHERE {filter_sql(aggregator.filter, relation.column, parameters)})"
-    return call
+    if aggregator.filter is None:
+        return value
+    return f"CASE WHEN {filter_sql(aggregator.filter, columns, parameters)} THEN {value} END"
 
 
 def _alias(index: int) -> str:
     return f"c{index}"
-
-
-def _where(node: Filter | None, relation: Relation, parameters: Parameters) -> str:
-    return "" if node is None else f" WHERE {filter_sql(node, relation.column, parameters)}"
 
 
 def _uniform_bucket(granularity: Granularity, parameters: Parameters) -> str:

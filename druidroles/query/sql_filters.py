@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from druidroles.query.errors import BadQueryError
 from druidroles.query.filters import And, Bound, Filter, In, IsNull, Not, Or, Ordering, Selector
 from druidroles.query.sqltext import Column, Parameters
 
@@ -49,13 +48,13 @@ def _one_of(column: Column, values: tuple[str | None, ...], parameters: Paramete
 def _parameter(column: Column, value: str, parameters: Parameters) -> str | None:
     if column.is_text:
         return parameters.add(value, "VARCHAR")
-    number = _number(value)
+    number = number_of(value)
     if number is None or (column.type == "BIGINT" and not _is_long(number)):
         return None
     return parameters.add(int(number) if column.type == "BIGINT" else float(number), column.type)
 
 
-def _number(text: str) -> int | float | None:
+def number_of(text: str) -> int | float | None:
     """The number that a string spells; whole ones keep all their digits."""
     if not _NUMBER.fullmatch(text):
         return None
@@ -67,29 +66,27 @@ def _is_long(number: float) -> bool:
 
 
 def _bound(node: Bound, column: Column, parameters: Parameters) -> str:
-    numeric = node.ordering is Ordering.NUMERIC
-    value = column.as_number if numeric else column.as_text
     ends = []
     for text, symbol, strict in ((node.lower, ">", node.lower_strict), (node.upper, "<", node.upper_strict)):
-        if text is None:
-            continue
-        compare = f"{value} {symbol if strict else symbol + '='} {_end(text, numeric, parameters)}"
-        if numeric and column.is_text:
-            # Druid's NumericComparator puts strings that are no numbers before all that are.
-            otherwise = "TRUE" if symbol == "<" else "FALSE"
-            compare = (
-                f"CASE WHEN {column.sql} IS NULL THEN NULL WHEN {value} IS NULL THEN {otherwise} ELSE {compare} END"
-            )
-        ends.append(compare)
+        if text is not None:
+            compare = _numeric_end if node.ordering is Ordering.NUMERIC else _text_end
+            ends.append(compare(column, symbol if strict else f"{symbol}=", text, parameters))
     return f"({' AND '.join(ends)})"
 
 
-def _end(text: str, numeric: bool, parameters: Parameters) -> str:
-    if not numeric:
-        return parameters.add(text, "VARCHAR")
-    number = _number(text)
+def _text_end(column: Column, operator: str, text: str, parameters: Parameters) -> str:
+    return f"{column.as_text} {operator} {parameters.add(text, 'VARCHAR')}"
+
+
+def _numeric_end(column: Column, operator: str, text: str, parameters: Parameters) -> str:
+    """Druid's NumericComparator: strings that are no numbers come before all numbers, and in their own order."""
+    number = number_of(text)
+    up = operator.startswith(">")
     if number is None:
-        raise BadQueryError(f"a bound with ordering numeric needs a number, not {text!r}")
-    if isinstance(number, int) and _is_long(number):
-        return parameters.add(number, "BIGINT")
-    return parameters.add(float(number), "DOUBLE")
+        numbers, others = ("TRUE" if up else "FALSE"), _text_end(column, operator, text, parameters)
+    else:
+        kind = "BIGINT" if isinstance(number, int) and _is_long(number) else "DOUBLE"
+        end = parameters.add(number if kind == "BIGINT" else float(number), kind)
+        numbers, others = f"{column.as_number} {operator} {end}", ("FALSE" if up else "TRUE")
+    is_number = f"{column.as_number} IS NOT NULL" if column.is_text else "TRUE"
+    return f"CASE WHEN {column.sql} IS NULL THEN NULL WHEN {is_number} THEN {numbers} ELSE {others} END"

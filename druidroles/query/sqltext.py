@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 
+from druidroles.segments.format import exactly
 from druidroles.segments.numbers import text_as_double, text_as_long
 
 
@@ -20,6 +23,11 @@ class Parameters:
         name = f"p{len(self.values)}"
         self.values[name] = value
         return f"CAST(${name} AS {kind})" if kind else f"${name}"
+
+
+def parquet(paths: Sequence[Path], parameters: Parameters) -> str:
+    """The table function that reads these files; what names of directories look like means nothing."""
+    return f"read_parquet({parameters.add([exactly(path) for path in paths])}, hive_partitioning = false)"
 
 
 def quoted(name: str) -> str:

@@ -22,14 +22,13 @@ from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
 from druidroles.segments.errors import InputError, SpecError
-from druidroles.segments.format import BINARY_VERSION, write_options
+from druidroles.segments.format import BINARY_VERSION, exactly, write_options
 from druidroles.segments.headers import Columns, files_by_columns
 from druidroles.segments.numbers import text_as_double, text_as_long
 from druidroles.segments.spec import Dimension, IngestionSpec, Metric, check_names
 from druidroles.segments.times import parse_times, time_sql
 
 SEGMENTS_MAX = 50_000  # of one task
-LINE_BYTES_MAX = 16 << 20
 _BUCKETS_MAX = 5_000_000
 _HOUR_MS = 3_600_000
 _TIMES_AT_ONCE = 10_000
@@ -184,14 +183,13 @@ class _Build:
         self._execute(
             f"INSERT INTO input SELECT {outputs} FROM read_csv($files, auto_detect = false, columns = $columns, "
             "header = $header, skip = $skip, delim = $delimiter, quote = '\"', escape = '\"', nullstr = '', "
-            "allow_quoted_nulls = false, null_padding = true, parallel = false, max_line_size = $line_bytes, "
+            "allow_quoted_nulls = false, null_padding = true, parallel = false, hive_partitioning = false, "
             "ignore_errors = true, store_rejects = true, rejects_limit = 0, rejects_table = 'lines')",
-            files=[str(path) for path in files],
+            files=[exactly(path) for path in files],
             columns=dict.fromkeys(places.values(), "VARCHAR"),
             header=form.has_header,
             skip=form.skip_lines,
             delimiter=form.delimiter,
-            line_bytes=LINE_BYTES_MAX,
             **({} if missing is None else {"missing": missing}),
         )
 

@@ -7,6 +7,7 @@ The format's version is in the file's own metadata; a file of a newer one is ref
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,12 @@ FORMAT_VERSION = 1
 BINARY_VERSION = 101  # DataSegment.binaryVersion of our files; Druid's V9 is 9
 _KEY = "druidroles.segment.format"
 _MAGIC = b"PAR1"
+_FILE = "read_parquet($path, hive_partitioning = false)"
+
+
+def exactly(path: Path) -> str:
+    """The pattern that only this file fits: DuckDB takes every name of a file to read as a pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
 def write_options() -> str:
@@ -41,13 +48,13 @@ def check_segment_file(path: Path) -> int:
     try:
         rows = connection.execute(
             "SELECT decode(value) FROM parquet_kv_metadata($path) WHERE decode(key) = $key",
-            {"path": str(path), "key": _KEY},
+            {"path": exactly(path), "key": _KEY},
         ).fetchall()
         _check_version(path, [str(row[0]) for row in rows])
         kinds = {str(row[0]): str(row[1]) for row in _describe(connection, path)}
         if kinds.get("__time") != "BIGINT":
             raise SegmentFileError(f"{path} has no column __time of type BIGINT")
-        counted = connection.execute("SELECT count(*) FROM read_parquet($path)", {"path": str(path)}).fetchone()
+        counted = connection.execute(f"SELECT count(*) FROM {_FILE}", {"path": exactly(path)}).fetchone()
     except duckdb.Error as fault:
         raise SegmentFileError(f"the segment file {path} is damaged: {fault}") from None
     finally:
@@ -64,6 +71,6 @@ def _check_version(path: Path, versions: list[str]) -> None:
 
 def _describe(connection: duckdb.DuckDBPyConnection, path: Path) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = connection.execute(
-        "DESCRIBE SELECT * FROM read_parquet($path)", {"path": str(path)}
+        f"DESCRIBE SELECT * FROM {_FILE}", {"path": exactly(path)}
     ).fetchall()
     return rows

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from druidroles.segments.errors import InputError
 from druidroles.segments.inputs import InputFormat
 
-HEADER_CHARS_MAX = 1 << 20
+HEADER_BYTES_MAX = 1 << 20
 _COMPRESSED = {".bz2", ".xz", ".zst", ".zip", ".lz4", ".snappy", ".z"}
 
 Columns = tuple[str, ...]
@@ -34,18 +35,14 @@ def files_by_columns(files: Sequence[Path], form: InputFormat) -> Mapping[Column
 
 def _header(path: Path, form: InputFormat) -> Columns:
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig") as file
-        ):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for _ in range(form.skip_lines):
-                file.readline(HEADER_CHARS_MAX)
-            line = file.readline(HEADER_CHARS_MAX)
-    except (OSError, EOFError, UnicodeDecodeError) as fault:
+                file.readline(HEADER_BYTES_MAX)
+            line = file.readline(HEADER_BYTES_MAX).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as fault:
         raise InputError(f"the header of {path} cannot be read: {fault}") from None
-    if len(line) >= HEADER_CHARS_MAX:
-        raise InputError(f"the header of {path} is over the limit of {HEADER_CHARS_MAX} characters")
+    if len(line) >= HEADER_BYTES_MAX:
+        raise InputError(f"the header of {path} is over the limit of {HEADER_BYTES_MAX} bytes")
     cells = next(csv.reader([line.rstrip("\r\n")], delimiter=form.delimiter), [])
     # As in Druid a column without a name is called by its place.
     names = tuple(cell or f"column_{number}" for number, cell in enumerate(cells, 1))

@@ -5,16 +5,28 @@ What is not supported is refused by name, never ignored, where ignoring it would
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
-from druidroles.model.decode import ModelError, get_bool, get_int, get_list, need_object, need_str, opt_str
+from druidroles.model.decode import (
+    ModelError,
+    as_object,
+    get_bool,
+    get_int,
+    get_list,
+    get_object,
+    need_object,
+    need_str,
+    opt_str,
+)
 from druidroles.model.granularity import Granularity
 from druidroles.model.interval import Interval
 from druidroles.segments.errors import SpecError
 from druidroles.segments.inputs import InputFormat, InputSource, parse_input_format, parse_input_source
+from druidroles.segments.times import FORMATS
 
 # Druid's dimension and metric types, and what holds them in a file. Druid's float has half the digits of its double.
 COLUMN_TYPES = {"string": "VARCHAR", "long": "BIGINT", "float": "DOUBLE", "double": "DOUBLE"}
@@ -75,82 +87,110 @@ class IngestionSpec:
 
 def parse_spec(task: Mapping[str, Any]) -> IngestionSpec:
     """Read the `spec` of a task; raises SpecError naming the field at fault."""
-    try:
+    with _within("the task"):
         spec = need_object(task, "spec")
-        return _parse(need_object(spec, "dataSchema"), need_object(spec, "ioConfig"), spec.get("tuningConfig") or {})
-    except ModelError as fault:
-        raise SpecError(f"the ingestion spec is malformed: {fault}") from None
-
-
-def refuse(obj: Mapping[str, Any], *keys: str) -> None:
-    """SpecError if one of these fields holds anything but null, false or emptiness."""
-    for key in keys:
-        if obj.get(key) not in (None, False, "", [], {}):
-            raise SpecError(f"{key} is not supported")
-
-
-def _parse(schema: Mapping[str, Any], io: Mapping[str, Any], tuning: Mapping[str, Any]) -> IngestionSpec:
-    refuse(schema, "parser", "projections")
-    refuse(io, "dropExisting", "firehose")
-    _refuse_transforms(schema.get("transformSpec"))
-    timestamp = need_object(schema, "timestampSpec")
-    granularity = schema.get("granularitySpec") or {}
-    dimensions = schema.get("dimensionsSpec") or {}
-    refuse(dimensions, "spatialDimensions", "useSchemaDiscovery")
-    time_format = opt_str(timestamp, "format") or "auto"
-    if time_format not in ("auto", "iso", "millis", "posix"):
-        raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are auto, iso, millis, posix")
-    data_source = need_str(schema, "dataSource")
-    if not data_source.strip() or "/" in data_source or data_source.startswith("."):
-        raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
-    named = tuple(_dimension(item) for item in get_list(dimensions, "dimensions"))
-    metrics = tuple(_metric(item) for item in get_list(schema, "metricsSpec"))
-    check_names([item.name for item in named] + [item.name for item in metrics])
+    with _within("spec"):
+        schema, io = need_object(spec, "dataSchema"), need_object(spec, "ioConfig")
+        tuning = get_object(spec, "tuningConfig") or {}
+    with _within("dataSchema"):
+        parts = {**_parse_schema(schema), **_parse_granularity(get_object(schema, "granularitySpec") or {})}
+    with _within("ioConfig"):
+        refuse(io, "dropExisting", "firehose")
+        source, form = need_object(io, "inputSource"), need_object(io, "inputFormat")
+        append = get_bool(io, "appendToExisting", False)
+    with _within("ioConfig.inputSource"):
+        input_source = parse_input_source(source)
+    with _within("ioConfig.inputFormat"):
+        input_format = parse_input_format(form)
+    with _within("tuningConfig"):
+        rows = _rows_per_segment(tuning)
     return IngestionSpec(
-        data_source=data_source,
-        time_column=opt_str(timestamp, "column") or "timestamp",
-        time_format=time_format,
-        time_missing=opt_str(timestamp, "missingValue"),
-        dimensions=named,
-        exclusions=frozenset(str(name) for name in get_list(dimensions, "dimensionExclusions")),
-        metrics=metrics,
-        segment_granularity=Granularity.parse(granularity.get("segmentGranularity") or "DAY"),
-        query_granularity=Granularity.parse(granularity.get("queryGranularity") or "none"),
-        rollup=get_bool(granularity, "rollup", True),
-        intervals=tuple(sorted(Interval.parse(str(text)) for text in get_list(granularity, "intervals"))),
-        input_source=parse_input_source(need_object(io, "inputSource")),
-        input_format=parse_input_format(need_object(io, "inputFormat")),
-        rows_per_segment=_rows_per_segment(tuning),
-        append=get_bool(io, "appendToExisting", False),
+        **parts, input_source=input_source, input_format=input_format, rows_per_segment=rows, append=append
     )
 
 
-def _refuse_transforms(spec: Any) -> None:
-    if spec is not None:
-        if not isinstance(spec, Mapping):
-            raise SpecError("transformSpec is not an object")
-        refuse(spec, "filter", "transforms")
+@contextmanager
+def _within(path: str) -> Iterator[None]:
+    """Say where the fault lies that a field's reader found."""
+    try:
+        yield
+    except ModelError as fault:
+        raise SpecError(f"{path}: {fault}") from None
 
 
-def _dimension(value: Any) -> Dimension:
+def refuse(obj: Mapping[str, Any], *keys: str) -> None:
+    """ModelError if one of these fields holds anything but null, false or emptiness."""
+    for key in keys:
+        if obj.get(key) not in (None, False, "", [], {}):
+            raise ModelError(f"{key} is not supported")
+
+
+def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    refuse(schema, "parser", "projections")
+    transforms = get_object(schema, "transformSpec") or {}
+    with _within("dataSchema.transformSpec"):
+        refuse(transforms, "filter", "transforms")
+    data_source = need_str(schema, "dataSource")
+    if not data_source.strip() or "/" in data_source or data_source.startswith("."):
+        raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
+    timestamp = need_object(schema, "timestampSpec")
+    time_format = opt_str(timestamp, "format") or "auto"
+    if time_format not in FORMATS:
+        raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are {', '.join(FORMATS)}")
+    dimensions = get_object(schema, "dimensionsSpec") or {}
+    with _within("dimensionsSpec"):
+        refuse(dimensions, "spatialDimensions", "useSchemaDiscovery", "includeAllDimensions")
+        items = get_list(dimensions, "dimensions")
+    named = tuple(_dimension(item, f"dimensionsSpec.dimensions[{n}]") for n, item in enumerate(items))
+    metrics = tuple(_metric(item, f"metricsSpec[{n}]") for n, item in enumerate(get_list(schema, "metricsSpec")))
+    check_names([item.name for item in named] + [item.name for item in metrics])
+    return {
+        "data_source": data_source,
+        "time_column": opt_str(timestamp, "column") or "timestamp",
+        "time_format": time_format,
+        "time_missing": opt_str(timestamp, "missingValue"),
+        "dimensions": named,
+        "exclusions": frozenset(str(name) for name in get_list(dimensions, "dimensionExclusions")),
+        "metrics": metrics,
+    }
+
+
+def _parse_granularity(spec: Mapping[str, Any]) -> dict[str, Any]:
+    kind = opt_str(spec, "type") or "uniform"
+    if kind != "uniform":
+        raise SpecError(f"granularitySpec.type {kind!r} is not supported; there is uniform")
+    with _within("granularitySpec.segmentGranularity"):
+        segment = Granularity.parse(spec.get("segmentGranularity") or "DAY")
+    with _within("granularitySpec.queryGranularity"):
+        query = Granularity.parse(spec.get("queryGranularity") or "none")
+    with _within("granularitySpec.intervals"):
+        intervals = tuple(sorted(Interval.parse(str(text)) for text in get_list(spec, "intervals")))
+    return {
+        "segment_granularity": segment,
+        "query_granularity": query,
+        "rollup": get_bool(spec, "rollup", True),
+        "intervals": intervals,
+    }
+
+
+def _dimension(value: Any, path: str) -> Dimension:
     if isinstance(value, str):
         return Dimension(value)
-    if not isinstance(value, Mapping):
-        raise SpecError("dimensionsSpec.dimensions must hold names and objects")
-    kind = (opt_str(value, "type") or "string").lower()
-    name = need_str(value, "name")
+    with _within(path):
+        obj = as_object(value, "a dimension that is not a name")
+        kind, name = (opt_str(obj, "type") or "string").lower(), need_str(obj, "name")
     if kind not in COLUMN_TYPES:
-        raise SpecError(f"dimension {name!r}: type {kind!r} is not supported; there are {', '.join(COLUMN_TYPES)}")
+        raise SpecError(f"{path}: type {kind!r} of {name!r} is not supported; there are {', '.join(COLUMN_TYPES)}")
     return Dimension(name, COLUMN_TYPES[kind])
 
 
-def _metric(value: Any) -> Metric:
-    if not isinstance(value, Mapping):
-        raise SpecError("metricsSpec must hold objects")
-    kind, name = need_str(value, "type"), need_str(value, "name")
-    if kind not in METRIC_TYPES:
-        raise SpecError(f"metric {name!r}: type {kind!r} is not supported; there are {', '.join(METRIC_TYPES)}")
-    return Metric(name, kind, None if kind == "count" else need_str(value, "fieldName"))
+def _metric(value: Any, path: str) -> Metric:
+    with _within(path):
+        obj = as_object(value, "a metric")
+        kind, name = need_str(obj, "type"), need_str(obj, "name")
+        if kind not in METRIC_TYPES:
+            raise ModelError(f"type {kind!r} of {name!r} is not supported; there are {', '.join(METRIC_TYPES)}")
+        return Metric(name, kind, None if kind == "count" else need_str(obj, "fieldName"))
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -165,10 +205,8 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def _rows_per_segment(tuning: Mapping[str, Any]) -> int:
-    if not isinstance(tuning, Mapping):
-        raise SpecError("tuningConfig is not an object")
     refuse(tuning, "forceGuaranteedRollup")
-    partitions = tuning.get("partitionsSpec") or {}
+    partitions = get_object(tuning, "partitionsSpec") or {}
     kind = opt_str(partitions, "type") or "dynamic"
     if kind != "dynamic":
         raise SpecError(f"partitionsSpec.type {kind!r} is not supported; there is dynamic")

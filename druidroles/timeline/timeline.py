@@ -107,10 +107,10 @@ class VersionedIntervalTimeline(Generic[T]):
             )
         return holders
 
-    def is_complete(self, interval: Interval, version: str) -> bool:
-        """Whether the partitions of exactly this interval and version are a whole, visible or not."""
+    def partitions(self, interval: Interval, version: str) -> PartitionHolder[T] | None:
+        """The partitions of exactly this interval and version, visible or not; not to be changed."""
         entry = self._entries.get((version, interval.start_ms, interval.end_ms))
-        return entry is not None and entry.partitions.complete
+        return entry.partitions if entry is not None else None
 
     def find_chunk(self, interval: Interval, version: str, partition_num: int) -> PartitionChunk[T] | None:
         """The chunk of a complete entry that holds all of the interval, visible or not (Druid's findChunk)."""
@@ -120,17 +120,6 @@ class VersionedIntervalTimeline(Generic[T]):
                 if chunk is not None:
                     return chunk
         return None
-
-    def is_visible(self, interval: Interval, version: str, partition_num: int) -> bool:
-        """Whether this chunk is what shows at every instant of the interval."""
-        pieces = list(self._between(interval.start_ms, interval.end_ms))
-        return (
-            len(pieces) == 1
-            and pieces[0].entry.version == version
-            and pieces[0].start_ms <= interval.start_ms
-            and interval.end_ms <= pieces[0].end_ms
-            and partition_num in pieces[0].entry.partitions
-        )
 
     def _between(self, start_ms: int, end_ms: int) -> Iterator[_Piece[T]]:
         if start_ms >= end_ms:

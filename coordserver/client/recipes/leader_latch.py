@@ -85,8 +85,10 @@ class LeaderLatch:
                     await self._await_turn(mine)
                     await self._lead(mine, body)
                 finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _RESIGN_S):
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _RESIGN_S) as resigning:
                         await self._resign(mine)
+                    if resigning.cancelled_caught:  # without it a session that survives would keep its place for ever
+                        self._zk.delete_soon(mine.path)
             except _PASSING as error:
                 log.info("contending for %s again: %s", self.parent, error)
                 await trio.sleep(_RETRY_S if isinstance(error, ThrottledError) else 0)
@@ -164,10 +166,14 @@ class LeaderLatch:
 
     async def _resign(self, mine: Created) -> None:
         """Let the next one lead at once; harmless where the znode is gone already."""
-        try:
-            await self._zk.delete(mine.path, missing_ok=True)
-        except CoordError as error:
-            log.debug("resigning from %s: %s", self.parent, error)
+        while True:
+            try:
+                return await self._zk.delete(mine.path, missing_ok=True)
+            except ThrottledError:
+                await trio.sleep(_RETRY_S)
+            except CoordError as error:  # the session has ended, and our znode with it
+                log.debug("resigning from %s: %s", self.parent, error)
+                return None
 
 
 async def leader(zk: Client, parent: str) -> Leader | None:

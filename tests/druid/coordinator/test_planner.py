@@ -247,7 +247,7 @@ def test_nothing_moves_when_the_server_comes_back_within_the_grace() -> None:
     assert world.plan() == []
     world.now_ms += 5_000
     again = world.server("a")
-    world.view.damping.came("a")
+    world.view.damping.came("a", world.now_ms)
     world.serve(again, segment(1))
     world.now_ms += 60_000
     world.wake()

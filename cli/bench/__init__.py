@@ -1,0 +1,1 @@
+"""cli.bench: see docs/code-map.md."""

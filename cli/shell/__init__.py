@@ -1,0 +1,1 @@
+"""cli.shell: see docs/code-map.md."""

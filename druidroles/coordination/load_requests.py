@@ -1,0 +1,195 @@
+"""The requests in one server's own load queue, and what the server may do to each.
+
+    waiting -> started (version 0 -> 1) -> deleted, with the announcement     it succeeded
+                                        -> set, with the cause                it failed; the Coordinator deletes it
+            -> deleted at version 0 by the Coordinator                        it was cancelled
+
+A request whose payload has no key `coord` is Druid's own: it is never set, only deleted when all is done, because
+Druid's Coordinator waits for the deletion with a one-shot watch that any change would spend.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+
+import attrs
+import trio
+
+from coordserver.client import (
+    BadVersionError,
+    Client,
+    ConnectionLossError,
+    KeeperError,
+    NoNodeError,
+    OutcomeUnknownError,
+    SessionExpiredError,
+)
+from coordserver.client.values import Node
+from druidroles.coordination.following import Take, View, decoded
+from druidroles.coordination.paths import DruidPaths
+from druidroles.coordination.payloads import dumps, loads
+from druidroles.model.change_request import Action, ChangeRequest
+from druidroles.model.decode import ModelError
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.2
+_SESSION_TROUBLE = (SessionExpiredError, OutcomeUnknownError, ConnectionLossError)
+
+
+@attrs.define(eq=False)
+class QueuedRequest:
+    """A request and its znode: `czxid` tells which incarnation of the path, `version` what we know it to have."""
+
+    path: str
+    name: str
+    request: ChangeRequest
+    czxid: int
+    version: int
+
+    @property
+    def marked(self) -> bool:
+        """Whether our Coordinator wrote it, so that it may be set."""
+        return self.request.coord is not None
+
+    @property
+    def started(self) -> bool:
+        """Whether it is started, by us or by our predecessor at this address, and so cannot be cancelled."""
+        return self.request.coord is not None and self.request.coord.started_ms is not None
+
+
+class LoadQueueView(View):
+    """One server's own queue. Who takes a request with `next` gives its name back with `release`.
+
+    Only one request about a segment is in hand at a time: one that comes while an older one about the same segment is
+    worked on waits for it.
+    """
+
+    def __init__(self, zk: Client, paths: DruidPaths, host_port: str) -> None:
+        super().__init__(zk)
+        self._paths = paths
+        self._host_port = host_port
+        self._seen: dict[str, int] = {}
+        self._waiting: dict[str, QueuedRequest] = {}
+        self._in_hand: set[str] = set()
+        self._news = trio.lowlevel.ParkingLot()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests nobody has taken yet."""
+        return len(self._waiting)
+
+    async def next(self, actions: Collection[Action]) -> QueuedRequest:
+        """The oldest request of these kinds, as soon as there is one; it is in hand from now on."""
+        while True:
+            free = (one for one in self._waiting.values() if one.request.action in actions)
+            oldest = min(
+                (one for one in free if one.name not in self._in_hand), key=lambda one: one.czxid, default=None
+            )
+            if oldest is not None:
+                del self._waiting[oldest.name]
+                self._in_hand.add(oldest.name)
+                return oldest
+            await self._news.park()
+
+    def release(self, name: str) -> None:
+        """The request is done with."""
+        self._in_hand.discard(name)
+        self._news.unpark_all()
+
+    def _roots(self) -> Sequence[tuple[str, Take]]:
+        return [(self._paths.load_queue_of(self._host_port), self._take)]
+
+    def _take(self, parts: tuple[str, ...], znode: Node | None) -> None:
+        if len(parts) != 1:
+            return
+        name = parts[0]
+        if znode is None:
+            self._seen.pop(name, None)
+            self._waiting.pop(name, None)
+            return
+        if self._seen.get(name) == znode.stat.czxid:
+            return  # what we, or the one who had it before us, have set
+        self._seen[name] = znode.stat.czxid
+        self._waiting.pop(name, None)
+        path = self._paths.load_request(self._host_port, name)
+        request = decoded(path, znode, lambda data: _read(name, data))
+        if request is not None and not (request.coord is not None and request.coord.failure is not None):
+            self._waiting[name] = QueuedRequest(path, name, request, znode.stat.czxid, znode.stat.version)
+            self._news.unpark_all()
+
+
+def _read(name: str, data: bytes) -> ChangeRequest:
+    request = ChangeRequest.from_json(loads(data))
+    if request.segment is not None and request.id != name:
+        raise ModelError(f"it is about segment {request.id!r}")
+    return request
+
+
+class RequestWriter:
+    """Starting, failing and deleting requests. Every call ends with the request in the promised state, or gone."""
+
+    def __init__(self, zk: Client, clock: Callable[[], int]) -> None:
+        self._zk = zk
+        self._clock = clock
+
+    async def start(self, queued: QueuedRequest) -> bool:
+        """Mark the start; False if it was cancelled before. One that is Druid's, or started already, is left alone."""
+        mark = queued.request.coord
+        if mark is None or mark.started_ms is not None:
+            return True
+        started = attrs.evolve(queued.request, coord=attrs.evolve(mark, started_ms=self._clock()))
+        return await self._set(queued, started)
+
+    async def fail(self, queued: QueuedRequest, cause: str) -> None:
+        """Tell why it could not be done; Druid's own requests have no place for that and are deleted."""
+        if queued.request.coord is None:
+            await self.delete(queued)
+            return
+        failed = attrs.evolve(queued.request, coord=attrs.evolve(queued.request.coord, failure=cause))
+        await self._set(queued, failed)
+
+    async def delete(self, queued: QueuedRequest) -> None:
+        """Delete it, whatever version it has; one that came after it at the same path is left alone."""
+        while True:
+            try:
+                await self._zk.delete(queued.path, version=queued.version)
+            except NoNodeError:
+                return
+            except (KeeperError, *_SESSION_TROUBLE) as error:
+                if not await self._still_there(queued, error):
+                    return
+            else:
+                return
+
+    async def _set(self, queued: QueuedRequest, request: ChangeRequest) -> bool:
+        """Set the payload; False if the request is gone."""
+        data = dumps(request.to_json())
+        while True:
+            try:
+                stat = await self._zk.set(queued.path, data, version=queued.version)
+            except NoNodeError:
+                return False
+            except (KeeperError, *_SESSION_TROUBLE) as error:
+                if not await self._still_there(queued, error):
+                    return False
+            else:
+                queued.request, queued.version = request, stat.version
+                return True
+
+    async def _still_there(self, queued: QueuedRequest, error: Exception) -> bool:
+        """After a write failed, or may have: learn the version it has now. False if the znode is another, or gone."""
+        while True:
+            if not isinstance(error, BadVersionError):
+                log.info("load request %s, again: %s", queued.path, error)
+                await trio.sleep(_RETRY_S)
+            try:
+                node = await self._zk.get(queued.path)
+            except NoNodeError:
+                return False
+            except (KeeperError, *_SESSION_TROUBLE) as again:
+                error = again
+            else:
+                queued.version = node.stat.version
+                return node.stat.czxid == queued.czxid

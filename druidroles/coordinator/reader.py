@@ -1,0 +1,92 @@
+"""Reading the metadata store: when a term begins, when something was published, and now and then as a safety net."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from coordserver.client import Client
+from druidroles.coordination.paths import DruidPaths
+from druidroles.metadata import MetadataError, MetadataStore
+from druidroles.model.segment import DataSegment
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+READ_AGAIN_S = 0.2  # at the least, between two reads that nobody waits for
+
+
+@attrs.frozen
+class Snapshot:
+    """What the store held: used segments and rules. `read_ms` is when the reading *began*."""
+
+    segments: Sequence[DataSegment]
+    rules: Mapping[str, list[dict[str, Any]]]
+    read_ms: int
+
+
+class MetadataReader:
+    """Reads on demand; `deliver` gets every snapshot, in the order in which they were read."""
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        known: Callable[[], Mapping[str, DataSegment]],
+        deliver: Callable[[Snapshot], None],
+    ) -> None:
+        self._store = store
+        self._known = known
+        self._deliver = deliver
+        self._reading = trio.Lock()
+        self._begun = 0
+        self._finished = 0  # the newest reading that succeeded
+        self._wanted = trio.Event()
+
+    def want(self) -> None:
+        """Have it read soon."""
+        self._wanted.set()
+
+    async def refresh(self) -> None:
+        """Return after a reading that began after this call; all who ask meanwhile share one. Raises MetadataError."""
+        asked = self._begun
+        async with self._reading:
+            if self._finished > asked:
+                return
+            self._begun += 1
+            number = self._begun
+            read_ms = round(trio.current_time() * 1000)
+            segments = await self._store.used_segments(self._known())
+            rules = await self._store.rules()
+            self._finished = number
+            self._deliver(Snapshot(segments, rules, read_ms))
+
+    async def first(self) -> None:
+        """Read once, however long it takes until the store can be read."""
+        while True:
+            try:
+                await self.refresh()
+            except MetadataError as error:
+                log.error("cannot read the metadata store: %s", error)
+                await trio.sleep(RETRY_S)
+            else:
+                return
+
+    async def run(self, period_s: float) -> None:
+        """Read when wanted, and at least once a period, for ever."""
+        while True:
+            with trio.move_on_after(period_s):
+                await self._wanted.wait()
+            self._wanted = trio.Event()
+            await self.first()
+            await trio.sleep(READ_AGAIN_S)
+
+    async def follow(self, zk: Client, paths: DruidPaths) -> None:
+        """Read whenever somebody tells that he has published, for ever."""
+        async with zk.watch(paths.coord_published) as events:
+            self.want()  # what was told before the watch stood
+            async for _ in events:
+                self.want()

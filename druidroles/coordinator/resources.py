@@ -1,0 +1,201 @@
+"""The Coordinator over HTTP, `/druid/coordinator/v1`: who leads, servers and their queues, what is loaded, the cluster.
+
+The metadata store's side is in resources_metadata.py. Shapes and status codes are Druid's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from druidroles.coordination.discovery import DiscoveryView
+from druidroles.coordinator.cluster import Server
+from druidroles.coordinator.leading import Leading, wall_ms
+from druidroles.coordinator.loadstatus import load_status
+from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
+from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import ModelError
+from druidroles.model.interval import Interval
+from druidroles.model.server import DiscoveryDruidNode, NodeRole
+
+ROOT = "/druid/coordinator/v1"
+# Druid leaves these out of `/cluster` where there is none.
+_OPTIONAL_ROLES = (NodeRole.MIDDLE_MANAGER, NodeRole.INDEXER, NodeRole.ROUTER)
+
+
+def has_flag(request: Request, name: str) -> bool:
+    """Druid's query flags count by being there: `?simple`, `?simple=anything`."""
+    return name in request.query_params
+
+
+def flag_is_true(request: Request, name: str, default: bool) -> bool:
+    """A query parameter that is true or false; without a value it is true."""
+    value = request.query_params.get(name)
+    return default if value is None else value.lower() in ("", "true")
+
+
+def interval_param(request: Request) -> Interval | None:
+    """The query parameter `interval`, in which `_` may stand for `/`. DruidHttpError 400 if it is none."""
+    text = request.query_params.get("interval")
+    try:
+        return None if text is None else Interval.parse(text.replace("_", "/"))
+    except ModelError as error:
+        raise DruidHttpError(400, f"interval: {error}") from error
+
+
+def leader_routes(contender: Contender) -> list[BaseRoute]:
+    """What every Coordinator answers, leader or not."""
+
+    async def leader(request: Request) -> Response:
+        url = contender.leader_url
+        return Response(status_code=204) if url is None else PlainTextResponse(url)
+
+    async def is_leader(request: Request) -> Response:
+        leads = contender.leading is not None
+        return JSONResponse({"leader": leads}, status_code=200 if leads else 404)
+
+    return [Route(f"{ROOT}/leader", leader), Route(f"{ROOT}/isLeader", is_leader)]
+
+
+async def _loadstatus(request: Request, leading: Leading) -> Response:
+    status = await load_status(leading.view, leading.view.used.by_id.values(), wall_ms())
+    if has_flag(request, "full"):
+        return JSONResponse(status.under_replicated)
+    if has_flag(request, "simple"):
+        return JSONResponse(status.unavailable)
+    return JSONResponse({name: status.percent(name) for name in status.wanted})
+
+
+async def _loadstatus_of(request: Request, leading: Leading) -> Response:
+    """Of one datasource. Without `interval` it is over all of time (Druid: over the last two weeks)."""
+    interval = interval_param(request)
+    if flag_is_true(request, "forceMetadataRefresh", True):
+        await leading.reader.refresh()
+    name = request.path_params["ds"]
+    segments = [s for s in leading.view.used.of_data_source(name) if interval is None or s.interval.overlaps(interval)]
+    if not segments:
+        return Response(status_code=204)
+    status = await load_status(leading.view, segments, wall_ms())
+    if has_flag(request, "full"):
+        return JSONResponse(status.under_replicated)
+    return JSONResponse({name: status.unavailable[name] if has_flag(request, "simple") else status.percent(name)})
+
+
+def _queue_ids(server: Server) -> dict[str, Any]:
+    return {"segmentsToLoad": list(server.loading), "segmentsToDrop": list(server.dropping)}
+
+
+def _queue_sizes(server: Server) -> dict[str, Any]:
+    return {
+        "segmentsToLoad": len(server.loading),
+        "segmentsToDrop": len(server.dropping),
+        "segmentsToLoadSize": server.loading_bytes,
+        "segmentsToDropSize": server.dropping_bytes,
+    }
+
+
+def _queue_segments(server: Server) -> dict[str, Any]:
+    return {
+        "segmentsToLoad": [order.segment.to_json() for order in server.loading.values()],
+        "segmentsToDrop": [server.served[segment_id].to_json() for segment_id in server.dropping],
+        "segmentsMarkedToDrop": [],
+    }
+
+
+async def _loadqueue(request: Request, leading: Leading) -> Response:
+    shape: Callable[[Server], dict[str, Any]] = _queue_ids
+    if has_flag(request, "simple"):
+        shape = _queue_sizes
+    elif has_flag(request, "full"):
+        shape = _queue_segments
+    servers = leading.view.cluster.servers
+    return JSONResponse({name: shape(server) for name, server in sorted(servers.items()) if server.replicates})
+
+
+def _server(server: Server) -> dict[str, Any]:
+    return {
+        "host": server.name,
+        "tier": server.tier,
+        "type": server.type,
+        "priority": server.priority,
+        "currSize": server.served_bytes,
+        "maxSize": server.max_size,
+    }
+
+
+def _server_full(server: Server) -> dict[str, Any]:
+    return {**_server(server), "segments": {i: segment.to_json() for i, segment in server.served.items()}}
+
+
+async def _servers(request: Request, leading: Leading) -> Response:
+    servers = [server for _, server in sorted(leading.view.cluster.servers.items())]
+    if has_flag(request, "full"):
+        return JSONResponse([_server_full(server) for server in servers])
+    if has_flag(request, "simple"):
+        return JSONResponse([_server(server) for server in servers])
+    return JSONResponse([server.name for server in servers])
+
+
+async def _one_server(request: Request, leading: Leading) -> Response:
+    name = request.path_params["server"]
+    server = leading.view.cluster.servers.get(name)
+    if server is None:
+        return JSONResponse({"error": f"Server [{name}] does not exist."}, status_code=404)
+    return JSONResponse(_server(server) if has_flag(request, "simple") else _server_full(server))
+
+
+async def _tiers(request: Request, leading: Leading) -> Response:
+    cluster = leading.view.cluster
+    if not has_flag(request, "simple"):
+        return JSONResponse(sorted(cluster.tiers()))
+    sizes = {
+        tier: {
+            "currSize": sum(server.served_bytes for server in cluster.tier(tier)),
+            "maxSize": sum(server.max_size for server in cluster.tier(tier)),
+        }
+        for tier in sorted(cluster.tiers())
+    }
+    return JSONResponse(sizes)
+
+
+async def _datasources(request: Request, leading: Leading) -> Response:
+    servers = leading.view.cluster.servers.values()
+    return JSONResponse(sorted({segment.data_source for server in servers for segment in server.served.values()}))
+
+
+def _cluster_node(node: DiscoveryDruidNode) -> dict[str, Any]:
+    ports = {"plaintextPort": node.node.plaintext_port, "tlsPort": node.node.tls_port}
+    return {
+        "host": node.node.host,
+        "service": node.node.service,
+        **{name: port for name, port in ports.items() if port >= 0},
+    }
+
+
+def _cluster(discovery: DiscoveryView) -> OnLeader:
+    async def cluster(request: Request, leading: Leading) -> Response:
+        nodes = {role: [_cluster_node(node) for node in discovery.nodes(role)] for role in NodeRole}
+        return JSONResponse(
+            {role.value: found for role, found in nodes.items() if found or role not in _OPTIONAL_ROLES}
+        )
+
+    return cluster
+
+
+def cluster_routes(contender: Contender, discovery: DiscoveryView) -> list[BaseRoute]:
+    """What the leader answers from its picture of the cluster."""
+    handlers: Mapping[str, OnLeader] = {
+        "/loadstatus": _loadstatus,
+        "/datasources/{ds}/loadstatus": _loadstatus_of,
+        "/loadqueue": _loadqueue,
+        "/servers": _servers,
+        "/servers/{server}": _one_server,
+        "/tiers": _tiers,
+        "/datasources": _datasources,
+        "/cluster": _cluster(discovery),
+    }
+    return [Route(ROOT + path, on_leader(contender, handle)) for path, handle in handlers.items()]

@@ -1,0 +1,111 @@
+"""The Coordinator as a process: contends for the lead, keeps its views warm while it stands by, leads when it may."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+from starlette.routing import BaseRoute
+
+from coordserver.client import LeaderLatch, Term
+from druidroles.coordination.discovery import DiscoveryView
+from druidroles.coordination.inventory import ServerInventory
+from druidroles.coordination.leaders import LeaderView
+from druidroles.coordination.load_queue import LoadQueues
+from druidroles.coordinator.leading import Leading, LeadingConfig
+from druidroles.coordinator.resources import cluster_routes, leader_routes
+from druidroles.coordinator.resources_metadata import metadata_routes
+from druidroles.metadata import MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
+from druidroles.model.server import NodeRole
+from druidroles.process import Role, RoleContext, StartError
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_S = 1.0  # before the lead is given up, so that a store that fails all the time is not asked all the time
+
+
+@attrs.frozen(kw_only=True)
+class CoordinatorSettings:
+    """What a Coordinator is told: `metadata` is the metadata store's file."""
+
+    metadata: Path
+    leading: LeadingConfig = attrs.field(factory=LeadingConfig)
+
+
+def build(context: RoleContext, settings: CoordinatorSettings) -> Role:
+    """A Coordinator for a process."""
+    return Coordinator(context, settings)
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[MetadataStore]:
+    async with AsyncExitStack() as stack:
+        try:
+            store = await stack.enter_async_context(open_sqlite_store(path))
+        except MetadataError as error:
+            raise StartError(str(error)) from error
+        yield store
+
+
+class Coordinator:
+    """A `Role`. `leading` is the term in which it leads, None while it stands by."""
+
+    def __init__(self, context: RoleContext, settings: CoordinatorSettings) -> None:
+        self.leading: Leading | None = None
+        self.url = context.url
+        self._context = context
+        self._settings = settings
+        self._inventory = ServerInventory(context.zk, context.paths)
+        self._queues = LoadQueues(context.zk, context.paths)
+        self._leaders = LeaderView(context.zk, context.paths.coordinator_latch)
+        self._discovery = DiscoveryView(context.zk, context.paths, NodeRole)
+
+    @property
+    def leader_url(self) -> str | None:
+        """Who leads, as far as the tree has told."""
+        return self._leaders.url
+
+    def routes(self) -> list[BaseRoute]:
+        """See Role."""
+        return [*leader_routes(self), *cluster_routes(self, self._discovery), *metadata_routes(self)]
+
+    def discovery_services(self) -> dict[str, dict[str, object]]:
+        """See Role."""
+        return {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """See Role. It can serve when it knows the cluster, leader or not."""
+        zk, latch = self._context.zk, self._context.paths.coordinator_latch
+        async with (
+            _opened(self._settings.metadata) as store,
+            self._inventory,
+            self._queues,
+            self._leaders,
+            self._discovery,
+        ):
+            for view in (self._inventory, self._queues, self._leaders, self._discovery):
+                await view.wait_synced()
+            task_status.started()
+            await LeaderLatch(zk, latch, self.url).run(lambda term: self._lead(store, term))
+
+    async def _lead(self, store: MetadataStore, term: Term) -> None:
+        """One term. Returning gives the lead up: the store has refused us, or cannot be used."""
+        leading = Leading(
+            self._context.zk, self._context.paths, store, self._inventory, self._queues, term, self._settings.leading
+        )
+        try:
+            await leading.begin(self.url)
+            self.leading = leading
+            await leading.run()
+        except* StaleEpochError as refused:
+            log.error("giving up the lead: %s", refused.exceptions[0])
+            await trio.sleep(GIVE_UP_S)
+        except* MetadataError as failed:
+            log.error("giving up the lead: %s", failed.exceptions[0])
+            await trio.sleep(GIVE_UP_S)
+        finally:
+            self.leading = None

@@ -1,0 +1,157 @@
+"""The Historical: loads segments as its queue says, serves and announces them, and answers queries over them.
+
+Neither the loss of its session nor that of the coordination server ends its serving: queries need no tree. When it
+stops, it first takes back its announcements, goes on answering while the news spreads, and lets the queries that run
+then come to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from coordserver.client.background import background
+from druidroles.coordination.announcements import announced_server
+from druidroles.coordination.load_requests import LoadQueueView
+from druidroles.coordination.load_worker import LoadWorker
+from druidroles.coordination.status import StatusAnnouncer, announced_status
+from druidroles.deepstorage import DeepStorageError, open_deep_storage
+from druidroles.historical.cache import SegmentCache
+from druidroles.historical.files import NewerFormatError, SegmentFiles
+from druidroles.model.server import DATA_NODE_SERVICE, DEFAULT_TIER, DruidServerMetadata, NodeRole, data_node_service
+from druidroles.process import Role, RoleContext, StartError
+from druidroles.query.resource import QueryResource
+
+NEWS_S = 0.5  # in which Brokers hear that a server goes
+QUERIES_S = 3.0  # for the queries that run when it stops
+
+
+@attrs.frozen(kw_only=True)
+class HistoricalSettings:
+    """What a Historical is told. Sizes in bytes."""
+
+    deep_storage: Path
+    max_size: int = 300_000_000_000
+    tier: str = DEFAULT_TIER
+    priority: int = 0
+    load_threads: int = 2
+    drop_delay_s: float = 30.0
+    query_threads: int = 4
+
+
+class Historical:
+    """See the module."""
+
+    def __init__(self, context: RoleContext, settings: HistoricalSettings) -> None:
+        self._context = context
+        self._settings = settings
+        self._metadata = DruidServerMetadata(
+            name=context.host_port,
+            host=context.host_port,
+            max_size=settings.max_size,
+            tier=settings.tier,
+            priority=settings.priority,
+        )
+        data_dir = context.settings.data_dir
+        try:
+            storage = open_deep_storage(settings.deep_storage)
+        except DeepStorageError as fault:
+            raise StartError(str(fault)) from None
+        self._cache = SegmentCache(
+            SegmentFiles(data_dir / "segments"),
+            storage,
+            max_size=settings.max_size,
+            load_threads=settings.load_threads,
+            drop_delay_s=settings.drop_delay_s,
+        )
+        self._queries = QueryResource(
+            self._cache, host=context.host_port, temp_dir=data_dir / "tmp", concurrent=settings.query_threads
+        )
+        self._restored = False
+
+    def routes(self) -> list[BaseRoute]:
+        """Its HTTP resources."""
+        return [
+            Route("/druid/historical/v1/loadstatus", self._loadstatus),
+            Route("/druid/historical/v1/readiness", self._readiness),
+            *self._queries.routes(),
+        ]
+
+    def discovery_services(self) -> dict[str, dict[str, object]]:
+        """It serves data."""
+        return {DATA_NODE_SERVICE: data_node_service(self._metadata)}
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Restore, announce, work off the queue; when cancelled, take leave."""
+        try:
+            await self._restore()
+            try:
+                async with self._announced():
+                    task_status.started()
+                    await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
+                    await trio.sleep(NEWS_S)
+                    await self._queries.wait_drained()
+        finally:
+            self._queries.close()
+
+    async def _restore(self) -> None:
+        directory = self._context.settings.data_dir
+        try:
+            await self._cache.restore()
+        except NewerFormatError as fault:
+            raise StartError(f"the data directory {directory} cannot be used: {fault}") from None
+        except OSError as fault:
+            raise StartError(f"the data directory {directory} cannot be used: {fault.strerror}") from None
+        self._restored = True
+
+    @asynccontextmanager
+    async def _announced(self) -> AsyncIterator[None]:
+        """Be there for the others, and work off the queue."""
+        zk, paths, name = self._context.zk, self._context.paths, self._context.host_port
+        await zk.ensure_path(paths.load_queue_of(name))
+        async with (
+            announced_server(zk, paths, self._metadata, self._cache.segments()) as announcer,
+            announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status,
+            LoadQueueView(zk, paths, name) as queue,
+            background() as nursery,
+        ):
+            worker = LoadWorker(zk, queue, announcer, self._cache, load_threads=self._settings.load_threads)
+            nursery.start_soon(worker.run)
+            nursery.start_soon(self._cache.delete_dropped)
+            nursery.start_soon(self._tell_status, status)
+            yield
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "currSize": self._cache.served_size,
+            "maxSize": self._cache.max_size,
+            "segments": self._cache.served,
+            "loading": self._cache.loading,
+        }
+
+    async def _tell_status(self, status: StatusAnnouncer) -> None:
+        while True:
+            seen = self._cache.revision.value
+            status.say(**self._status())
+            await self._cache.revision.passed(seen)
+
+    async def _loadstatus(self, request: Request) -> Response:
+        return JSONResponse({"cacheInitialized": self._restored})
+
+    async def _readiness(self, request: Request) -> Response:
+        return Response(status_code=200 if self._restored else 503)
+
+
+def build(context: RoleContext, settings: HistoricalSettings) -> Role:
+    """The role, for `run_role`. Raises StartError."""
+    return Historical(context, settings)

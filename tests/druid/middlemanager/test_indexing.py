@@ -1,0 +1,167 @@
+"""A task from its submission to its segments, with a real process, a real store and a real coordination server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+from indexing import Running, ended, index_spec, noop, running, until
+
+from coordserver.testing.embedded import embedded_server
+from druidroles.metadata import open_sqlite_store
+from druidroles.middlemanager.role import MiddleManagerSettings
+from druidroles.middlemanager.role import build as build_worker
+from druidroles.model.server import NodeRole
+from druidroles.overlord.role import OverlordSettings
+from druidroles.overlord.role import build as build_overlord
+from druidroles.segments.format import check_segment_file
+
+CSV = """time,carrier,delay
+2013-01-01T05:00:00Z,UA,2
+2013-01-01T06:00:00Z,AA,NA
+2013-01-02T05:00:00Z,UA,-1
+2013-01-04T05:00:00Z,B6,7
+"""
+
+
+@attrs.frozen
+class Service:
+    """An Overlord and a MiddleManager."""
+
+    overlord: Running
+    worker: Running
+    directory: Path
+
+
+@asynccontextmanager
+async def service(tmp_path: Path, capacity: int = 2) -> AsyncIterator[Service]:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "flights.csv").write_text(CSV)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(embedded_server(tmp_path / "server"))
+        overlord_settings = OverlordSettings(metadata=tmp_path / "metadata.sqlite")
+        overlord = await stack.enter_async_context(
+            running(
+                server.address,
+                NodeRole.OVERLORD,
+                tmp_path / "overlord",
+                partial(build_overlord, settings=overlord_settings),
+            )
+        )
+        worker_settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
+        worker = await stack.enter_async_context(
+            running(
+                server.address,
+                NodeRole.MIDDLE_MANAGER,
+                tmp_path / "worker",
+                partial(build_worker, settings=worker_settings),
+            )
+        )
+        yield Service(overlord, worker, tmp_path)
+
+
+async def test_a_task_becomes_segments_in_deep_storage_and_in_the_store(tmp_path: Path) -> None:
+    """Built by day, pushed, published together under one version; the report and the log can be read afterwards."""
+    async with service(tmp_path) as on:
+        response = await on.overlord.post("/druid/indexer/v1/task", index_spec(tmp_path / "input"))
+        assert response.status_code == 200, response.text
+        task_id = response.json()["task"]
+        status = await ended(on.overlord, task_id)
+        assert status["statusCode"] == "SUCCESS", (await on.overlord.get(f"/druid/indexer/v1/task/{task_id}/log")).text
+        assert status["location"]["port"] > 0
+        async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+            segments = await store.used_segments()
+            assert await store.locks() == []
+        assert [str(segment.interval)[:10] for segment in segments] == ["2013-01-01", "2013-01-02", "2013-01-04"]
+        assert len({segment.version for segment in segments}) == 1
+        rows = [check_segment_file(Path((segment.load_spec or {})["path"])) for segment in segments]
+        assert rows == [2, 1, 1]
+        report = (await on.overlord.get(f"/druid/indexer/v1/task/{task_id}/reports")).json()
+        payload = report["ingestionStatsAndErrors"]["payload"]
+        assert payload["ingestionState"] == "COMPLETED"
+        built = payload["rowStats"]["buildSegments"]
+        assert (built["processed"], built["processedWithError"]) == (3, 1)
+        log = await on.overlord.get(f"/druid/indexer/v1/task/{task_id}/log?offset=-100")
+        assert log.status_code == 200
+        assert len(log.content) == 100
+        # The tree is as it was before.
+        paths = on.worker.context.paths
+        host = on.worker.context.host_port
+        assert await on.worker.zk.children(paths.tasks_of(host)) == []
+
+        async def forgotten() -> bool:
+            return await on.worker.zk.children(paths.status_of(host)) == []
+
+        await until(forgotten)
+        assert json.loads((await on.worker.zk.get(paths.coord_published)).data)["epoch"] > 0
+
+
+async def test_a_second_ingestion_overshadows_the_first(tmp_path: Path) -> None:
+    """The newer version is greater as a string, which is how versions are compared."""
+    async with service(tmp_path) as on:
+        versions = []
+        for _ in range(2):
+            task = index_spec(tmp_path / "input", intervals=["2013-01-01/2013-01-03"])
+            task_id = (await on.overlord.post("/druid/indexer/v1/task", task)).json()["task"]
+            assert (await ended(on.overlord, task_id))["statusCode"] == "SUCCESS"
+            async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+                versions.append(max(segment.version for segment in await store.used_segments()))
+                intervals = {str(segment.interval)[:10] for segment in await store.used_segments()}
+            assert intervals == {"2013-01-01", "2013-01-02"}
+        assert versions[0] < versions[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda spec: spec["ioConfig"].update(inputSource={"type": "s3"}), "inputSource"),
+        (lambda spec: spec["dataSchema"].pop("timestampSpec"), "timestampSpec"),
+        (lambda spec: spec["ioConfig"].update(appendToExisting=True), "appendToExisting"),
+    ],
+)
+async def test_a_bad_spec_is_refused_by_name(tmp_path: Path, change: object, named: str) -> None:
+    """A 400 with Druid's error body, and nothing is stored."""
+    async with service(tmp_path) as on:
+        task = index_spec(tmp_path / "input")
+        change(task["spec"])  # type: ignore[operator]
+        response = await on.overlord.post("/druid/indexer/v1/task", task)
+        assert response.status_code == 400
+        assert named in response.json()["errorMessage"]
+        assert (await on.overlord.get("/druid/indexer/v1/tasks")).json() == []
+
+
+async def test_a_task_that_fails_says_why(tmp_path: Path) -> None:
+    """The message of the process is the task's; its log has it too."""
+    async with service(tmp_path) as on:
+        task = index_spec(tmp_path / "nowhere")
+        task_id = (await on.overlord.post("/druid/indexer/v1/task", task)).json()["task"]
+        status = await ended(on.overlord, task_id)
+        assert status["statusCode"] == "FAILED"
+        assert "there is no directory" in status["errorMsg"]
+        assert "there is no directory" in (await on.overlord.get(f"/druid/indexer/v1/task/{task_id}/log")).text
+
+
+async def test_a_task_is_shut_down(tmp_path: Path) -> None:
+    """Its process ends and its slot is free again, though it would have run for a minute."""
+    async with service(tmp_path, capacity=1) as on:
+        task_id = (await on.overlord.post("/druid/indexer/v1/task", noop(60_000))).json()["task"]
+
+        async def runs() -> object:
+            found = (await on.overlord.get("/druid/indexer/v1/runningTasks")).json()
+            return found and found[0]["location"]["host"]
+
+        await until(runs)
+        process = on.worker.role.processes[task_id]
+        response = await on.overlord.post(f"/druid/indexer/v1/task/{task_id}/shutdown")
+        assert response.json() == {"task": task_id}
+        status = await ended(on.overlord, task_id)
+        assert (status["statusCode"], status["errorMsg"]) == ("FAILED", "Shutdown request from user")
+        second = (await on.overlord.post("/druid/indexer/v1/task", noop())).json()["task"]
+        assert (await ended(on.overlord, second))["statusCode"] == "SUCCESS"
+        assert process.directory.wait_free(0)

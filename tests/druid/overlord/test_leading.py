@@ -1,0 +1,333 @@
+"""The Overlord with workers that the test plays: who gets what, what is refused, and what becomes of lost tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from indexing import Running, end_session, ended, noop, running, until
+
+from coordserver.client import Client, TransactionFailedError, connect
+from coordserver.server.serve import ServerHandle
+from coordserver.testing.embedded import embedded_server
+from druidroles.coordination.paths import DruidPaths
+from druidroles.coordination.task_worker import Assignment, AssignmentView, WorkerTasks
+from druidroles.metadata import StaleEpochError
+from druidroles.model.interval import Interval
+from druidroles.model.segment import DataSegment
+from druidroles.model.server import NodeRole, Worker
+from druidroles.model.task import TaskStatus
+from druidroles.overlord.leading import Leading
+from druidroles.overlord.planner import Limits
+from druidroles.overlord.role import OverlordSettings, build
+from druidroles.overlord.submission import new_row
+
+API = "/druid/indexer/v1"
+QUICK = Limits(assignment_timeout_ms=300, cleanup_timeout_ms=300)
+DAY = "2013-01-01/2013-01-02"
+
+
+class Played:
+    """A worker that claims when the test says so. `leave` takes its announcement away."""
+
+    def __init__(self, zk: Client, host: str, view: AssignmentView) -> None:
+        self.host = host
+        self.tasks = WorkerTasks(zk, DruidPaths("/druid"), host)
+        self.left = trio.Event()
+        self._view = view
+
+    async def offered(self, task_id: str) -> Assignment:
+        """The assignment, once it is there."""
+
+        async def there() -> Assignment | None:
+            return self._view.assignments.get(task_id)
+
+        found: Assignment = await until(there)
+        return found
+
+    async def claim(self, task_id: str) -> Assignment:
+        """Take a task as soon as it is offered."""
+        found = await self.offered(task_id)
+        assert await self.tasks.claim(found)
+        return found
+
+    async def end(self, assignment: Assignment) -> None:
+        """Say that it succeeded."""
+        await self.tasks.say(assignment.announcement.with_status(TaskStatus.success(assignment.id, 1)))
+
+
+Play = Callable[..., Awaitable[Played]]
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ServerHandle]:
+    (tmp_path / "server").mkdir()
+    async with embedded_server(tmp_path / "server") as handle:
+        yield handle
+
+
+@pytest.fixture
+async def play(server: ServerHandle, nursery: trio.Nursery) -> Play:
+    """Start a worker of a name and capacity."""
+
+    async def live(host: str, capacity: int, *, task_status: trio.TaskStatus[Played]) -> None:
+        paths = DruidPaths("/druid")
+        async with connect(server.address, session_timeout=2) as zk, AssignmentView(zk, paths, host) as view:
+            played = Played(zk, host, view)
+            await played.tasks.prepare(0)
+            async with played.tasks.announce(Worker(host, capacity=capacity)):
+                task_status.started(played)
+                await played.left.wait()
+            await trio.sleep_forever()
+
+    async def start(host: str, capacity: int = 1) -> Played:
+        played: Played = await nursery.start(live, host, capacity)
+        return played
+
+    return start
+
+
+@asynccontextmanager
+async def overlord(server: ServerHandle, tmp_path: Path, name: str, limits: Limits = QUICK) -> AsyncIterator[Running]:
+    """An Overlord; all of a test share one store."""
+    settings = OverlordSettings(metadata=tmp_path / "metadata.sqlite", limits=limits)
+    async with running(server.address, NodeRole.OVERLORD, tmp_path / name, partial(build, settings=settings)) as on:
+        yield on
+
+
+async def leads(on: Running) -> Leading:
+    """Its term, once it leads."""
+
+    async def term() -> Leading | None:
+        leading: Leading | None = on.role.leading
+        return leading
+
+    found: Leading = await until(term)
+    return found
+
+
+async def submit(on: Running, **more: Any) -> str:
+    response = await on.post(f"{API}/task", noop(**more))
+    assert response.status_code == 200, response.text
+    task_id: str = response.json()["task"]
+    return task_id
+
+
+async def act(on: Running, assignment: Assignment, action: dict[str, Any]) -> Any:
+    return await on.post(f"{API}/action", {"task": dict(assignment.task), "action": action})
+
+
+def lock_action(timeout_ms: int = 10_000) -> dict[str, Any]:
+    return {"type": "lockAcquire", "lockType": "EXCLUSIVE", "interval": DAY, "timeoutMs": timeout_ms}
+
+
+def insert_action(version: str) -> dict[str, Any]:
+    segment = DataSegment("flights", Interval.parse(DAY), version, {"type": "local", "path": "/x"}, size=1)
+    return {"type": "segmentTransactionalInsert", "segments": [segment.to_json()]}
+
+
+async def test_of_two_overlords_one_leads_and_the_other_redirects(
+    server: ServerHandle, tmp_path: Path, play: Play
+) -> None:
+    """When the session of the first ends the second leads; what the first still wants to write is refused."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(overlord(server, tmp_path, "o1"))
+        old = await leads(first)
+        second = await stack.enter_async_context(overlord(server, tmp_path, "o2"))
+        assert (await second.get(f"{API}/isLeader")).json() == {"leader": False}
+        assert (await second.get(f"{API}/leader")).text == first.context.url
+        moved = await second.post(f"{API}/task?x=1", noop())
+        assert moved.status_code == 307
+        assert moved.headers["location"] == f"{first.context.url}{API}/task?x=1"
+        task_id = await submit(first)
+        await end_session(server.address, first.zk)
+        new = await leads(second)
+        assert new.leader.epoch > old.leader.epoch
+        assert list(new.tasks) == [task_id]
+        # The old leader's objects, as if it had been paused in the middle of using them.
+        with pytest.raises(StaleEpochError):
+            await old.submit(new_row({"type": "noop", "id": "late", "dataSource": "x"}, 0))
+        with pytest.raises(TransactionFailedError) as refused:
+            await old._queue.assign("w:1", task_id, {}, 1)
+        assert refused.value.index == 0
+        # And the work goes on.
+        worker = await play("w:1")
+        await worker.end(await worker.claim(task_id))
+        assert (await ended(second, task_id))["statusCode"] == "SUCCESS"
+
+        async def stepped_down() -> bool:
+            response = await first.get(f"{API}/leader")
+            return first.role.leading is None and response.text == second.context.url
+
+        await until(stepped_down)
+
+
+async def test_a_new_leader_adopts_what_runs(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """It reads both subtrees before it assigns: a claimed task is not given away a second time."""
+    worker = await play("w:1", 2)
+    async with overlord(server, tmp_path, "o1") as first:
+        await leads(first)
+        task_id = await submit(first)
+        claimed = await worker.claim(task_id)
+    async with overlord(server, tmp_path, "o2") as second:
+        leading = await leads(second)
+        other = await submit(second)
+        await worker.offered(other)
+        row = leading.tasks[task_id]
+        assert (row.attempt, row.worker) == (1, "w:1")
+        assert leading.running(row) == TaskStatus.running(task_id)
+        await worker.end(claimed)
+        assert (await ended(second, task_id))["statusCode"] == "SUCCESS"
+
+
+async def test_tasks_wait_for_slots_in_their_order(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """One slot: the second task is assigned when the first has ended, and is listed as pending until then."""
+    worker = await play("w:1")
+    async with overlord(server, tmp_path, "o1", Limits()) as on:
+        await leads(on)
+        one, two = await submit(on), await submit(on)
+        first = await worker.claim(one)
+
+        async def runs() -> bool:
+            return [task["id"] for task in (await on.get(f"{API}/runningTasks")).json()] == [one]
+
+        await until(runs)
+        assert [task["id"] for task in (await on.get(f"{API}/pendingTasks")).json()] == [two]
+        (shown,) = (await on.get(f"{API}/workers")).json()
+        assert (shown["worker"]["host"], shown["currCapacityUsed"], shown["runningTasks"]) == ("w:1", 1, [one])
+        await worker.end(first)
+        await worker.end(await worker.claim(two))
+        await ended(on, two)
+        complete = (await on.get(f"{API}/tasks?state=complete")).json()
+        assert {(task["id"], task["statusCode"]) for task in complete} == {(one, "SUCCESS"), (two, "SUCCESS")}
+
+
+async def test_an_attempt_that_was_withdrawn_is_superseded(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """The worker goes away before it claims; another gets the task, and the first can neither start nor publish it."""
+    first = await play("w:1")
+    async with overlord(server, tmp_path, "o1", Limits()) as on:
+        await leads(on)
+        task_id = await submit(on, dataSource="flights")
+        stale = await first.offered(task_id)
+        first.left.set()
+        second = await play("w:2")
+        current = await second.claim(task_id)
+        assert current.task["coord"] == {"attempt": 2}
+        assert not await first.tasks.claim(stale)
+        lock = (await act(on, current, lock_action())).json()["result"]
+        refused = await act(on, stale, insert_action(lock["version"]))
+        assert refused.status_code == 400
+        assert "superseded by attempt 2" in refused.json()["errorMessage"]
+        published = await act(on, current, insert_action(lock["version"]))
+        assert published.json()["result"]["success"] is True
+        again = await act(on, current, insert_action(lock["version"]))
+        assert again.json()["result"]["success"] is True
+        await second.end(current)
+        await ended(on, task_id)
+        late = await act(on, current, insert_action(lock["version"]))
+        assert "has ended" in late.json()["errorMessage"]
+
+
+async def test_an_assignment_that_nobody_claims_goes_to_another(
+    server: ServerHandle, tmp_path: Path, play: Play
+) -> None:
+    """A worker that hangs: after the timeout its assignment is taken back."""
+    await play("w:1")
+    async with overlord(server, tmp_path, "o1") as on:
+        await leads(on)
+        task_id = await submit(on)
+        other = await play("w:2", 9)
+        assert (await other.claim(task_id)).task["coord"]["attempt"] >= 2
+
+
+async def test_a_task_whose_worker_vanishes_fails(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """After the cleanup timeout, and its status goes too."""
+    worker = await play("w:1")
+    async with overlord(server, tmp_path, "o1") as on:
+        await leads(on)
+        task_id = await submit(on)
+        await worker.claim(task_id)
+        worker.left.set()
+        status = await ended(on, task_id)
+        assert status["statusCode"] == "FAILED"
+        assert "went away" in status["errorMsg"]
+
+        async def cleaned() -> bool:
+            return await on.zk.children("/druid/indexer/status/w:1") == []
+
+        await until(cleaned)
+
+
+async def test_a_status_that_disappears_fails_the_task(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """Nobody but the Overlord removes one; the task is not run a second time."""
+    worker = await play("w:1")
+    async with overlord(server, tmp_path, "o1") as on:
+        leading = await leads(on)
+        task_id = await submit(on)
+        await worker.claim(task_id)
+
+        async def noticed() -> object:
+            return leading.running(leading.tasks[task_id])
+
+        await until(noticed)
+        await on.zk.delete(f"/druid/indexer/status/w:1/{task_id}")
+        status = await ended(on, task_id)
+        assert (status["statusCode"], "disappeared" in status["errorMsg"]) == ("FAILED", True)
+
+
+async def test_a_lock_is_waited_for(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """The second task gets it when the first ends, with a newer version; a lock without patience is answered null."""
+    worker = await play("w:1", 2)
+    async with overlord(server, tmp_path, "o1", Limits()) as on:
+        await leads(on)
+        one = await worker.claim(await submit(on, dataSource="flights"))
+        two = await worker.claim(await submit(on, dataSource="flights"))
+        held = (await act(on, one, lock_action())).json()["result"]
+        assert (await act(on, two, lock_action(1))).json() == {"result": None}
+        answers: list[Any] = []
+
+        async def wait_for_it() -> None:
+            answers.append((await act(on, two, lock_action())).json()["result"])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_for_it)
+            await worker.end(one)
+        assert answers[0]["version"] > held["version"]
+        assert answers[0]["groupId"] == two.id
+
+
+async def test_unknown_tasks_and_malformed_requests(server: ServerHandle, tmp_path: Path) -> None:
+    """Each is answered with what is wrong, and hurts nothing else."""
+    async with overlord(server, tmp_path, "o1") as on:
+        await leads(on)
+        for path in ("status", "log", "reports"):
+            response = await on.get(f"{API}/task/nobody/{path}")
+            assert (response.status_code, response.json()) == (404, {"task": "nobody", "status": None})
+        assert (await on.get(f"{API}/task/nobody")).status_code == 404
+        assert (await on.post(f"{API}/task/nobody/shutdown")).status_code == 404
+        for body, named in (
+            ({"type": "index_kafka"}, "index_kafka"),
+            ({"type": "index_parallel"}, "spec"),
+            (noop(dataSource="a/b"), "dataSource"),
+            (noop(id=".."), "id"),
+        ):
+            response = await on.post(f"{API}/task", body)
+            assert response.status_code == 400
+            assert named in response.json()["errorMessage"]
+        assert (await on.get(f"{API}/tasks?state=odd")).status_code == 400
+        assert (await on.post(f"{API}/action", {"task": noop(id="x"), "action": {"type": "steal"}})).status_code == 400
+        task_id = await submit(on, id="mine")
+        assert (await on.post(f"{API}/task", noop(id="mine"))).status_code == 400
+        assert (await on.get(f"{API}/task/{task_id}/log")).status_code == 404
+        payload = (await on.get(f"{API}/task/{task_id}")).json()
+        assert payload["payload"]["type"] == "noop"
+        statuses = (await on.post(f"{API}/taskStatus", ["mine", "nobody"])).json()
+        assert list(statuses) == ["mine"]
+        stopped = await on.post(f"{API}/datasources/none/shutdownAllTasks")
+        assert stopped.json() == {"dataSource": "none"}
+        assert (await ended(on, task_id))["statusCode"] == "FAILED"
