@@ -14,7 +14,7 @@ from pathlib import Path
 
 ZOOKEEPER_JAR = Path(os.environ.get("ZOOKEEPER_JAR", "/usr/share/java/zookeeper.jar"))
 READY_S = 60
-TICK_MS = 1_000
+TICK_MS = 3_000  # sessions of the least timeout must outlive a busy machine
 
 ABSENT = "" if ZOOKEEPER_JAR.exists() and shutil.which("java") else "no real ZooKeeper here (make peers installs it)"
 """Why there is nothing to compare with; empty if there is."""
