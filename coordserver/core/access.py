@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import hmac
 import ipaddress
 from collections.abc import Iterable, Sequence
 
@@ -116,6 +117,29 @@ def digest_identity(credentials: bytes) -> Identity:
     user = credentials.partition(b":")[0].decode("utf-8", "replace")
     digest = base64.b64encode(hashlib.sha1(credentials, usedforsecurity=False).digest()).decode("ascii")
     return Identity("digest", f"{user}:{digest}")
+
+
+class Credentials:
+    """Turns what a client shows into identities. `super_digest` is the `user:hash` of the super user, empty for none
+    (zookeeper.DigestAuthenticationProvider.superDigest).
+    """
+
+    def __init__(self, super_digest: str = "") -> None:
+        self._super_digest = super_digest
+
+    def identities(self, scheme: str, auth: bytes, connection: tuple[Identity, ...]) -> tuple[Identity, ...] | None:
+        """What `auth` proves under a scheme; None where the scheme is none that a client can authenticate with.
+
+        `connection` are the identities that the connection has by itself: scheme ip names its address again.
+        """
+        if scheme == "digest":
+            proven = digest_identity(auth)
+            if self._super_digest and hmac.compare_digest(proven.id.encode(), self._super_digest.encode()):
+                return Identity(SUPER, ""), proven
+            return (proven,)
+        if scheme == "ip":
+            return tuple(identity for identity in connection if identity.scheme == "ip")
+        return None
 
 
 def user_of(identity: tuple[str, str]) -> str:

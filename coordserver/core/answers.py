@@ -8,9 +8,15 @@ from typing import Any
 from coordserver.core import errors, reads
 from coordserver.core.access import user_of
 from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
+from coordserver.core.operations import EventKind, Op, WatchMode
+from coordserver.core.paths import ROOT
 from coordserver.core.pipeline import Attachment
 from coordserver.core.watches import WatchManager, missed
+
+_CREATED = int(EventKind.CREATED)
+_DELETED = int(EventKind.DELETED)
+_DATA_CHANGED = int(EventKind.DATA_CHANGED)
+_CHILDREN_CHANGED = int(EventKind.CHILDREN_CHANGED)
 
 Answer = Callable[[Attachment, Sequence[Any]], tuple[Any, ...]]
 
@@ -26,7 +32,11 @@ class Answers:
         self.by_op: dict[int, Answer] = {
             int(Op.GET_DATA): self._get_data,
             int(Op.EXISTS): self._exists,
+            int(Op.GET_CHILDREN): self._get_children2,
             int(Op.GET_CHILDREN2): self._get_children2,
+            int(Op.SET_WATCHES): self._set_watches,
+            int(Op.SET_WATCHES2): self._set_watches,
+            int(Op.MULTI_READ): self._multi_read,
             int(Op.GET_ACL): lambda attachment, args: reads.get_acl(self._tree, args, attachment.identities),
             int(Op.GET_ALL_CHILDREN_NUMBER): self._get_all_children_number,
             int(Op.GET_EPHEMERALS): self._get_ephemerals,
@@ -95,6 +105,49 @@ class Answers:
             if notices:
                 attachment.sink.events(zxid, notices)
         return (True,)
+
+    def _set_watches(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[()]:
+        """Arm again what a client watched before it reconnected; tell at once what changed since (DataTree.setWatches).
+
+        Nobody knows any more which zxid it was, so these events carry -1. No right is asked.
+        """
+        since, data, exist, child, persistent, recursive = arguments
+        nodes, told = self._tree.nodes, attachment.sink.events
+        for path in data:
+            self._check_limit(attachment)
+            node = nodes.get(path or ROOT)
+            if node is not None and node.mzxid <= since:
+                self._watches.watch_data(path, attachment)
+            else:
+                told(-1, ((_DELETED if node is None else _DATA_CHANGED, path),))
+        for path in exist:
+            self._check_limit(attachment)
+            if (path or ROOT) in nodes:
+                told(-1, ((_CREATED, path),))
+            else:
+                self._watches.watch_data(path, attachment)
+        for path in child:
+            self._check_limit(attachment)
+            node = nodes.get(path or ROOT)
+            if node is not None and node.pzxid <= since:
+                self._watches.watch_children(path, attachment)
+            else:
+                told(-1, ((_DELETED if node is None else _CHILDREN_CHANGED, path),))
+        for mode, paths in ((WatchMode.PERSISTENT, persistent), (WatchMode.PERSISTENT_RECURSIVE, recursive)):
+            for path in paths:
+                self._check_limit(attachment)
+                self._watches.add(path, mode, attachment)
+        return ()
+
+    def _multi_read(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[tuple[tuple[Any, ...], ...]]:
+        """(((op, path), ...),) -> (((op, error, fields...), ...),): each on its own, without watches."""
+        results: list[tuple[Any, ...]] = []
+        for op, path in arguments[0]:
+            try:
+                results.append((op, 0, *reads.READS[op](self._tree, (path,), attachment.identities)))
+            except errors.KeeperError as refusal:
+                results.append((op, int(refusal.code)))
+        return (tuple(results),)
 
     def _remove_watches(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[()]:
         if not self._watches.remove(arguments[0], arguments[1], attachment):

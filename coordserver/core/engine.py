@@ -21,7 +21,7 @@ from coordserver.core.answers import Answers
 from coordserver.core.errors import ErrorCode, KeeperError, MalformedError, ThrottledError, TooManyEphemeralsError
 from coordserver.core.expiry import Expiry
 from coordserver.core.machine import Machine, Outcome
-from coordserver.core.operations import Op
+from coordserver.core.operations import RECORDED_AS, Op
 from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, LiveSession
 from coordserver.core.prep import CHECK_READ, PREPARE, ephemerals_in
 from coordserver.core.records import Record
@@ -30,9 +30,11 @@ from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
 from coordserver.core.watches import WatchManager
 
 _new = tuple.__new__
+_RECORDED_AS = RECORDED_AS
 _CREATE_SESSION = int(Op.CREATE_SESSION)
 _RESUME_SESSION = int(Op.RESUME_SESSION)
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
+_ERROR = int(Op.ERROR)
 _EXPIRED = int(ErrorCode.SESSION_EXPIRED)
 _MOVED = int(ErrorCode.SESSION_MOVED)
 _THROTTLED = int(ErrorCode.THROTTLED)
@@ -70,6 +72,8 @@ class Engine:
             live = LiveSession(session.id, session.timeout_ms, self._expiry.time(now_ms), session)
             self._live[session.id] = live
             self._expiry.add(live)
+        if self.machine.tree.quotas.enforced != self.limits.enforce_quota:
+            self._propose(Record(int(Op.CONFIGURE), 0, 0, 0, 0, (), (self.limits.enforce_quota,)), None)
 
     def connect(
         self, sink: Sink, hello: Hello, identities: tuple[Identity, ...], now_ms: int, wall_ms: int
@@ -154,7 +158,7 @@ class Engine:
                 self.refuse(attachment, number, int(ErrorCode.UNIMPLEMENTED), f"operation {op}", op)
                 return
             prepared = preparation(arguments, attachment.identities, self.limits.znode_bytes)
-            ephemerals = ephemerals_in(op, prepared)
+            ephemerals = ephemerals_in(_RECORDED_AS.get(op, op), prepared)
             self._check_room(attachment, live, number, acked, ephemerals)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
@@ -162,15 +166,24 @@ class Engine:
         live.pipeline.append((WRITE, attachment, number, op, ephemerals))
         if not attachment.remembers:
             number = acked = 0
-        record = _new(Record, (op, live.id, number, acked, wall_ms, attachment.identities, prepared))
+        record = _new(
+            Record, (_RECORDED_AS.get(op, op), live.id, number, acked, wall_ms, attachment.identities, prepared)
+        )
         self._fresh.append(record)
         self._proposed.append((record, live))
 
     def refuse(self, attachment: Attachment, number: int, error: int, detail: str, op: int = 0) -> None:
-        """Answer a request with an error, in its turn; nothing of it reaches the log."""
+        """Answer a request with an error, in its turn; nothing of it reaches the log.
+
+        But for a write of ZooKeeper's protocol: there a refused one uses a zxid too, so its error is logged.
+        """
         self._refused += 1
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
+            return
+        if op in PREPARE and not attachment.remembers:
+            live.pipeline.append((WRITE, attachment, number, op, 0))
+            self._propose(Record(_ERROR, live.id, 0, 0, 0, (), (error,)), live)
             return
         if live.pipeline:
             live.pipeline.append((REFUSAL, attachment, number, op, (error, detail)))

@@ -2,9 +2,9 @@
 
 apply is deterministic: the same records in the same order give the same state on every machine and at every replay. It
 reads no clock (time is in the record) and iterates only insertion-ordered dicts. Each command either takes effect whole
-or is answered with an error; both use a zxid. What has no zxid: NOOP, RESUME_SESSION, and a write sent again, which is
-answered from its session's memory. Should a command fail in a way nobody foresaw, the state stays as it was and the
-answer is SYSTEM_ERROR: one bad record must not stop every server that replays it.
+or is answered with an error; both use a zxid. What has no zxid: NOOP, CONFIGURE, RESUME_SESSION, and a write sent
+again, which is answered from its session's memory. Should a command fail in a way nobody foresaw, the state stays as it
+was and the answer is SYSTEM_ERROR: one bad record must not stop every server that replays it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from coordserver.core import errors, mutations, snapshot
 from coordserver.core.errors import ErrorCode, KeeperError
 from coordserver.core.mutations import Change, Event
 from coordserver.core.operations import Op
+from coordserver.core.quotas import Undo
 from coordserver.core.reads import READS, get_ephemerals
 from coordserver.core.records import Record
 from coordserver.core.ring import EventRing
 from coordserver.core.sessions import Remembered, Session
-from coordserver.core.tree import DataTree, Undo, run_undo
+from coordserver.core.tree import DataTree, run_undo
 
 _new = tuple.__new__
 _SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
 _RUNTIME_INCONSISTENCY = int(ErrorCode.RUNTIME_INCONSISTENCY)
 _MULTI = int(Op.MULTI)
 _ERROR = int(Op.ERROR)
-_WITHOUT_ZXID = frozenset({int(Op.NOOP), int(Op.RESUME_SESSION)})
+_WITHOUT_ZXID = frozenset({int(Op.NOOP), int(Op.RESUME_SESSION), int(Op.CONFIGURE)})
 
 
 class Outcome(NamedTuple):
@@ -131,6 +132,8 @@ class Machine:
     def snapshot_rows(self) -> Iterator[tuple[Any, ...]]:
         """The exact state as rows of plain values (snapshot.py). The state must not change meanwhile."""
         yield snapshot.header(self.history_id, self.index, self.zxid, self.ring.floor, self.system_errors)
+        if self.tree.quotas.enforced:
+            yield ("settings", True)
         yield from snapshot.tree_rows(self.tree)
         yield from snapshot.session_rows(self.sessions.values())
         yield from snapshot.ring_rows(self.ring)
@@ -147,6 +150,8 @@ class Machine:
             kind = row[0]
             if kind == "znode":
                 snapshot.add_znode(machine.tree, row)
+            elif kind == "settings":
+                machine.tree.quotas.enforced = row[1]
             elif kind == "session":
                 machine.sessions[row[1]] = snapshot.session_of(row)
             elif kind == "outcome":
@@ -215,6 +220,17 @@ def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple
     return ()
 
 
+def _configure(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(enforce_quota,): a setting that apply depends on, which must be the same wherever the log is replayed."""
+    (machine.tree.quotas.enforced,) = arguments
+    return ()
+
+
+def _refused(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
+    """(code,): what was asked was refused before it could be decided."""
+    raise errors.from_code(arguments[0])
+
+
 def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[tuple[tuple[Any, ...], ...]]:
     """(((op, arguments), ...),) -> (results,): all or nothing. A failure is told in the results, never raised.
 
@@ -244,5 +260,7 @@ _OTHERS: dict[int, Callable[[Machine, Change, tuple[Any, ...]], tuple[Any, ...]]
     int(Op.RESUME_SESSION): _resume_session,
     int(Op.CLOSE_SESSION): _close_session,
     int(Op.NOOP): _noop,
+    int(Op.CONFIGURE): _configure,
+    _ERROR: _refused,
     _MULTI: _multi,
 }

@@ -12,10 +12,11 @@ from typing import Any
 from coordserver.core import errors
 from coordserver.core.access import allowed, intern_acl
 from coordserver.core.acl import ACL, ADMIN, CREATE, DELETE, OPEN_ACL_UNSAFE, READ, WRITE
-from coordserver.core.operations import CreateMode, EventKind, Op
+from coordserver.core.operations import EventKind, Op
 from coordserver.core.paths import ROOT, is_valid_name
+from coordserver.core.quotas import Undo
 from coordserver.core.stat import Stat
-from coordserver.core.tree import DataTree, Undo
+from coordserver.core.tree import DataTree
 from coordserver.core.znode import CONTAINER_TTL, Znode
 
 MAX_SEQUENCE = 0x7FFFFFFF
@@ -27,7 +28,8 @@ Event = tuple[int, str, tuple[ACL, ...], tuple[ACL, ...] | None]
 That the parent's children changed follows from the first two, and its ACL is there to judge who may hear of it.
 """
 
-_SEQUENTIAL = frozenset({2, 3, 6})
+_SEQUENTIAL = frozenset({2, 3, 6, 7})
+_CONTAINER = frozenset({4, 7})
 _EPHEMERAL = frozenset({1, 3})
 _CREATED = int(EventKind.CREATED)
 _DELETED = int(EventKind.DELETED)
@@ -73,13 +75,15 @@ def create(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[
         raise errors.NodeExistsError(path)
     if parent.owner:
         raise errors.NoChildrenForEphemeralsError(parent_path)
+    if tree.quotas.enforced:
+        tree.quotas.check(path, 1, len(data or b""))
     node = Znode(
         data,
         OPEN_ACL_UNSAFE if acl is None else intern_acl(acl),
         change.zxid,
         change.wall_ms,
         change.session if mode in _EPHEMERAL else 0,
-        CONTAINER_TTL if mode == CreateMode.CONTAINER else ttl_ms,
+        CONTAINER_TTL if mode in _CONTAINER else ttl_ms,
     )
     tree.insert(path, node, parent, change.zxid, change.undo)
     change.events.append((_CREATED, path, node.acl, parent_acl))
@@ -116,9 +120,11 @@ def set_data(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tupl
     acl = node.acl
     if acl is not OPEN_ACL_UNSAFE and not allowed(acl, WRITE, change.identities):
         raise errors.NoAuthError(path)
+    if tree.quotas.enforced:
+        tree.quotas.check(path, 0, len(data or b"") - len(node.data or b""))
     if version not in (-1, node.version):
         raise errors.BadVersionError(path)
-    tree.set_data(node, data, change.zxid, change.wall_ms, change.undo)
+    tree.set_data(path, node, data, change.zxid, change.wall_ms, change.undo)
     change.events.append((_DATA_CHANGED, path, acl, None))
     return (node.stat(),)
 

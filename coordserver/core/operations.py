@@ -15,7 +15,7 @@ class Op(IntEnum):
 
     CREATE_SESSION = -10
     CLOSE_SESSION = -11
-    ERROR = -1  # in the record of a multi: an operation that prep refused, with its code
+    ERROR = -1  # a record of something that prep refused, with its code; also in the place of one in a multi
     NOOP = 0
     CREATE = 1
     DELETE = 2
@@ -46,6 +46,7 @@ class Op(IntEnum):
     WHO_AM_I = 107
     RESUME_SESSION = 1001
     DELETE_TREE = 1002
+    CONFIGURE = 1003
 
 
 class Kind(Enum):
@@ -66,12 +67,19 @@ class CreateMode(IntEnum):
     CONTAINER = 4
     PERSISTENT_WITH_TTL = 5
     PERSISTENT_SEQUENTIAL_WITH_TTL = 6
+    CONTAINER_SEQUENTIAL = 7  # no flag of ZooKeeper's: what createContainer makes of a sequential one
 
 
 EPHEMERAL_MODES = frozenset({CreateMode.EPHEMERAL, CreateMode.EPHEMERAL_SEQUENTIAL})
 SEQUENTIAL_MODES = frozenset(
-    {CreateMode.PERSISTENT_SEQUENTIAL, CreateMode.EPHEMERAL_SEQUENTIAL, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL}
+    {
+        CreateMode.PERSISTENT_SEQUENTIAL,
+        CreateMode.EPHEMERAL_SEQUENTIAL,
+        CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL,
+        CreateMode.CONTAINER_SEQUENTIAL,
+    }
 )
+CONTAINER_MODES = frozenset({CreateMode.CONTAINER, CreateMode.CONTAINER_SEQUENTIAL})
 TTL_MODES = frozenset({CreateMode.PERSISTENT_WITH_TTL, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL})
 
 
@@ -105,6 +113,9 @@ class OperationRow(NamedTuple):
 
 _ROWS = (
     OperationRow(Op.CREATE, Kind.WRITE, ("path", "data", "acl", "mode", "ttl_ms"), "path, stat", 4, "parent"),
+    OperationRow(Op.CREATE2, Kind.WRITE, ("path", "data", "acl", "mode", "ttl_ms"), "path, stat", 4, "parent"),
+    OperationRow(Op.CREATE_CONTAINER, Kind.WRITE, ("path", "data", "acl", "mode", "ttl_ms"), "path, stat", 4, "parent"),
+    OperationRow(Op.CREATE_TTL, Kind.WRITE, ("path", "data", "acl", "mode", "ttl_ms"), "path, stat", 4, "parent"),
     OperationRow(Op.DELETE, Kind.WRITE, ("path", "version"), "", 8, "parent"),
     OperationRow(Op.SET_DATA, Kind.WRITE, ("path", "data", "version"), "stat", 2, "node"),
     OperationRow(Op.SET_ACL, Kind.WRITE, ("path", "acl", "version"), "stat", 16, "node"),
@@ -113,6 +124,7 @@ _ROWS = (
     OperationRow(Op.CLOSE_SESSION, Kind.WRITE, (), ""),
     OperationRow(Op.EXISTS, Kind.READ, ("path", "watch"), "stat", 1, "node"),
     OperationRow(Op.GET_DATA, Kind.READ, ("path", "watch"), "data, stat", 1, "node"),
+    OperationRow(Op.GET_CHILDREN, Kind.READ, ("path", "watch"), "children", 1, "node"),
     OperationRow(Op.GET_CHILDREN2, Kind.READ, ("path", "watch"), "children, stat", 1, "node"),
     OperationRow(Op.GET_ACL, Kind.READ, ("path",), "acl, stat", 17, "node"),
     OperationRow(Op.GET_EPHEMERALS, Kind.READ, ("prefix",), "paths"),
@@ -121,11 +133,24 @@ _ROWS = (
     OperationRow(Op.PING, Kind.READ, (), ""),
     OperationRow(Op.ADD_WATCH, Kind.READ, ("path", "mode", "since_zxid"), "resumed"),
     OperationRow(Op.REMOVE_WATCHES, Kind.READ, ("path", "kind"), ""),
+    OperationRow(Op.CHECK_WATCHES, Kind.READ, ("path", "kind"), ""),
+    OperationRow(Op.SET_WATCHES, Kind.READ, ("since_zxid", "data", "exist", "child", "persistent", "recursive"), ""),
+    OperationRow(Op.SET_WATCHES2, Kind.READ, ("since_zxid", "data", "exist", "child", "persistent", "recursive"), ""),
+    OperationRow(Op.MULTI_READ, Kind.READ, ("operations",), "results"),
     OperationRow(Op.WHO_AM_I, Kind.READ, (), "identities"),
     OperationRow(Op.CREATE_SESSION, Kind.INTERNAL, ("password", "timeout_ms"), ""),
     OperationRow(Op.RESUME_SESSION, Kind.INTERNAL, ("timeout_ms", "attachment"), ""),
     OperationRow(Op.DELETE_CONTAINER, Kind.INTERNAL, ("path", "mzxid"), ""),
     OperationRow(Op.NOOP, Kind.INTERNAL, (), ""),
+    OperationRow(Op.ERROR, Kind.INTERNAL, ("code",), ""),
+    OperationRow(Op.CONFIGURE, Kind.INTERNAL, ("enforce_quota",), ""),
 )
 
 OPERATIONS: dict[int, OperationRow] = {int(row.op): row for row in _ROWS}
+
+RECORDED_AS: dict[int, int] = {
+    int(Op.CREATE2): int(Op.CREATE),
+    int(Op.CREATE_CONTAINER): int(Op.CREATE),
+    int(Op.CREATE_TTL): int(Op.CREATE),
+}
+"""Operations that differ on the wire only: they are logged and applied as another."""

@@ -12,7 +12,7 @@ from typing import Any
 from coordserver.core import errors
 from coordserver.core.access import fixup
 from coordserver.core.acl import OPEN_ACL_UNSAFE
-from coordserver.core.operations import Op
+from coordserver.core.operations import CONTAINER_MODES, RECORDED_AS, CreateMode, Op
 from coordserver.core.paths import SYSTEM_PATHS, is_valid
 
 MAX_TTL_MS = (1 << 40) - 1
@@ -84,6 +84,15 @@ def _create(arguments: Sequence[Any], identities: Identities, znode_bytes: int) 
     return path, data, None if acl is None else _acl(acl, identities, path), mode, ttl_ms
 
 
+def _create_container(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+    """As _create; the mode is one of a container, or no flag at all."""
+    mode: int = _want(arguments, 3, _INT, "mode")
+    if mode not in CONTAINER_MODES:
+        raise errors.BadArgumentsError(_want(arguments, 0, _STR, "path"), f"mode {mode}")
+    prepared = _create((*arguments[:3], int(CreateMode.CONTAINER), *arguments[4:]), identities, znode_bytes)
+    return (*prepared[:3], mode, prepared[4])
+
+
 def _delete(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
     version: int = _want(arguments, 1, _INT, "version")
@@ -126,9 +135,20 @@ Preparation = Callable[[Sequence[Any], Identities, int], Arguments]
 
 _IN_MULTI: dict[int, Preparation] = {
     _CREATE: _create,
+    int(Op.CREATE2): _create,
+    int(Op.CREATE_CONTAINER): _create_container,
+    int(Op.CREATE_TTL): _create,
     int(Op.DELETE): _delete,
     int(Op.SET_DATA): _set_data,
     int(Op.CHECK): _check,
+}
+
+
+_MODE_MAX: dict[int, int] = {
+    _CREATE: 6,
+    int(Op.CREATE2): 6,
+    int(Op.CREATE_CONTAINER): int(CreateMode.CONTAINER_SEQUENTIAL),
+    int(Op.CREATE_TTL): 6,
 }
 
 
@@ -147,10 +167,11 @@ def _multi(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -
         if preparation is None:
             raise errors.MarshallingError("", f"operation {op} in a multi")
         rest = item[1:]
-        if op == _CREATE and not 0 <= _want(rest, 3, _INT, "mode") <= 6:
+        recorded = RECORDED_AS.get(op, op)
+        if recorded == _CREATE and not 0 <= _want(rest, 3, _INT, "mode") <= _MODE_MAX[op]:
             raise errors.MarshallingError("", f"mode {rest[3]}")
         try:
-            prepared.append((op, preparation(rest, identities, znode_bytes)))
+            prepared.append((recorded, preparation(rest, identities, znode_bytes)))
         except (errors.BadArgumentsError, errors.InvalidACLError) as refusal:
             prepared.append((_ERROR, (int(refusal.code),)))
     return (tuple(prepared),)
@@ -158,6 +179,9 @@ def _multi(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -
 
 PREPARE: dict[int, Preparation] = {
     _CREATE: _create,
+    int(Op.CREATE2): _create,
+    int(Op.CREATE_CONTAINER): _create_container,
+    int(Op.CREATE_TTL): _create,
     int(Op.DELETE): _delete,
     int(Op.SET_DATA): _set_data,
     int(Op.SET_ACL): _set_acl,
@@ -182,6 +206,21 @@ def _path_and_kind(arguments: Sequence[Any]) -> None:
         raise errors.MarshallingError("", f"kind {arguments[1]}")
 
 
+def _set_watches(arguments: Sequence[Any]) -> None:
+    _want(arguments, 0, _INT, "since_zxid")
+    for index, name in enumerate(("data", "exist", "child", "persistent", "recursive"), 1):
+        for path in _want(arguments, index, _LIST, name):
+            if type(path) is not str:
+                raise errors.MalformedError("", f"{name}: paths wanted")
+
+
+def _multi_read(arguments: Sequence[Any]) -> None:
+    for item in _want(arguments, 0, _LIST, "operations"):
+        if type(item) not in _LIST or _want(item, 0, _INT, "operation") not in (Op.GET_DATA, Op.GET_CHILDREN):
+            raise errors.MarshallingError("", "operations: reads wanted")
+        _want(item, 1, _STR, "path")
+
+
 def _add_watch(arguments: Sequence[Any]) -> None:
     _want(arguments, 0, _STR, "path")
     if not 0 <= _want(arguments, 1, _INT, "mode") <= 1:
@@ -196,7 +235,11 @@ def _no_arguments(arguments: Sequence[Any]) -> None:
 CHECK_READ: dict[int, Callable[[Sequence[Any]], None]] = {
     int(Op.EXISTS): _path_and_watch,
     int(Op.GET_DATA): _path_and_watch,
+    int(Op.GET_CHILDREN): _path_and_watch,
     int(Op.GET_CHILDREN2): _path_and_watch,
+    int(Op.SET_WATCHES): _set_watches,
+    int(Op.SET_WATCHES2): _set_watches,
+    int(Op.MULTI_READ): _multi_read,
     int(Op.GET_ACL): _path,
     int(Op.GET_EPHEMERALS): _path,
     int(Op.GET_ALL_CHILDREN_NUMBER): _path,

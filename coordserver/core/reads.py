@@ -61,10 +61,10 @@ def get_acl(tree: DataTree, arguments: Sequence[Any], identities: Identities) ->
 
 
 def get_all_children_number(tree: DataTree, arguments: Sequence[Any], identities: Identities) -> tuple[int]:
-    """(path,) -> (count of all znodes below,)."""
-    path = arguments[0] or ROOT
+    """(path,) -> (count of all znodes below,). Of the empty path ZooKeeper counts the root among them."""
+    path = arguments[0]
     _readable(tree, path, identities)
-    return (tree.count_below(path),)
+    return (tree.count_below(path) if path else tree.count_below(ROOT) + 1,)
 
 
 def get_ephemerals(tree: DataTree, arguments: Sequence[Any], session: int) -> tuple[tuple[str, ...]]:
@@ -78,6 +78,7 @@ Read = Callable[[DataTree, Sequence[Any], Identities], tuple[Any, ...]]
 READS: dict[int, Read] = {
     int(Op.EXISTS): exists,
     int(Op.GET_DATA): get_data,
+    int(Op.GET_CHILDREN): get_children2,
     int(Op.GET_CHILDREN2): get_children2,
     int(Op.GET_ACL): get_acl,
     int(Op.GET_ALL_CHILDREN_NUMBER): get_all_children_number,

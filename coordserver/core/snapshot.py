@@ -3,6 +3,7 @@
 A row is a tuple of None, int, str, bytes and tuples of them; its first item names its kind:
 
     ("machine", version, history_id, index, zxid, ring_floor, system_errors)      first, once
+    ("settings", enforce_quota)                                                   where they are not the defaults
     ("znode", path, data, acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl)
     ("session", id, password, timeout_ms, attachment, last_number, acked)
     ("outcome", session, number, zxid, error, result, detail)                     after its session

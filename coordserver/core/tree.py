@@ -10,26 +10,24 @@ their parent lists them. A snapshot is therefore one walk over `nodes`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from coordserver.core import paths
 from coordserver.core.acl import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
+from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
+from coordserver.core.quotas import Quotas, Undo
 from coordserver.core.znode import CONTAINER_TTL, Znode
-
-Undo = list[tuple[Callable[..., None], tuple[Any, ...]]]
 
 
 class DataTree:
     """Znodes by path, with their indexes."""
 
-    __slots__ = ("data_bytes", "ephemerals", "nodes", "reapable")
+    __slots__ = ("data_bytes", "ephemerals", "nodes", "quotas", "reapable")
 
     def __init__(self) -> None:
         self.nodes: dict[str, Znode] = {}
         self.ephemerals: dict[int, dict[str, None]] = {}
         self.reapable: dict[str, None] = {}
         self.data_bytes = 0
+        self.quotas = Quotas(self.nodes, self._grow)
 
     @classmethod
     def with_system_nodes(cls) -> DataTree:
@@ -51,6 +49,7 @@ class DataTree:
             parent.touch()
         self.nodes[path] = node
         self._index(path, node)
+        self.quotas.adopted(path)
 
     def insert(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
         """Add a new child to `parent`."""
@@ -70,6 +69,8 @@ class DataTree:
             self.data_bytes += len(data)
         if node.owner or node.ttl:
             self._index_kind(path, node)
+        if self.quotas.limited or path.startswith(QUOTA_PREFIX):
+            self.quotas.created(path, len(data) if data else 0, undo)
 
     def remove(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
         """Take a childless znode out."""
@@ -77,8 +78,10 @@ class DataTree:
             undo.append((self._undo_remove, (path, node, parent, parent.pzxid)))
         self._take_out(path, node, parent)
         parent.pzxid = zxid
+        if self.quotas.limited:
+            self.quotas.removed(path, len(node.data or b""), undo)
 
-    def set_data(self, node: Znode, data: bytes | None, zxid: int, wall_ms: int, undo: Undo | None) -> None:
+    def set_data(self, path: str, node: Znode, data: bytes | None, zxid: int, wall_ms: int, undo: Undo | None) -> None:
         """New data: version, mzxid and mtime move."""
         old = node.data
         if undo is not None:
@@ -91,6 +94,8 @@ class DataTree:
         version = node.version + 1
         node.version = -0x80000000 if version == 0x80000000 else 0 if version == -1 else version
         node.touch()
+        if self.quotas.limited:
+            self.quotas.changed(path, 0, len(data or b"") - len(old or b""), undo)
 
     def children_of(self, node: Znode) -> tuple[str, ...]:
         """Names of the children, in order of creation."""
@@ -109,6 +114,9 @@ class DataTree:
                 count += len(children)
                 todo.extend(f"{at}/{name}" for name in children)
         return count
+
+    def _grow(self, size: int) -> None:
+        self.data_bytes += size
 
     def _take_out(self, path: str, node: Znode, parent: Znode) -> None:
         del self.nodes[path]

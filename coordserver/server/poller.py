@@ -85,7 +85,7 @@ class Poller:
         """Serve until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            while not self.sweep():  # noqa: ASYNC110 - other tasks have their turn between two budgets
+            while not self.sweep():
                 await trio.lowlevel.checkpoint()
 
     def sweep(self) -> bool:

@@ -21,6 +21,7 @@ from attrs import define, field
 
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
+from coordserver.core.access import Credentials
 from coordserver.core.acl import Identity
 from coordserver.core.engine import Engine
 from coordserver.core.machine import Machine
@@ -35,10 +36,13 @@ from coordserver.server.ticker import Ticker
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk
 from coordserver.storage.recovery import Recovered, recover
+from coordserver.wire.jute.connection import JuteConnection
+from coordserver.wire.jute.replies import SharedNotifications
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native import NativeConnection
 from coordserver.wire.output import Output
-from coordserver.wire.port import PortConnection
+from coordserver.wire.port import PortConnection, SessionConnection
+from coordserver.wire.sniff import Speech
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +79,7 @@ class ServerHandle:
         await self._stop.wait()
 
 
-async def serve(  # noqa: ASYNC128 - _Server.run does
+async def serve(
     config: ServerConfig,
     *,
     own_process: bool = False,
@@ -111,6 +115,8 @@ class _Server:
         self._clock = clock
         self._limits = wire_limits(config)
         self._engine = make_engine(config, recovered.machine, clock)
+        self._credentials = Credentials()
+        self._encode_events = SharedNotifications().encode
         self._status = Status(self._engine, recovered.log)
         self._poller = Poller(
             self._connect,
@@ -167,11 +173,22 @@ class _Server:
 
     def _connect(self, output: Output, host: str) -> PortConnection:
         identities = (Identity("ip", host),)
-        return PortConnection(
-            output,
-            lambda out: NativeConnection(self._engine, out, self._limits, identities, self._status.traffic),
-            self._status.facts,
-        )
+
+        def native(out: Output) -> SessionConnection:
+            return NativeConnection(self._engine, out, self._limits, identities, self._status.traffic)
+
+        def jute(out: Output) -> SessionConnection:
+            return JuteConnection(
+                self._engine,
+                out,
+                self._limits,
+                identities,
+                self._status.traffic,
+                credentials=self._credentials,
+                encode_events=self._encode_events,
+            )
+
+        return PortConnection(output, {Speech.NATIVE: native, Speech.JUTE: jute}, self._status.facts)
 
     def _has_room(self) -> bool:
         return len(self._poller) < self._config.max_connections

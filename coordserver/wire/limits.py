@@ -9,13 +9,15 @@ from attrs import frozen
 class WireLimits:
     """Bytes unless said otherwise.
 
-    `frame_bytes`: the longest request frame. `outstanding`: requests of one connection that wait for an answer, after
+    `frame_bytes`: the longest request frame of the native protocol, `jute_frame_bytes` of ZooKeeper's (jute.maxbuffer;
+    there it bounds the whole packet). `outstanding`: requests of one connection that wait for an answer, after
     which it is not read from. `znode_bytes`: told to clients; the state machine enforces it. `output_soft_bytes`:
     unsent output above which no further request is taken. `output_hard_bytes`: unsent output at which a connection is
     cut off.
     """
 
     frame_bytes: int = 4 * 1024 * 1024
+    jute_frame_bytes: int = 0xFFFFF
     outstanding: int = 1_000
     znode_bytes: int = 1024 * 1024
     output_soft_bytes: int = 1024 * 1024

@@ -9,12 +9,16 @@ class Speech(Enum):
     """What may come through the one port."""
 
     NATIVE = "native"
+    JUTE = "jute"
     FOUR_LETTER = "four-letter word"
     HTTP = "http"
     UNKNOWN = "unknown"
 
 
 SNIFF_BYTES = 4
+
+CONNECT_BYTES_MAX = 65_536
+"""The longest first frame of ZooKeeper's protocol: what is longer is no ConnectRequest."""
 
 
 def sniff(head: bytes | bytearray) -> Speech | None:
@@ -24,6 +28,8 @@ def sniff(head: bytes | bytearray) -> Speech | None:
     first = head[0]
     if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD):
         return _native(head)
+    if first == 0:
+        return _jute(head)
     if len(head) < SNIFF_BYTES:
         plausible = head.isalpha() or (head[:3].isalpha() and head[:3].isupper())
         return None if plausible else Speech.UNKNOWN
@@ -33,6 +39,13 @@ def sniff(head: bytes | bytearray) -> Speech | None:
     if word in (b"GET ", b"HEAD"):
         return Speech.HTTP
     return Speech.UNKNOWN
+
+
+def _jute(head: bytes | bytearray) -> Speech | None:
+    """The length of a ConnectRequest: its high bytes are zero."""
+    if len(head) < SNIFF_BYTES:
+        return None
+    return Speech.JUTE if int.from_bytes(head[:SNIFF_BYTES], "big") <= CONNECT_BYTES_MAX else Speech.UNKNOWN
 
 
 def _native(head: bytes | bytearray) -> Speech | None:

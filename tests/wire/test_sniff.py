@@ -21,7 +21,9 @@ CASES = [
     (b"PRI * HTTP/2.0\r\n", Speech.UNKNOWN),
     (b"PROXY TCP4 1.2.3.4", Speech.UNKNOWN),
     (b"\x16\x03\x01\x02\x00", Speech.UNKNOWN),
-    (b"\x00\x00\x00\x2d", Speech.UNKNOWN),
+    (b"\x00\x00\x00\x2d", Speech.JUTE),
+    (b"\x00\x01\x00\x00", Speech.JUTE),
+    (b"\x00\x01\x00\x01", Speech.UNKNOWN),
     (b"\x93\x01\x02\x03", Speech.UNKNOWN),
     (b"\r\n\r\n", Speech.UNKNOWN),
 ]

@@ -1,0 +1,161 @@
+"""Quotas on subtrees, as ZooKeeper keeps them (DataTree, StatsTrack, ZooKeeperServer.checkQuota).
+
+A quota on path P is two znodes that a client makes, `/zookeeper/quota{P}/zookeeper_limits` and `…/zookeeper_stats`.
+Once the second is there the server keeps the totals of P's subtree in it: how many znodes, P among them, and how many
+bytes of data. That is bookkeeping and no change: neither version nor mzxid of the stats znode moves and no watch fires.
+Of several quotas above a znode the longest path counts. Soft limits are for whoever reads the totals; hard ones are
+enforced where the server is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from coordserver.core import errors
+from coordserver.core.paths import QUOTA, ROOT
+from coordserver.core.znode import Znode
+
+LIMITS_NAME = "/zookeeper_limits"
+STATS_NAME = "/zookeeper_stats"
+PREFIX = QUOTA + "/"
+
+Undo = list[tuple[Callable[..., None], tuple[Any, ...]]]
+
+
+class Totals(NamedTuple):
+    """What a limits or stats znode says; -1 where it sets no limit."""
+
+    znodes: int = -1
+    size: int = -1
+    znodes_hard: int = -1
+    size_hard: int = -1
+
+
+_FIELDS = {"count": "znodes", "bytes": "size", "countHardLimit": "znodes_hard", "byteHardLimit": "size_hard"}
+
+
+def parse(data: bytes | None) -> Totals:
+    """Read `count=1,bytes=2=;byteHardLimit=3;countHardLimit=4` (the stray `=` is ZooKeeper's). Raises ValueError."""
+    found: dict[str, int] = {}
+    for part in (data or b"").decode("utf-8", "replace").replace(";", ",").split(","):
+        if not part:
+            continue
+        key, equals, value = part.partition("=")
+        field = _FIELDS.get(key)
+        if field is None or not equals:
+            raise ValueError(f"not a quota: {part!r}")
+        found[field] = int(value.removesuffix("="))
+    return Totals(**found)
+
+
+class Quotas:
+    """Which paths have a quota, over the znodes of a tree; `enforced` says whether hard limits refuse."""
+
+    __slots__ = ("_grow", "_nodes", "enforced", "limited")
+
+    def __init__(self, nodes: dict[str, Znode], grow: Callable[[int], None]) -> None:
+        """`grow` is told by how many bytes the data of stats znodes changes."""
+        self._nodes = nodes
+        self._grow = grow
+        self.limited: dict[str, None] = {}
+        self.enforced = False
+
+    def adopted(self, path: str) -> None:
+        """A znode came with a snapshot, its totals with it."""
+        if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
+            self.limited[path[len(QUOTA) : -len(LIMITS_NAME)]] = None
+
+    def created(self, path: str, size: int, undo: Undo | None) -> None:
+        """A znode was created: it may begin a quota, and it counts for the one that it is under."""
+        if path.startswith(PREFIX):
+            if path.endswith(LIMITS_NAME):
+                self._begin(path[len(QUOTA) : -len(LIMITS_NAME)], undo)
+            elif path.endswith(STATS_NAME):
+                self._count(path[len(QUOTA) : -len(STATS_NAME)], undo)
+        self.changed(path, 1, size, undo)
+
+    def removed(self, path: str, size: int, undo: Undo | None) -> None:
+        """A znode was removed."""
+        if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
+            limited = path[len(QUOTA) : -len(LIMITS_NAME)]
+            if self.limited.pop(limited, True) is None and undo is not None:
+                undo.append((self._put_back, (limited,)))
+        self.changed(path, -1, -size, undo)
+
+    def changed(self, path: str, count: int, size: int, undo: Undo | None) -> None:
+        """Add to the totals of the quota that `path` is under, if there is one and its stats znode exists."""
+        limited = self.over(path)
+        node = self._nodes.get(QUOTA + limited + STATS_NAME) if limited is not None else None
+        if node is None or not (count or size):
+            return
+        try:
+            totals = parse(node.data)
+        except ValueError:
+            totals = Totals(0, 0)
+        self._write(node, max(totals.znodes, 0) + count, max(totals.size, 0) + size, undo)
+
+    def over(self, path: str) -> str | None:
+        """The longest path with a quota that `path` is at or below."""
+        if not self.limited:
+            return None
+        while path and path != ROOT:
+            if path in self.limited:
+                return path
+            path = path[: path.rfind("/")]
+        return None
+
+    def check(self, path: str, count: int, size: int) -> None:
+        """Raise QuotaExceededError if a hard limit does not allow so much more; what cannot be read allows nothing."""
+        limited = self.over(path)
+        if limited is None:
+            return
+        limits_node = self._nodes.get(QUOTA + limited + LIMITS_NAME)
+        stats_node = self._nodes.get(QUOTA + limited + STATS_NAME)
+        if limits_node is None:
+            return
+        try:
+            limits = parse(limits_node.data)
+            if stats_node is None:
+                return
+            totals = parse(stats_node.data)
+        except ValueError as fault:
+            raise errors.MarshallingError(path, str(fault)) from None
+        if count and -1 < limits.znodes_hard < totals.znodes + count:
+            raise errors.QuotaExceededError(path, f"count: at most {limits.znodes_hard} in {limited}")
+        if size and -1 < limits.size_hard < totals.size + size:
+            raise errors.QuotaExceededError(path, f"bytes: at most {limits.size_hard} in {limited}")
+
+    def _begin(self, limited: str, undo: Undo | None) -> None:
+        if limited not in self.limited:
+            self.limited[limited] = None
+            if undo is not None:
+                undo.append((self._forget, (limited,)))
+
+    def _count(self, limited: str, undo: Undo | None) -> None:
+        """The totals of a subtree into the stats znode that was just made for it."""
+        count = size = 0
+        todo = [limited] if limited in self._nodes else []
+        while todo:
+            at = todo.pop()
+            node = self._nodes[at]
+            count += 1
+            size += len(node.data or b"")
+            todo += (f"{at}/{name}" for name in node.children or ())
+        self._write(self._nodes[QUOTA + limited + STATS_NAME], count, size, undo)
+
+    def _write(self, node: Znode, count: int, size: int, undo: Undo | None) -> None:
+        if undo is not None:
+            undo.append((self._replace, (node, node.data)))
+        self._replace(node, b"count=%d,bytes=%d" % (count, size))
+
+    def _replace(self, node: Znode, data: bytes | None) -> None:
+        self._grow(len(data or b"") - len(node.data or b""))
+        node.data = data
+        node.touch()
+
+    def _forget(self, limited: str) -> None:
+        self.limited.pop(limited, None)
+
+    def _put_back(self, limited: str) -> None:
+        self.limited[limited] = None

@@ -1,0 +1,249 @@
+"""ZooKeeper's protocol as the server speaks it: a connection without a socket, bytes in, bytes out.
+
+The shape is that of wire/native.py, which says how a driver and the state machine use it. What differs: there is no
+exactly-once memory behind the numbers, a refused session is told by zeros or by silence, and some faults close the
+connection where the native protocol can say what is wrong. Auth and SASL are answered at once and may overtake requests
+that wait for the log, as in ZooKeeper.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coordserver.core.access import Credentials
+from coordserver.core.acl import Identity
+from coordserver.core.engine import Engine
+from coordserver.core.errors import ErrorCode, WireError
+from coordserver.core.operations import Op
+from coordserver.core.pipeline import Attachment
+from coordserver.core.seam import Hello, Welcome
+from coordserver.wire.facts import Traffic
+from coordserver.wire.framing import FrameBuffer, Oversized
+from coordserver.wire.jute import replies
+from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, RECONFIG, SASL
+from coordserver.wire.jute.primitives import RecordError, read_buffer, read_int, read_ustring
+from coordserver.wire.jute.requests import DECODERS, ConnectRequest, decode_connect
+from coordserver.wire.limits import WireLimits
+from coordserver.wire.output import Output
+from coordserver.wire.sniff import CONNECT_BYTES_MAX
+
+TURN_FRAMES = 512
+"""Frames of one connection handled before others have their turn."""
+
+_HEADER = struct.Struct(">ii")
+_HEADER_BYTES = 8
+_OK = int(ErrorCode.OK)
+_MULTI = int(Op.MULTI)
+_PING = int(Op.PING)
+_AUTH = int(Op.AUTH)
+_SERVER_ONLY = frozenset({int(Op.CREATE_SESSION), int(Op.DELETE_CONTAINER), int(Op.CHECK)})
+_UNIMPLEMENTED = int(ErrorCode.UNIMPLEMENTED)
+_AUTH_FAILED = int(ErrorCode.AUTH_FAILED)
+_ENCODERS = replies.ENCODERS
+_frame = replies.frame
+
+
+class JuteConnection:
+    """One connection of a ZooKeeper client; implements `core.seam.Sink`.
+
+    `encode_events` may be shared by all connections, which hear the same events in the same objects.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        output: Output,
+        limits: WireLimits,
+        identities: tuple[Identity, ...] = (),
+        traffic: Traffic | None = None,
+        *,
+        credentials: Credentials,
+        encode_events: Callable[[int, Sequence[tuple[int, str]]], bytes] = replies.notifications,
+    ) -> None:
+        self.output = output
+        self.outstanding = 0
+        self.name = ""
+        self._engine = engine
+        self._traffic = traffic or Traffic()
+        self._limits = limits
+        self._identities = identities
+        self._credentials = credentials
+        self._encode_events = encode_events
+        self._frames = FrameBuffer(CONNECT_BYTES_MAX)
+        self._request: ConnectRequest | None = None
+        self._attachment: Attachment | None = None
+        self._multis: deque[tuple[int, ...]] = deque()
+        self._welcomed = False
+        self._refusing = False
+        self._ended = False
+        self._held = False
+
+    # what the driver calls
+
+    @property
+    def attached(self) -> bool:
+        """The handshake is over and was accepted."""
+        return self._welcomed
+
+    @property
+    def wants_input(self) -> bool:
+        """Reading makes sense now."""
+        if self._ended or self._refusing:
+            return False
+        if self._request is None:
+            return True
+        return self._welcomed and self.outstanding < self._limits.outstanding and not self.output.crowded
+
+    @property
+    def holds_input(self) -> bool:
+        """Frames were held back that `resume` can handle once input is wanted."""
+        return self._held and not self._ended
+
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+        """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
+        if self._ended:
+            return
+        self._frames.feed(data)
+        self.resume(now_ms, wall_ms)
+
+    def resume(self, now_ms: int, wall_ms: int) -> None:
+        """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
+        following = self._frames.next
+        for _ in range(TURN_FRAMES):
+            if not self.wants_input:
+                break
+            body = following()
+            if body is None:
+                self._held = False
+                return
+            if isinstance(body, Oversized):
+                raise WireError(f"frame of {body.length} bytes, the limit is {self._frames.limit}")
+            if self._request is None:
+                self._connect(body, now_ms, wall_ms)
+            else:
+                self._handle(body, now_ms, wall_ms)
+        self._held = len(self._frames) > 0
+
+    def lost(self, now_ms: int) -> None:
+        """The peer is gone, or is being cut off; the session stays."""
+        self._ended = True
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            self._engine.detach(attachment, now_ms)
+
+    def _connect(self, body: bytes, now_ms: int, wall_ms: int) -> None:
+        self._request = request = decode_connect(body)
+        self._frames.limit = self._limits.jute_frame_bytes
+        hello = Hello(
+            request.session_id, request.password, request.timeout_ms, max(request.last_zxid, 0), None, "", False
+        )
+        self._attachment = self._engine.connect(self, hello, self._identities, now_ms, wall_ms)
+
+    def _handle(self, body: bytes, now_ms: int, wall_ms: int) -> None:
+        self._traffic.received += 1
+        if len(body) < _HEADER_BYTES:
+            raise WireError("a frame without a request header")
+        xid, op = _HEADER.unpack_from(body)
+        attachment = self._attachment
+        if attachment is None:
+            return
+        decode = DECODERS.get(op)
+        if decode is None:
+            self._special(attachment, xid, op, body, now_ms)
+            return
+        try:
+            arguments = decode(body, _HEADER_BYTES)
+        except RecordError as fault:
+            self.outstanding += 1
+            if op == _MULTI:
+                self._multis.append(())
+            self._engine.refuse(attachment, xid, int(ErrorCode.MARSHALLING_ERROR), str(fault), op)
+            return
+        self.outstanding += 1
+        if op == _MULTI:
+            self._multis.append(tuple(replies.result_kind(part[0], part[1:]) for part in arguments[0]))
+        self._engine.request(attachment, xid, op, 0, arguments, now_ms, wall_ms)
+
+    def _special(self, attachment: Attachment, xid: int, op: int, body: bytes, now_ms: int) -> None:
+        """What does not go through the core, and what is not known."""
+        if op == _AUTH:
+            self._engine.touch(attachment, now_ms)
+            self._authenticate(attachment, xid, body)
+        elif op == SASL:
+            self.output.write(_frame(xid, 0, _OK, replies.NO_TOKEN))
+        elif op == RECONFIG:
+            self.outstanding += 1
+            self._engine.refuse(attachment, xid, int(ErrorCode.RECONFIG_DISABLED), "", op)
+        else:
+            # Told in its turn, then the connection is closed; nothing behind it is taken.
+            self.outstanding += 1
+            self._refusing = True
+            self._engine.refuse(attachment, xid, _UNIMPLEMENTED, f"operation {op}", op)
+
+    def _authenticate(self, attachment: Attachment, xid: int, body: bytes) -> None:
+        try:
+            _, at = read_int(body, _HEADER_BYTES)
+            scheme, at = read_ustring(body, at)
+            auth, _ = read_buffer(body, at)
+        except RecordError:
+            self.output.write(_frame(xid, 0, int(ErrorCode.MARSHALLING_ERROR)))
+            return
+        proven = self._credentials.identities(scheme or "", auth or b"", self._identities)
+        if proven is None:
+            self.output.write(_frame(xid, 0, _AUTH_FAILED))
+            self._end()
+            return
+        attachment.identities = tuple(dict.fromkeys((*attachment.identities, *proven)))
+        self.output.write(_frame(xid, 0, _OK))
+
+    # Sink: what the state machine calls
+
+    def welcome(self, w: Welcome) -> None:
+        """The handshake's answer: zeros for a session that is not there, silence where another server may serve."""
+        request = self._request
+        assert request is not None
+        if w.error:
+            if w.error == ErrorCode.SESSION_EXPIRED:
+                self.output.write(replies.session_refused(request.read_only is not None))
+            self._end()
+            return
+        read_only = None if request.read_only is None else False
+        self.output.write(replies.connect_response(w.timeout_ms, w.session_id, w.password, read_only))
+        self._welcomed = True
+
+    def reply(self, number: int, zxid: int, op: int, error: int, result: tuple[Any, ...], detail: str) -> None:
+        """Answer one request."""
+        self.outstanding -= 1
+        self._traffic.sent += 1
+        if op == _MULTI:
+            self._reply_multi(number, zxid, error, result)
+        elif not error:
+            self.output.write(_frame(number, zxid, _OK, _ENCODERS[op](result)))
+        elif error == _UNIMPLEMENTED:
+            self.output.write(_frame(number, -1, error))
+            self._end()
+        else:
+            self.output.write(_frame(number, zxid, AS_ZOOKEEPER.get(error, error)))
+
+    def _reply_multi(self, xid: int, zxid: int, error: int, result: tuple[Any, ...]) -> None:
+        """Its results, or an error of the whole. Replies come in order, so the oldest kinds are its own."""
+        kinds = self._multis.popleft()
+        if error:
+            self.output.write(_frame(xid, zxid, AS_ZOOKEEPER.get(error, error)))
+        else:
+            self.output.write(_frame(xid, zxid, _OK, replies.multi(kinds, result[0])))
+
+    def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
+        """Tell what one zxid changed; -1 for what set_watches found changed long ago."""
+        self.output.write(self._encode_events(zxid, events))
+
+    def close(self, reason: int) -> None:
+        """The attachment ends; whatever the reason, ZooKeeper's clients are told by the closing of the connection."""
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.output.finish()

@@ -1,0 +1,1 @@
+"""Differential testing: the same histories over jute to a real ZooKeeper and to ours, compared reply by reply."""
