@@ -31,7 +31,7 @@ from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.model.decode import ModelError
 from druidroles.model.server import Worker
-from druidroles.model.task import TaskAnnouncement
+from druidroles.model.task import TaskAnnouncement, TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -72,17 +72,22 @@ class TaskTree(View):
             self.workers[host] = attrs.evolve(worker, host=host)
 
     def _take_status(self, place: Place, znode: Node | None) -> None:
-        def read(data: bytes) -> TaskAnnouncement:
-            announcement = TaskAnnouncement.from_json(loads(data))
-            if announcement.id != place[1]:
-                raise ModelError(f"it is of task {announcement.id!r}")
-            return announcement
-
-        announcement = decoded(self._paths.task_status(*place), znode, read)
-        if announcement is None:
+        if znode is None:
             self.statuses.pop(place, None)
         else:
-            self.statuses[place] = announcement
+            self.statuses[place] = _read_status(self._paths.task_status(*place), place[1], znode.data)
+
+
+def _read_status(path: str, task_id: str, data: bytes) -> TaskAnnouncement:
+    """The status in a znode. Garbage is a failure of its task: skipped, the task would be held for pending for ever."""
+    try:
+        announcement = TaskAnnouncement.from_json(loads(data))
+        if announcement.id != task_id:
+            raise ModelError(f"it is of task {announcement.id!r}")
+    except ModelError as fault:
+        log.warning("status %s is malformed: %s", path, fault)
+        return TaskAnnouncement(TaskStatus.failure(task_id, f"malformed status: {fault}"), "", "", task_id)
+    return announcement
 
 
 class TaskQueue:

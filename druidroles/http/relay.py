@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-
 import httpx2
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from druidroles.http.errors import DruidHttpError, error_response
+from druidroles.http.streaming import open_body
 
 _PASSED_ON = ("content-type", "content-length")
 
@@ -29,7 +28,7 @@ class RelayedResponse(Response):
                 headers = [(k.encode(), answer.headers[k].encode()) for k in _PASSED_ON if k in answer.headers]
                 await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
                 begun = True
-                async with aclosing(answer.aiter_raw()) as chunks:
+                async with open_body(answer, raw=True) as chunks:
                     async for chunk in chunks:
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -41,6 +41,7 @@ class TaskProcess:
         self.announcement = announcement
         self.directory = directory
         self.location = UNKNOWN_LOCATION
+        self.process: trio.Process | None = None
         self._tasks = tasks
         self._command = [sys.executable, "-m", PEON_MODULE, str(directory.path), *arguments]
         self._lifeline = lifeline
@@ -58,14 +59,17 @@ class TaskProcess:
     async def run(self) -> None:
         """Run it and write its last status."""
         code: int | None = None
+        over = False
         try:
             with self._scope:
                 code = await self._run_process()
-        except trio.Cancelled:
-            self._why = self._why or "the MiddleManager stopped"
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + END_S):
-                await self._end(code)
-            raise
+            over = True
+        finally:
+            # Not `except Cancelled`: it comes in a group, out of the nursery that the process runs in.
+            if not over:
+                self._why = self._why or "the MiddleManager stopped"
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + END_S):
+                    await self._end(code)
         await self._end(code)
 
     async def _run_process(self) -> int | None:
@@ -91,6 +95,7 @@ class TaskProcess:
                         env={**os.environ, **self._lifeline.environment},
                     )
                 )
+                self.process = process
                 log.info("task %s runs in process %d", self.announcement.id, process.pid)
                 await self._follow(process)
         code = process.returncode

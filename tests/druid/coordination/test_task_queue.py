@@ -187,7 +187,9 @@ async def test_a_status_that_is_there_already_stops_the_claim(queue: TaskQueue, 
     assert list(await worker.statuses()) == ["t1"]
 
 
-async def test_garbage_is_skipped(zk: Client, other: Client, paths: DruidPaths, worker: WorkerTasks) -> None:
+async def test_garbage_is_skipped_and_in_a_status_fails_the_task(
+    zk: Client, other: Client, paths: DruidPaths, worker: WorkerTasks
+) -> None:
     """Whatever somebody else has written there, the views go on."""
     await zk.create(paths.worker("w:1"), b"{", ephemeral=True)
     await zk.create(paths.task(HOST, "bad"), b"[]", ephemeral=True)
@@ -197,6 +199,7 @@ async def test_garbage_is_skipped(zk: Client, other: Client, paths: DruidPaths, 
         await tree.wait_synced()
         await assigned.wait_synced()
         assert not tree.workers
-        assert not tree.statuses
+        status = tree.statuses[HOST, "t1"].status
+        assert (status.state, status.error_msg) == (TaskState.FAILED, "malformed status: it is of task 't2'")
         assert sorted(tree.assignments) == [(HOST, "alien"), (HOST, "bad")]
         assert not assigned.assignments

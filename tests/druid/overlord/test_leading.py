@@ -207,6 +207,24 @@ async def test_tasks_wait_for_slots_in_their_order(server: ServerHandle, tmp_pat
         assert {(task["id"], task["statusCode"]) for task in complete} == {(one, "SUCCESS"), (two, "SUCCESS")}
 
 
+async def test_a_burst_of_tasks_is_assigned_once_each(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """The Overlord looks again before its view shows what it has just sent; it must not send it a second time."""
+    worker = await play("w:1", 30)
+    async with overlord(server, tmp_path, "o1", Limits()) as on:
+        leading = await leads(on)
+        tasks: list[str] = []
+
+        async def one() -> None:
+            tasks.append(await submit(on))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(one)
+        for task_id in tasks:
+            await worker.claim(task_id)
+        assert {row.attempt for row in leading.tasks.values()} == {1}
+
+
 async def test_an_attempt_that_was_withdrawn_is_superseded(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """The worker goes away before it claims; another gets the task, and the first can neither start nor publish it."""
     first = await play("w:1")

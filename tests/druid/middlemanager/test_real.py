@@ -1,0 +1,78 @@
+"""The MiddleManager as a process, killed and started again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from clusters import Cluster, open_cluster
+
+from druidroles.middlemanager.task_dir import TaskDirectory
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
+
+async def test_a_killed_worker_takes_its_task_with_it(tmp_path: Any) -> None:
+    """The task's process ends too; the worker that starts at the same address says that the task was lost."""
+    async with open_cluster(tmp_path) as cluster:
+        await cluster.server()
+        await cluster.role("overlord", "overlord")
+        worker = await cluster.role("middlemanager", "middlemanager")
+        task = {"type": "noop", "runTime": 600_000}
+        posted = await cluster.http.post(cluster.procs["overlord"].url + "/druid/indexer/v1/task", json=task)
+        task_id = posted.json()["task"]
+        assert await cluster.until("the task runs", lambda: _location(cluster, task_id))
+        directory = TaskDirectory(tmp_path / "middlemanager" / "tasks" / task_id)
+        assert not directory.wait_free(0)
+        worker.kill()
+        await worker.process.wait()
+        port = worker.address.rpartition(":")[2]
+        await cluster.role("middlemanager", "middlemanager", "--port", port)
+
+        async def ended() -> Any:
+            status = (await _status(cluster, task_id)) or {}
+            return status if status.get("statusCode") == "FAILED" else None
+
+        status = await cluster.until("the task has failed", ended)
+        assert status["errorMsg"] == "canceled as unknown"
+        assert directory.wait_free(0)
+        again = await cluster.http.post(
+            cluster.procs["overlord"].url + "/druid/indexer/v1/task", json={"type": "noop", "runTime": 0}
+        )
+
+        async def succeeded() -> bool:
+            return bool((await _status(cluster, again.json()["task"]))["statusCode"] == "SUCCESS")
+
+        await cluster.until("the next task succeeds", succeeded)
+
+
+async def test_the_overlord_is_killed_while_a_task_runs(tmp_path: Any) -> None:
+    """The task waits for the next Overlord, which adopts it."""
+    async with open_cluster(tmp_path) as cluster:
+        await cluster.server()
+        first = await cluster.role("overlord", "overlord")
+        await cluster.role("middlemanager", "middlemanager")
+        task = {"type": "noop", "runTime": 3000}
+        posted = await cluster.http.post(first.url + "/druid/indexer/v1/task", json=task)
+        task_id = posted.json()["task"]
+        await cluster.until("the task runs", lambda: _location(cluster, task_id))
+        first.kill()
+        await first.process.wait()
+        second = await cluster.role("overlord-2", "overlord")
+        cluster.procs["overlord"] = second
+
+        async def succeeded() -> bool:
+            status = await _status(cluster, task_id)
+            return bool(status and status["statusCode"] == "SUCCESS")
+
+        await cluster.until("the task succeeds", succeeded)
+
+
+async def _status(cluster: Cluster, task_id: str) -> Any:
+    response = await cluster.get("overlord", f"/druid/indexer/v1/task/{task_id}/status")
+    return response.json().get("status") if response.status_code == 200 else None
+
+
+async def _location(cluster: Cluster, task_id: str) -> Any:
+    status = await _status(cluster, task_id)
+    return status and status["location"]["host"]

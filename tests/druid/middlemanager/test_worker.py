@@ -1,0 +1,201 @@
+"""The MiddleManager by itself: what a predecessor left behind, its slots, its HTTP API, and the fence on commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from indexing import Running, noop, running, until
+
+from coordserver.client import Client, connect
+from coordserver.server.serve import ServerHandle
+from coordserver.testing.embedded import embedded_server
+from druidroles.coordination.paths import DruidPaths
+from druidroles.coordination.payloads import dumps, loads
+from druidroles.http.epochs import EPOCH_HEADER
+from druidroles.middlemanager.role import MiddleManagerSettings, build
+from druidroles.middlemanager.task_dir import Result, TaskDirectory
+from druidroles.model.server import NodeRole
+from druidroles.model.task import TaskAnnouncement, TaskState, TaskStatus
+from druidroles.process import open_listeners
+
+API = "/druid/worker/v1"
+PATHS = DruidPaths("/druid")
+Assign = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ServerHandle]:
+    (tmp_path / "server").mkdir()
+    async with embedded_server(tmp_path / "server") as handle:
+        yield handle
+
+
+@pytest.fixture
+async def zk(server: ServerHandle) -> AsyncIterator[Client]:
+    """The session of the Overlord that the test plays."""
+    async with connect(server.address, session_timeout=4) as client:
+        yield client
+
+
+@asynccontextmanager
+async def worker(server: ServerHandle, tmp_path: Path, port: int = 0, capacity: int = 1) -> AsyncIterator[Running]:
+    settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
+    build_it = partial(build, settings=settings)
+    async with running(server.address, NodeRole.MIDDLE_MANAGER, tmp_path / "worker", build_it, port) as on:
+        yield on
+
+
+async def assign(zk: Client, on: Running, task_id: str, run_time_ms: int = 60_000) -> None:
+    task = noop(run_time_ms, id=task_id, groupId=task_id, dataSource="none", coord={"attempt": 1})
+    await zk.create(PATHS.task(on.context.host_port, task_id), dumps(task), ephemeral=True)
+
+
+async def status(zk: Client, host: str, task_id: str) -> TaskStatus | None:
+    path = PATHS.task_status(host, task_id)
+    if await zk.exists(path) is None:
+        return None
+    return TaskAnnouncement.from_json(loads((await zk.get(path)).data)).status
+
+
+async def in_state(zk: Client, host: str, task_id: str, state: TaskState) -> TaskStatus:
+    async def reached() -> TaskStatus | None:
+        found = await status(zk, host, task_id)
+        return found if found is not None and found.state is state else None
+
+    found: TaskStatus = await until(reached)
+    return found
+
+
+async def free_port() -> int:
+    (listener,) = await open_listeners("127.0.0.1", 0)
+    port: int = listener.socket.getsockname()[1]
+    await listener.aclose()
+    return port
+
+
+async def test_slots_and_tasks_are_announced(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """A task that finds no slot waits in the queue, unclaimed."""
+    async with worker(server, tmp_path) as on:
+        host = on.context.host_port
+        announced = loads((await zk.get(PATHS.worker(host))).data)
+        assert (announced["host"], announced["capacity"], announced["version"]) == (host, 1, "0")
+        assert set(loads((await zk.get(PATHS.tasks_of(host))).data)) == {"created"}
+
+        async def slots() -> Any:
+            return json.loads((await zk.get(PATHS.coord_status(NodeRole.MIDDLE_MANAGER, host))).data)
+
+        assert await slots() == {"slotsUsed": 0, "slotsFree": 1, "capacity": 1, "tasks": []}
+        await assign(zk, on, "t1")
+        await in_state(zk, host, "t1", TaskState.RUNNING)
+        await assign(zk, on, "t2", 0)
+
+        async def used() -> bool:
+            return bool(await slots() == {"slotsUsed": 1, "slotsFree": 0, "capacity": 1, "tasks": ["t1"]})
+
+        await until(used)
+        assert await zk.children(PATHS.tasks_of(host)) == ["t2"]
+        assert (await on.get(f"{API}/tasks")).json() == ["t1"]
+        on.role.processes["t1"].stop("enough")
+        assert (await in_state(zk, host, "t1", TaskState.FAILED)).error_msg == "enough"
+        await in_state(zk, host, "t2", TaskState.SUCCESS)
+
+
+async def test_a_predecessors_tasks_are_settled_before_anything_else(
+    server: ServerHandle, tmp_path: Path, zk: Client
+) -> None:
+    """Its process ended with it: what had come to its result counts, the rest failed. Ended ones are left alone."""
+    port = await free_port()
+    host = f"127.0.0.1:{port}"
+    for task_id, state in (("done", None), ("lost", None), ("bad", None), ("old", TaskState.SUCCESS)):
+        task = noop(0, id=task_id, dataSource="none")
+        said = TaskStatus.running(task_id) if state is None else TaskStatus.success(task_id, 7)
+        announcement = TaskAnnouncement.of(task, said)
+        await zk.create(PATHS.task_status(host, task_id), dumps(announcement.to_json()), makepath=True)
+        TaskDirectory(tmp_path / "worker" / "tasks" / task_id).prepare(task)
+    TaskDirectory(tmp_path / "worker" / "tasks" / "done").write_result(Result(TaskState.SUCCESS))
+    TaskDirectory(tmp_path / "worker" / "tasks" / "bad").write_result(Result(TaskState.FAILED, "no input"))
+    async with worker(server, tmp_path, port):
+        found = {name: await status(zk, host, name) for name in ("done", "lost", "bad", "old")}
+    assert {name: (one.state.value, one.error_msg) for name, one in found.items() if one is not None} == {
+        "done": ("SUCCESS", None),
+        "lost": ("FAILED", "canceled as unknown"),
+        "bad": ("FAILED", "no input"),
+        "old": ("SUCCESS", None),
+    }
+
+
+async def test_a_stopping_worker_ends_its_tasks_and_says_so(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """The Overlord need not wait for a timeout."""
+    async with worker(server, tmp_path) as on:
+        host = on.context.host_port
+        await assign(zk, on, "t1")
+        await in_state(zk, host, "t1", TaskState.RUNNING)
+        directory = on.role.processes["t1"].directory
+    said = await status(zk, host, "t1")
+    assert said is not None
+    assert (said.state, said.error_msg) == (TaskState.FAILED, "the MiddleManager stopped")
+    assert directory.wait_free(0)
+    assert await zk.exists(PATHS.worker(host)) is None
+
+
+async def test_a_deposed_overlord_cannot_stop_a_task(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """409 to an epoch lower than one that was heard; without an epoch it is an operator's command."""
+    async with worker(server, tmp_path) as on:
+        host = on.context.host_port
+        await assign(zk, on, "t1")
+        await in_state(zk, host, "t1", TaskState.RUNNING)
+        unknown = await on.post(f"{API}/task/t9/shutdown", headers={EPOCH_HEADER: "9"})
+        assert unknown.status_code == 404
+        refused = await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: "8"})
+        assert refused.status_code == 409
+        assert "epoch 8" in refused.json()["errorMessage"]
+        assert (await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: "x"})).status_code == 400
+        assert (await on.get(f"{API}/tasks")).json() == ["t1"]
+        stopped = await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: "9"})
+        assert stopped.json() == {"task": "t1"}
+        assert (await in_state(zk, host, "t1", TaskState.FAILED)).error_msg == "it was shut down"
+
+
+async def test_a_disabled_worker_says_so(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """By an empty version, as Druid's does."""
+    async with worker(server, tmp_path) as on:
+        host = on.context.host_port
+
+        async def version() -> Any:
+            return loads((await zk.get(PATHS.worker(host))).data)["version"]
+
+        assert (await on.post(f"{API}/disable")).json() == {host: "disabled"}
+        assert (await on.get(f"{API}/enabled")).json() == {host: False}
+        assert await version() == ""
+        assert (await on.post(f"{API}/enable")).json() == {host: "enabled"}
+        assert await version() == "0"
+
+
+async def test_the_process_is_killed(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """Its task fails with the exit code; the live report is its own while it runs, and 404 afterwards."""
+    async with worker(server, tmp_path) as on:
+        host = on.context.host_port
+        await assign(zk, on, "t1")
+
+        async def located() -> Any:
+            found = await status(zk, host, "t1")
+            return found is not None and found.location.port > 0 and found
+
+        said = await until(located)
+        live = (await on.get(f"{API}/task/t1/reports")).json()["ingestionStatsAndErrors"]
+        assert (live["taskId"], live["payload"]["ingestionState"]) == ("t1", "NOT_STARTED")
+        peons = await zk.children(PATHS.discovery(NodeRole.PEON))
+        assert peons == [f"127.0.0.1:{said.location.port}"]
+        on.role.processes["t1"].process.kill()
+        failed = await in_state(zk, host, "t1", TaskState.FAILED)
+        assert "code -9" in str(failed.error_msg)
+        assert (await on.get(f"{API}/task/t1/reports")).status_code == 404
+        for odd in ("..%2Flock", "../../lock", "nobody", "%2e%2e"):
+            assert (await on.get(f"{API}/task/{odd}/log")).status_code == 404
+        assert (await on.get(f"{API}/task/t1/log?offset=x")).status_code == 400
