@@ -33,6 +33,8 @@ class JsonArrayDecoder:
         self._decoder = json.JSONDecoder()
         self._expect = _Expect.START
         self._text = ""
+        self._arrived: list[str] = []  # after `_text`; joined when there is enough, for each joining copies all
+        self._length = 0
         self._least = 1
 
     def feed(self, data: bytes, *, final: bool = False) -> Iterator[dict[str, Any]]:
@@ -40,9 +42,14 @@ class JsonArrayDecoder:
 
         `final`: the body ends here; ValueError if the array does not.
         """
-        self._text += self._utf8.decode(data, final)
-        if len(self._text) >= self._least or final:
+        text = self._utf8.decode(data, final)
+        self._arrived.append(text)
+        self._length += len(text)
+        if self._length >= self._least or final:
+            self._text += "".join(self._arrived)
+            self._arrived.clear()
             yield from self._objects()
+            self._length = len(self._text)
         if final and self._expect is not _Expect.NOTHING:
             raise ValueError("the JSON array is cut short")
 
