@@ -27,11 +27,9 @@ def overshadowed_by_served(view: ClusterView, wall_ms: int) -> set[str]:
                 standing.append(segment)
             elif view.used.is_overshadowed(segment):
                 stand_in = attrs.evolve(segment, shard_spec=_COMPLETES_NOTHING)
-                stand_ins[segment.id] = stand_in.id
+                stand_ins[stand_in.id] = segment.id
                 standing.append(stand_in)
-        covered = overshadowed(standing)
-        found |= covered
-        found |= {segment_id for segment_id, stand_in_id in stand_ins.items() if stand_in_id in covered}
+        found |= {stand_ins.get(segment_id, segment_id) for segment_id in overshadowed(standing)}
     return found
 
 

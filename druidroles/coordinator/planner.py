@@ -14,6 +14,7 @@ waiting for its second replicas never delays the first copy of another. Each mar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from druidroles.coordinator.actions import Action, CancelLoad, DropSegment, LoadSegment, MarkUnused
 from druidroles.coordinator.replicas import plan_first_copy, plan_replicas
@@ -103,15 +104,15 @@ def release_throttled(view: ClusterView) -> None:
     """Mark replicas that waited for others to finish, as many as may now be in flight."""
     for tier, waiting in view.throttled.items():
         room = view.limits.replicas_in_flight - view.cluster.replicas_in_flight.get(tier, 0)
-        for segment_id in list(waiting)[: max(room, 0)]:
+        for segment_id in list(islice(waiting, max(room, 0))):
             del waiting[segment_id]
             view.cluster.mark(segment_id)
 
 
 def release_unplaced(view: ClusterView, tier: str) -> None:
     """Room appeared in a tier: mark some of the segments that found none there."""
-    waiting = [segment_id for segment_id, wanted in view.unplaced.items() if wanted == tier]
-    for segment_id in waiting[:UNPLACED_PER_CHANGE]:
+    waiting = (segment_id for segment_id, wanted in view.unplaced.items() if wanted == tier)
+    for segment_id in list(islice(waiting, UNPLACED_PER_CHANGE)):
         del view.unplaced[segment_id]
         view.cluster.mark(segment_id)
 
