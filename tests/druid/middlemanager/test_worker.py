@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from druidroles.process import open_listeners
 
 API = "/druid/worker/v1"
 PATHS = DruidPaths("/druid")
-Assign = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
@@ -51,8 +50,9 @@ async def worker(server: ServerHandle, tmp_path: Path, port: int = 0, capacity: 
         yield on
 
 
-async def assign(zk: Client, on: Running, task_id: str, run_time_ms: int = 60_000) -> None:
+async def assign(zk: Client, on: Running, task_id: str, run_time_ms: int = 60_000, slots: int = 1) -> None:
     task = noop(run_time_ms, id=task_id, groupId=task_id, dataSource="none", coord={"attempt": 1})
+    task["resource"] = {"availabilityGroup": task_id, "requiredCapacity": slots}
     await zk.create(PATHS.task(on.context.host_port, task_id), dumps(task), ephemeral=True)
 
 
@@ -80,30 +80,33 @@ async def free_port() -> int:
 
 
 async def test_slots_and_tasks_are_announced(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
-    """A task that finds no slot waits in the queue, unclaimed."""
-    async with worker(server, tmp_path) as on:
+    """A task that finds no slot waits in the queue, unclaimed, and holds up no smaller one."""
+    async with worker(server, tmp_path, capacity=2) as on:
         host = on.context.host_port
         announced = loads((await zk.get(PATHS.worker(host))).data)
-        assert (announced["host"], announced["capacity"], announced["version"]) == (host, 1, "0")
+        assert (announced["host"], announced["capacity"], announced["version"]) == (host, 2, "0")
         assert set(loads((await zk.get(PATHS.tasks_of(host))).data)) == {"created"}
 
         async def slots() -> Any:
             return json.loads((await zk.get(PATHS.coord_status(NodeRole.MIDDLE_MANAGER, host))).data)
 
-        assert await slots() == {"slotsUsed": 0, "slotsFree": 1, "capacity": 1, "tasks": []}
-        await assign(zk, on, "t1")
-        await in_state(zk, host, "t1", TaskState.RUNNING)
-        await assign(zk, on, "t2", 0)
+        assert await slots() == {"slotsUsed": 0, "slotsFree": 2, "capacity": 2, "tasks": []}
+        await assign(zk, on, "one")
+        await in_state(zk, host, "one", TaskState.RUNNING)
+        await assign(zk, on, "big", 0, slots=2)
+        await assign(zk, on, "two")
+        await in_state(zk, host, "two", TaskState.RUNNING)
 
         async def used() -> bool:
-            return bool(await slots() == {"slotsUsed": 1, "slotsFree": 0, "capacity": 1, "tasks": ["t1"]})
+            return bool(await slots() == {"slotsUsed": 2, "slotsFree": 0, "capacity": 2, "tasks": ["one", "two"]})
 
         await until(used)
-        assert await zk.children(PATHS.tasks_of(host)) == ["t2"]
-        assert (await on.get(f"{API}/tasks")).json() == ["t1"]
-        on.role.processes["t1"].stop("enough")
-        assert (await in_state(zk, host, "t1", TaskState.FAILED)).error_msg == "enough"
-        await in_state(zk, host, "t2", TaskState.SUCCESS)
+        assert await zk.children(PATHS.tasks_of(host)) == ["big"]
+        assert (await on.get(f"{API}/tasks")).json() == ["one", "two"]
+        for name in ("one", "two"):
+            on.role.processes[name].stop("enough")
+            assert (await in_state(zk, host, name, TaskState.FAILED)).error_msg == "enough"
+        await in_state(zk, host, "big", TaskState.SUCCESS)
 
 
 async def test_a_predecessors_tasks_are_settled_before_anything_else(
