@@ -100,12 +100,14 @@ def test_a_move_is_no_absence_whatever_the_order_of_the_deltas() -> None:
     """From one server to the other, and from batch to batch: additions are taken first."""
     view = BrokerView()
     view.serve("a", segment())
-    view.set_used(set(), view.mark)  # so that an absence would drop it
+    view.set_used(set(), view.mark)  # so that an absence would drop it, and what comes then would be new
+    mark = view.mark
     deltas: Deltas[tuple[str, str], DataSegment] = Deltas()
     deltas.put(("a", segment().id), segment(), None)
     deltas.put(("b", segment().id), None, segment())
     view.apply(deltas.take())
     assert shown(view) == {"0 1.0": ["b"]}
+    assert view.mark == mark
 
 
 def test_a_set_that_lost_a_part_for_good_gives_way_to_the_older_one() -> None:

@@ -1,0 +1,320 @@
+"""A whole Broker: a real tree, two real data servers with real segments, a Coordinator that lists them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+from http_servers import Served, serve_http
+from made_segments import make_segment
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from coordserver.client import Client
+from druidroles.broker.role import BrokerSettings, build
+from druidroles.coordination.announcements import announced_server
+from druidroles.coordination.paths import DruidPaths
+from druidroles.coordination.url import CoordUrl
+from druidroles.http.client import make_client
+from druidroles.model.segment import SegmentDescriptor
+from druidroles.model.server import DruidServerMetadata, NodeRole
+from druidroles.process import RoleContext, RoleSettings
+from druidroles.query.relation import Piece
+from druidroles.query.resource import QueryResource
+from druidroles.query.source import ServedSegment
+
+INTERVAL = "2013-01-01/2013-02-02"
+BASE = {"dataSource": "flights", "intervals": [INTERVAL], "granularity": "all"}
+COUNT = {"type": "count", "name": "n"}
+COUNT_QUERY = {"queryType": "timeseries", **BASE, "aggregations": [COUNT]}
+Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+class Source:
+    """What one data server serves."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._served = {piece.descriptor: piece.served for piece in pieces}
+
+    def find(self, data_source: str, descriptor: SegmentDescriptor) -> ServedSegment | None:
+        """Pieces of a segment count as it."""
+        for known, served in self._served.items():
+            same = (known.version, known.partition) == (descriptor.version, descriptor.partition)
+            if same and known.interval.contains(descriptor.interval):
+                return served
+        return None
+
+
+class World:
+    """A Broker and what it sees."""
+
+    def __init__(self, zk: Client, paths: DruidPaths, directory: Path, nursery: trio.Nursery) -> None:
+        self.zk = zk
+        self.paths = paths
+        self.used: list[dict[str, Any]] = []
+        self.reads = 0
+        self.broker_url = ""
+        self.http = httpx2.AsyncClient(timeout=30, trust_env=False)
+        self._directory = directory
+        self._nursery = nursery
+
+    async def data_server(self, pieces: Sequence[Piece]) -> tuple[Served, trio.CancelScope]:
+        """One that serves and announces some segments, until its scope is cancelled."""
+        started: tuple[Served, trio.CancelScope] = await self._nursery.start(self._data_server, pieces)
+        return started
+
+    async def _data_server(
+        self, pieces: Sequence[Piece], *, task_status: trio.TaskStatus[tuple[Served, trio.CancelScope]]
+    ) -> None:
+        resource = QueryResource(Source(pieces), host="data", temp_dir=self._directory / "tmp")
+        with trio.CancelScope() as scope:
+            async with serve_http(resource.routes()) as served:
+                metadata = DruidServerMetadata(served.host_port, host=served.host_port, max_size=1)
+                segments = [piece.served.segment for piece in pieces]
+                async with announced_server(self.zk, self.paths, metadata, segments):
+                    task_status.started((served, scope))
+                    await trio.sleep_forever()
+        resource.close()
+
+    async def coordinator(self) -> None:
+        """A leading one, which lists `used`."""
+
+        async def segments(request: Request) -> Response:
+            self.reads += 1
+            return JSONResponse(self.used)
+
+        async def serve(*, task_status: trio.TaskStatus[str]) -> None:
+            async with serve_http([Route("/druid/coordinator/v1/metadata/segments", segments)]) as served:
+                task_status.started(served.url)
+                await trio.sleep_forever()
+
+        url = await self._nursery.start(serve)
+        latch = f"{self.paths.coordinator_latch}/_c_x-latch-"
+        await self.zk.create(latch, url.encode(), ephemeral=True, sequence=True)
+
+    async def broker(self) -> None:
+        """Start the Broker; it is ready when this returns."""
+        url = CoordUrl.parse("coord://127.0.0.1:1/druid")
+        settings = RoleSettings(role=NodeRole.BROKER, coord=url, host="127.0.0.1", port=0, data_dir=self._directory)
+
+        async def live(*, task_status: trio.TaskStatus[str]) -> None:
+            async with make_client() as http:
+                context = RoleContext(settings, self.zk, self.paths, http, "127.0.0.1:8082")
+                role = build(context, BrokerSettings())
+                async with serve_http(role.routes()) as served, trio.open_nursery() as nursery:
+                    assert (await self.http.get(served.url + "/druid/broker/v1/readiness")).status_code == 503
+                    early = await self.http.post(served.url + "/druid/v2", json=COUNT_QUERY)
+                    assert early.status_code == 503
+                    await nursery.start(role.run)
+                    task_status.started(served.url)
+                    await trio.sleep_forever()
+
+        self.broker_url = await self._nursery.start(live)
+
+    async def post(self, query: dict[str, Any]) -> httpx2.Response:
+        """Ask the Broker."""
+        return await self.http.post(self.broker_url + "/druid/v2", json=query)
+
+    async def ask(self, query: dict[str, Any]) -> Any:
+        """An answer that must be one."""
+        response = await self.post(query)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def get(self, path: str) -> Any:
+        """GET from the Broker."""
+        return (await self.http.get(self.broker_url + path)).json()
+
+
+@pytest.fixture
+async def world(zk: Client, paths: DruidPaths, tmp_path: Path) -> AsyncIterator[World]:
+    """An empty tree."""
+    async with trio.open_nursery() as nursery:
+        world = World(zk, paths, tmp_path, nursery)
+        async with world.http:
+            yield world
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_the_five_query_types_over_two_servers(world: World, flights: list[Piece]) -> None:
+    """The known figures of the data, each server serving a part and some days both."""
+    await world.data_server(flights[:20])
+    await world.data_server(flights[12:])
+    await world.broker()
+    sums = [COUNT, {"type": "longSum", "name": "distance", "fieldName": "distance"}]
+    assert await world.ask({**COUNT_QUERY, "aggregations": sums}) == [
+        {"timestamp": "2013-01-01T00:00:00.000Z", "result": {"n": 27004, "distance": 27188805}}
+    ]
+    top = {"queryType": "topN", **BASE, "dimension": "carrier", "metric": "n", "threshold": 2, "aggregations": [COUNT]}
+    assert (await world.ask(top))[0]["result"] == [{"carrier": "UA", "n": 4637}, {"carrier": "B6", "n": 4427}]
+    group = {"queryType": "groupBy", **BASE, "dimensions": ["origin"], "aggregations": [COUNT]}
+    events = [row["event"] for row in await world.ask(group)]
+    assert events == [{"origin": "EWR", "n": 9893}, {"origin": "JFK", "n": 9161}, {"origin": "LGA", "n": 7950}]
+    scan = {"queryType": "scan", **BASE, "columns": ["__time", "carrier"], "order": "descending", "limit": 500}
+    rows = [event["__time"] for batch in await world.ask(scan) for event in batch["events"]]
+    assert len(rows) == 500
+    assert rows == sorted(rows, reverse=True)
+    bounds = (await world.ask({"queryType": "timeBoundary", "dataSource": "flights"}))[0]["result"]
+    assert bounds == {"minTime": "2013-01-01T10:00:00.000Z", "maxTime": "2013-02-01T04:00:00.000Z"}
+
+
+async def test_what_there_is_to_be_queried(world: World, flights: list[Piece]) -> None:
+    """Datasources with their columns, and whether the view is complete."""
+    await world.data_server(flights)
+    await world.broker()
+    assert await world.get("/druid/v2/datasources") == ["flights"]
+    columns = await world.get("/druid/v2/datasources/flights")
+    assert {"carrier", "distance"} <= set(columns["dimensions"])
+    assert columns["metrics"] == []
+    assert await world.get("/druid/v2/datasources/flights/dimensions") == columns["dimensions"]
+    assert await world.get("/druid/v2/datasources/unknown") == {"dimensions": [], "metrics": []}
+    assert (await world.get("/druid/v2/datasources/flights/else"))["error"] == "Not found"
+    assert await world.get("/druid/broker/v1/loadstatus") == {"inventoryInitialized": True}
+    assert await world.ask({**COUNT_QUERY, "dataSource": "unknown"}) == [
+        {"timestamp": "2013-01-01T00:00:00.000Z", "result": {"n": 0}}
+    ]
+
+
+async def test_query_ids_and_errors(world: World, flights: list[Piece]) -> None:
+    """The id is the client's or a new one, on answers and on errors."""
+    await world.data_server(flights[:1])
+    await world.broker()
+    assert (await world.post({**COUNT_QUERY, "context": {"queryId": "mine"}})).headers["x-druid-query-id"] == "mine"
+    assert len((await world.post(COUNT_QUERY)).headers["x-druid-query-id"]) == 36
+    bad = await world.post({**COUNT_QUERY, "queryType": "segmentMetadata", "context": {"queryId": "mine"}})
+    assert bad.status_code == 501
+    assert "segmentMetadata" in bad.json()["errorMessage"]
+    assert bad.json()["host"] == "127.0.0.1:8082"
+    assert bad.headers["x-druid-query-id"] == "mine"
+    for context in ({"queryId": "a\nb"}, {"queryId": 7}, {"returnPartialResults": "perhaps"}, "none"):
+        assert (await world.post({**COUNT_QUERY, "context": context})).status_code == 400
+
+
+async def test_a_server_that_goes_is_replaced_and_what_only_it_had_is_missed(
+    world: World, flights: list[Piece], eventually: Eventually
+) -> None:
+    """Until the Coordinator says that it is not used any more, which it tells by a bump."""
+    segments = [piece.served.segment for piece in flights]
+    world.used = [segment.to_json() for segment in segments]
+    await world.coordinator()
+    await world.data_server(flights[:-1])
+    _, scope = await world.data_server(flights[-2:])
+    await world.broker()
+    assert (await world.ask(COUNT_QUERY))[0]["result"]["n"] == 27004
+    scope.cancel()
+
+    async def fails() -> Any:
+        response = await world.post(COUNT_QUERY)
+        return response if response.status_code != 200 else None
+
+    response = await eventually(fails)
+    assert response.status_code == 500
+    assert response.json()["errorClass"].endswith("SegmentMissingException")
+    assert segments[-1].id in response.json()["errorMessage"]
+    partial = await world.post({**COUNT_QUERY, "context": {"returnPartialResults": True}})
+    assert partial.status_code == 200
+    assert partial.json()[0]["result"]["n"] < 27004
+    context = json.loads(partial.headers["x-druid-response-context"])
+    assert context == {"missingSegments": [segments[-1].descriptor.to_json()]}
+    world.used.pop()
+    read = world.reads
+    await world.zk.ensure_path(world.paths.coord_published)
+    await world.zk.set(world.paths.coord_published, b"")
+
+    async def read_again() -> bool:
+        return world.reads > read
+
+    await eventually(read_again)
+    assert (await world.ask(COUNT_QUERY))[0]["result"]["n"] == partial.json()[0]["result"]["n"]
+
+
+class Hanging:
+    """A data server that takes queries and never answers. Counts those that run there."""
+
+    def __init__(self, world: World) -> None:
+        self.asked = trio.Event()
+        self.ended = trio.Event()
+        self.running = 0
+        self._world = world
+
+    async def _hang(self, request: Request) -> Response:
+        await request.body()
+        self.running += 1
+        self.asked.set()
+        try:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            self.running -= 1
+            self.ended.set()
+        return Response()
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Serve and announce."""
+        world = self._world
+        async with serve_http([Route("/druid/v2", self._hang, methods=["POST"])]) as served:
+            metadata = DruidServerMetadata(served.host_port, host=served.host_port)
+            async with announced_server(world.zk, world.paths, metadata, [make_segment()]):
+                task_status.started()
+                await trio.sleep_forever()
+
+
+@pytest.fixture
+async def hanging(world: World, nursery: trio.Nursery) -> Hanging:
+    """One that a Broker knows."""
+    made = Hanging(world)
+    await nursery.start(made.run)
+    await world.broker()
+    return made
+
+
+async def test_a_query_can_be_cancelled_by_its_id(world: World, hanging: Hanging) -> None:
+    """DELETE with the id; the client gets Druid's error, and the data server is let go."""
+    answers: list[httpx2.Response] = []
+
+    async def ask() -> None:
+        answers.append(await world.post({**COUNT_QUERY, "context": {"queryId": "mine"}}))
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask)
+        await hanging.asked.wait()
+        assert (await world.http.delete(world.broker_url + "/druid/v2/mine")).status_code == 202
+    assert answers[0].status_code == 500
+    assert answers[0].json()["error"] == "Query cancelled"
+    await hanging.ended.wait()
+    assert (await world.http.delete(world.broker_url + "/druid/v2/unknown")).status_code == 202
+
+
+async def test_a_client_that_goes_ends_its_query_everywhere(world: World, hanging: Hanging) -> None:
+    """Nobody works on for an answer that nobody reads."""
+    async with trio.open_nursery() as asking:
+        asking.start_soon(world.post, COUNT_QUERY)
+        await hanging.asked.wait()
+        asking.cancel_scope.cancel(reason="the client goes")
+    await hanging.ended.wait()
+    assert hanging.running == 0
+
+
+async def test_too_many_queries_are_refused(world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some run, some wait, the next gets 429 at once; and there is room again afterwards."""
+    monkeypatch.setattr("druidroles.broker.resource.CONCURRENT", 1)
+    monkeypatch.setattr("druidroles.broker.resource.WAITING", 1)
+    async with trio.open_nursery() as asking:
+        for _ in range(2):
+            asking.start_soon(world.post, COUNT_QUERY)
+        while hanging.running < 2:
+            await trio.sleep(0.01)
+        refused = await world.post(COUNT_QUERY)
+        assert refused.status_code == 429
+        assert refused.json()["error"] == "Query capacity exceeded"
+        asking.cancel_scope.cancel(reason="the clients go")
+    while hanging.running:
+        await trio.sleep(0.01)
+    timed_out = await world.post({**COUNT_QUERY, "context": {"timeout": 50}})
+    assert timed_out.status_code == 504
