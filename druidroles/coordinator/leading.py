@@ -110,7 +110,7 @@ class Leading:
         self._picture = Picture(self.view, inventory, self._executor)
         self._stored_rules: Mapping[str, Any] = {}
         self._wake = trio.Event()
-        self._period_over = self._cleaning = False
+        self._period_over = self._cleaning = self._interrupted = False
 
     async def begin(self, url: str) -> None:
         """Make this the term whose writes count; `url` is ours, for listings. Raises MetadataError."""
@@ -129,6 +129,7 @@ class Leading:
             nursery.start_soon(self._wake_on, self._inventory)
             nursery.start_soon(self._wake_on, self._queues)
             nursery.start_soon(self._tick)
+            nursery.start_soon(self._follow_connection)
             nursery.start_soon(self._executor.run)
             await self._plan_for_ever()
 
@@ -162,20 +163,27 @@ class Leading:
         await self._inventory.wait_current()
         await self._queues.wait_current()
 
+    async def _follow_connection(self) -> None:
+        async with self._zk.states() as states:
+            async for state in states:
+                if state is not SessionState.CONNECTED:
+                    self._interrupted = True
+                    self._wake.set()
+
     async def _wait_connected(self) -> None:
         """A leader that has lost its connection plans nothing on what it saw before, until it has seen what it missed.
 
         If the session is lost, the latch ends the term.
         """
-        if self._zk.state is SessionState.CONNECTED:
-            return
-        log.warning("paused: the connection to the coordination server is lost")
-        async with self._zk.states() as states:
-            async for state in states:
-                if state is SessionState.CONNECTED:
-                    break
-        await self._wait_current()
-        log.info("resumed")
+        while self._interrupted:
+            self._interrupted = False
+            log.warning("paused: the connection to the coordination server was lost")
+            async with self._zk.states() as states:
+                async for state in states:
+                    if state is SessionState.CONNECTED:
+                        break
+            await self._wait_current()
+            log.info("resumed")
 
     # -- planning -----------------------------------------------------------------------------------------------------
 
