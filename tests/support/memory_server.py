@@ -72,10 +72,13 @@ class Peer:
 class MemoryServer:
     """A server whose clients come through `dial`. Start `run` in a nursery."""
 
-    def __init__(self, *, ring: int = 50_000, outstanding: int = 1_000, frame_bytes: int = 1 << 22) -> None:
+    def __init__(
+        self, *, ring: int = 50_000, outstanding: int = 1_000, frame_bytes: int = 1 << 22, watches: int = 1_000
+    ) -> None:
         self.machine = Machine.new(b"h" * 16)
         self.machine.ring = EventRing(ring)
         self.wire_limits = WireLimits(outstanding=outstanding, frame_bytes=frame_bytes)
+        self.engine_limits = EngineLimits(outstanding_per_session=2 * outstanding + 1, watches_per_session=watches)
         self.up = True
         self.hold = False  # keep proposals from being committed
         self.mute = False  # keep answers from being sent
@@ -89,7 +92,7 @@ class MemoryServer:
     def _new_engine(self) -> Engine:
         return Engine(
             self.machine,
-            EngineLimits(outstanding_per_session=2 * self.wire_limits.outstanding + 1),
+            self.engine_limits,
             new_password=lambda: next(self._passwords).to_bytes(16, "big"),
             session_id_seed=0x100 + len(self.dialled),
         )
