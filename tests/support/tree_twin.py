@@ -80,7 +80,7 @@ class Twin:
         """(code, result, events) of one command. With `logged` it takes a zxid, refused or not, as in ZooKeeper."""
         if logged and op != RESUME_SESSION:
             self.zxid += 1
-        before = copy.deepcopy(self.nodes)
+        before = self._copied()
         events: list[tuple[int, str]] = []
         try:
             if op in (CREATE, DELETE, SET_DATA, SET_ACL):
@@ -91,6 +91,9 @@ class Twin:
         except Refused as refusal:
             self.nodes = before
             return refusal.code, (), []
+
+    def _copied(self) -> dict[str, Node]:
+        return {path: copy.copy(node) for path, node in self.nodes.items()}
 
     # -- how --------------------------------------------------------------------------------------------------------
 
@@ -235,7 +238,7 @@ class Twin:
     def _multi(
         self, session: int, wall: int, who: Identities, operations: tuple[Any, ...], events: list[Any]
     ) -> tuple[Any, ...]:
-        before = copy.deepcopy(self.nodes)
+        before = self._copied()
         results: list[tuple[Any, ...]] = []
         for at, (op, *arguments) in enumerate(operations):
             try:
