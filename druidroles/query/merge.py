@@ -149,9 +149,7 @@ class TimeseriesMerger:
         data = Interval(min(present), max(present) + 1)
         starts = dict.fromkeys(present)
         for interval in self._query.intervals:
-            # The first bucket may begin before the interval that it overlaps.
-            first = self._query.granularity.bucket(interval.start_ms).start_ms
-            asked = Interval(first, interval.end_ms).intersection(data)
+            asked = interval.intersection(data)
             if asked is not None:
                 starts.update(dict.fromkeys(bucket_starts(self._query.granularity, asked)))
         return list(starts)

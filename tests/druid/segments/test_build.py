@@ -71,6 +71,7 @@ TIMES: dict[str, dict[str, str | None]] = {
         "2013-01-01 10:00:00": None,
         "2013-02-30": None,
         "2013-01-01T24:00:00Z": None,
+        " 2013-01-01": None,
         "infinity": None,
         "": None,
     },
@@ -78,6 +79,7 @@ TIMES: dict[str, dict[str, str | None]] = {
         "2013-01-01 10:00:00": "2013-01-01T10:00:00Z",
         "2013-01-01T10:00:00-02:00": "2013-01-01T12:00:00Z",
         "1357034400000": "2013-01-01T10:00:00Z",
+        " 2013-01-01T10 ": "2013-01-01T10:00:00Z",
         "tomorrow": None,
     },
     "millis": {
@@ -260,6 +262,8 @@ def test_a_day_too_big_is_cut_into_partitions(tmp_path: Path) -> None:
 def test_files_need_not_have_the_same_columns(tmp_path: Path) -> None:
     """Each has its own header, in its own order; some are compressed, one is empty, one has a byte order mark."""
     (tmp_path / "in[1]").mkdir()
+    (tmp_path / "in1").mkdir()
+    (tmp_path / "in1" / "a.csv").write_bytes(b"time,a,b\n9,what the name would fit,were it a pattern\n")
     (tmp_path / "in[1]" / "a.csv").write_bytes(b"\xef\xbb\xbftime,a,b\r\n1,x,y\r\n")
     (tmp_path / "in[1]" / "b.csv.gz").write_bytes(gzip.compress(b"b,c,time\ny,z,2\n"))
     (tmp_path / "in[1]" / "c.csv").write_bytes(b"")

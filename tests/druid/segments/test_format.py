@@ -22,8 +22,10 @@ def parquet(path: Path, select: str, options: str = "") -> Path:
 def test_a_segment_passes_with_its_rows(tmp_path: Path) -> None:
     """What was built is a segment, wherever it lies: names of directories are no patterns."""
     (built,) = build(task("time,a\n1,x\n2,y\n"), tmp_path / "work").segments
-    odd = tmp_path / "a[1]*?=b"
+    odd, other = tmp_path / "a[1]*?=b", tmp_path / "a1xx=b"
     odd.mkdir()
+    other.mkdir()
+    parquet(other / "0.parquet", "SELECT 1::BIGINT AS __time")  # what the name would fit, were it a pattern
     target = built.path.rename(odd / "0.parquet")
     assert check_segment_file(target) == 2
 
