@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 CONCURRENT = 25  # queries; others wait their turn, within their own timeout
 TRIES = 3  # servers asked for one piece before it counts as missing
 RESTARTS = 2  # of a query some of whose pieces are missing
-PIECES_PER_REQUEST = 50_000  # some 6 MB; a data server reads bodies of up to 16 MiB
+PIECES_PER_REQUEST = 5_000  # half a megabyte of JSON, which is made in one go
+PIECES_AT_ONCE = 500  # shared out before others have their turn
 RESULTS_AT_ONCE = 1_000  # merged before others have their turn
 REFRESH_S = 2.0  # how long a query with missing pieces waits for a reading of the used segments
 GONE_GRACE_S = 3.0  # for a server that took back its announcement to finish what it was asked
@@ -105,13 +106,14 @@ class FanOut:
         """Whether starting over promises more: nothing that shows now is without a server."""
         with trio.move_on_after(REFRESH_S):
             await self._refresh()
-        return all(piece.selector is not None and piece.selector.servers for piece in plan(attempt.query, self._view))
+        pieces = await plan(attempt.query, self._view)
+        return all(piece.selector is not None and piece.selector.servers for piece in pieces)
 
     async def _attempt(self, query: Query, deadline: float) -> _Attempt:
         attempt = _Attempt(query, merger(query), deadline)
-        pending = plan(query, self._view)
+        pending = await plan(query, self._view)
         for _ in range(TRIES):
-            groups = self._share_out(pending, attempt)
+            groups = await self._share_out(pending, attempt)
             attempt.failed = []
             async with trio.open_nursery() as nursery:
                 for server, pieces in groups.items():
@@ -127,20 +129,30 @@ class FanOut:
         attempt.missing += pending
         return attempt
 
-    def _share_out(self, pieces: Sequence[Piece], attempt: _Attempt) -> dict[str, list[Piece]]:
-        """A server for each piece; those for which there is none are missing. Each piece counts as under way."""
-        now = trio.current_time()
+    async def _share_out(self, pieces: Sequence[Piece], attempt: _Attempt) -> dict[str, list[Piece]]:
+        """A server for each piece, which then counts as under way; those for which there is none are missing."""
         groups: dict[str, list[Piece]] = {}
-        for piece in pieces:
-            names = () if piece.selector is None else piece.selector.servers
-            server = self.choice.choose(names, self._servers.servers, now, attempt.tried.get(piece, ()))
-            if server is None:
-                attempt.missing.append(piece)
-            else:
-                attempt.tried.setdefault(piece, set()).add(server)
-                groups.setdefault(server, []).append(piece)
-                self.choice.sent(server)
+        try:
+            for at in range(0, len(pieces), PIECES_AT_ONCE):
+                await trio.lowlevel.checkpoint()
+                for piece in pieces[at : at + PIECES_AT_ONCE]:
+                    self._place(piece, groups, attempt)
+        except trio.Cancelled:
+            for server, placed in groups.items():
+                self.choice.done(server, len(placed))
+            raise
         return groups
+
+    def _place(self, piece: Piece, groups: dict[str, list[Piece]], attempt: _Attempt) -> None:
+        names = () if piece.selector is None else piece.selector.servers
+        tried = attempt.tried.setdefault(piece, set())
+        server = self.choice.choose(names, self._servers.servers, trio.current_time(), tried)
+        if server is None:
+            attempt.missing.append(piece)
+            return
+        tried.add(server)
+        groups.setdefault(server, []).append(piece)
+        self.choice.sent(server)
 
     async def _ask(self, server: str, pieces: Sequence[Piece], attempt: _Attempt, others: trio.CancelScope) -> None:
         """Ask one server and merge its answer; a query that is refused ends the others too."""

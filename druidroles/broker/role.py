@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 import trio
 from starlette.routing import BaseRoute
@@ -30,7 +32,7 @@ class Broker:
         self._view = BrokerView()
         self._inventory = ServerInventory(context.zk, context.paths)
         self._coordinators = LeaderView(context.zk, context.paths.coordinator_latch)
-        self._used = UsedSegments(context.http, self._coordinators, lambda: self._view.mark, self._view.set_used)
+        self._used = UsedSegments(context.http, self._coordinators, lambda: self._view.mark, self._set_used)
         self._fan_out = FanOut(context.http, self._view, self._inventory, self._used.refresh)
         self._initialized = False
         self._resource = BrokerResource(self._fan_out, self._view, lambda: self._initialized, context.host_port)
@@ -64,6 +66,13 @@ class Broker:
         deltas = sorted(self._inventory.segment_deltas.take(), key=lambda delta: delta.new is None)
         for at in range(0, len(deltas), DELTAS_AT_ONCE):
             self._view.apply(deltas[at : at + DELTAS_AT_ONCE])
+            await trio.lowlevel.checkpoint()
+
+    async def _set_used(self, ids: Collection[str], mark: int) -> None:
+        self._view.set_used(ids, mark)
+        more = True
+        while more:
+            more = self._view.forget_unused(DELTAS_AT_ONCE)
             await trio.lowlevel.checkpoint()
 
 

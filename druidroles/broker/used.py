@@ -7,7 +7,7 @@ segments, and every minute in case a bump was lost. What cannot be read leaves w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import httpx2
 import trio
@@ -27,7 +27,7 @@ RETRY_S = 1.0
 READ_S = 60.0  # one reading, start to end
 _SEGMENTS = "/druid/coordinator/v1/metadata/segments"
 
-SetUsed = Callable[[Collection[str], int], None]
+SetUsed = Callable[[Collection[str], int], Awaitable[None]]
 
 
 class UsedSegments:
@@ -86,7 +86,7 @@ class UsedSegments:
                 ids = await self._fetch(url + _SEGMENTS)
         except (httpx2.HTTPError, ValueError, trio.TooSlowError) as fault:
             return f"{url}: {fault or type(fault).__name__}"
-        self._set_used(ids, mark)
+        await self._set_used(ids, mark)
         self.done.value = number - 1
         self.done.bump()
         return None

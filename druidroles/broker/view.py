@@ -41,6 +41,7 @@ class BrokerView:
         self._mark = 0
         self._used: Collection[str] | None = None
         self._used_mark = -1
+        self._suspects: list[str] = []
 
     @property
     def mark(self) -> int:
@@ -99,11 +100,21 @@ class BrokerView:
             self._forget(selector)
 
     def set_used(self, ids: Collection[str], mark: int) -> None:
-        """The ids of all used segments, read from the metadata store when `self.mark` was `mark`."""
+        """The ids of all used segments, read from the metadata store when `self.mark` was `mark`.
+
+        What of the unserved segments is not used is forgotten by `forget_unused`.
+        """
         self._used, self._used_mark = ids, mark
-        for selector in list(self._unserved.values()):
-            if self._is_unused(selector):
+        self._suspects = list(self._unserved)
+
+    def forget_unused(self, at_most: int) -> bool:
+        """Forget what is neither served nor used, looking at so many segments; whether there are more to look at."""
+        for segment_id in self._suspects[-at_most:]:
+            selector = self._unserved.get(segment_id)
+            if selector is not None and self._is_unused(selector):
                 self._forget(selector)
+        del self._suspects[-at_most:]
+        return bool(self._suspects)
 
     def _is_unused(self, selector: ServerSelector) -> bool:
         return self._used is not None and selector.since <= self._used_mark and selector.segment.id not in self._used

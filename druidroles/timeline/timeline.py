@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from druidroles.model.interval import Interval
@@ -96,10 +97,13 @@ class VersionedIntervalTimeline(Generic[T]):
         self._follow(entry, was_complete)
         return chunk.value
 
-    def lookup(self, interval: Interval) -> list[TimelineHolder[T]]:
-        """What shows within an interval, by time; the first and the last piece are trimmed to it."""
+    def lookup(self, interval: Interval, at_most: int | None = None) -> list[TimelineHolder[T]]:
+        """What shows within an interval, by time; the first and the last piece are trimmed to it.
+
+        With `at_most`, only so many pieces: whoever wants the rest asks again from the end of the last one.
+        """
         holders = []
-        for piece in self._between(interval.start_ms, interval.end_ms):
+        for piece in islice(self._between(interval.start_ms, interval.end_ms), at_most):
             start, end = max(piece.start_ms, interval.start_ms), min(piece.end_ms, interval.end_ms)
             entry = piece.entry
             holders.append(

@@ -292,7 +292,12 @@ async def test_a_segment_that_turns_out_to_be_unused_does_not_fail_it(world: Wor
     name = (await world.serve(Holder(1))).host_port
     await world.serve(Holder(0))
     world.withdraw(name)
-    world.on_refresh = lambda: world.view.set_used({segment(0).id}, world.view.mark)
+
+    def read() -> None:
+        world.view.set_used({segment(0).id}, world.view.mark)
+        world.view.forget_unused(10)
+
+    world.on_refresh = read
     assert await world.count(2) == (1, [])
 
 
@@ -367,6 +372,18 @@ async def test_the_timeout_of_the_query_holds(world: World) -> None:
     await world.serve(holder)
     with pytest.raises(QueryTimeoutError):
         await world.count(1, timeout=300)
+    assert not world.fan_out.choice._under_way
+
+
+async def test_many_pieces_are_planned_and_sent_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asked for once, whatever the size of the parts."""
+    monkeypatch.setattr("druidroles.broker.plan.HOLDERS_AT_ONCE", 2)
+    monkeypatch.setattr("druidroles.broker.fanout.PIECES_AT_ONCE", 3)
+    monkeypatch.setattr("druidroles.broker.fanout.PIECES_PER_REQUEST", 4)
+    holder = Holder(*range(9))
+    await world.serve(holder)
+    assert await world.count(10) == (9, [])
+    assert sorted(holder.asked) == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
     assert not world.fan_out.choice._under_way
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from druidroles.broker.json_array import JsonArrayDecoder
@@ -27,6 +27,7 @@ def decode(pieces: list[bytes]) -> list[dict[str, Any]]:
     return found + list(decoder.feed(b"", final=True))
 
 
+@settings(max_examples=40, deadline=None)
 @given(OBJECTS, st.booleans(), st.data())
 def test_any_cut_gives_the_same_objects(objects: list[dict[str, Any]], spaced: bool, data: st.DataObject) -> None:
     """Between any two bytes, those of one character included."""

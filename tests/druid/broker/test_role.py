@@ -301,20 +301,27 @@ async def test_a_client_that_goes_ends_its_query_everywhere(world: World, hangin
     assert hanging.running == 0
 
 
-async def test_too_many_queries_are_refused(world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_queries_are_refused(
+    world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
     """Some run, some wait, the next gets 429 at once; and there is room again afterwards."""
     monkeypatch.setattr("druidroles.broker.resource.CONCURRENT", 1)
     monkeypatch.setattr("druidroles.broker.resource.WAITING", 1)
+
+    async def both_run() -> bool:
+        return hanging.running == 2
+
+    async def none_runs() -> bool:
+        return hanging.running == 0
+
     async with trio.open_nursery() as asking:
         for _ in range(2):
             asking.start_soon(world.post, COUNT_QUERY)
-        while hanging.running < 2:
-            await trio.sleep(0.01)
+        await eventually(both_run)
         refused = await world.post(COUNT_QUERY)
         assert refused.status_code == 429
         assert refused.json()["error"] == "Query capacity exceeded"
         asking.cancel_scope.cancel(reason="the clients go")
-    while hanging.running:
-        await trio.sleep(0.01)
+    await eventually(none_runs)
     timed_out = await world.post({**COUNT_QUERY, "context": {"timeout": 50}})
     assert timed_out.status_code == 504

@@ -25,6 +25,13 @@ def shown(view: BrokerView) -> dict[str, list[str]]:
     }
 
 
+def set_used(view: BrokerView, ids: set[str], mark: int) -> None:
+    """A reading, taken whole; one segment at a time."""
+    view.set_used(ids, mark)
+    while view.forget_unused(1):
+        pass
+
+
 def test_a_newer_version_shows_only_when_it_is_served_whole() -> None:
     """By whichever servers; the older one answers until then."""
     view = BrokerView()
@@ -52,11 +59,11 @@ def test_a_lost_segment_stays_until_it_is_known_to_be_unused() -> None:
     lost, kept = segment(), segment(start=10, end=20)
     for one in (lost, kept):
         view.serve("a", one)
-    view.set_used({lost.id, kept.id}, view.mark)
+    set_used(view, {lost.id, kept.id}, view.mark)
     view.unserve("a", lost.id)
     assert shown(view) == {"0 1.0": [], "10 1.0": ["a"]}
     assert list(view.unserved) == [lost.id]
-    view.set_used({kept.id}, view.mark)
+    set_used(view, {kept.id}, view.mark)
     assert shown(view) == {"10 1.0": ["a"]}
 
 
@@ -75,7 +82,7 @@ def test_a_segment_known_to_be_unused_goes_with_its_last_server() -> None:
     view = BrokerView()
     view.serve("a", segment())
     view.serve("b", segment())
-    view.set_used(set(), view.mark)
+    set_used(view, set(), view.mark)
     view.unserve("a", segment().id)
     assert shown(view) == {"0 1.0": ["b"]}
     view.unserve("b", segment().id)
@@ -90,9 +97,9 @@ def test_a_reading_older_than_the_segment_says_nothing_of_it() -> None:
     mark = view.mark
     view.serve("a", segment())
     view.unserve("a", segment().id)
-    view.set_used(set(), mark)
+    set_used(view, set(), mark)
     assert shown(view) == {"0 1.0": []}
-    view.set_used(set(), view.mark)
+    set_used(view, set(), view.mark)
     assert shown(view) == {}
 
 
@@ -100,7 +107,7 @@ def test_a_move_is_no_absence_whatever_the_order_of_the_deltas() -> None:
     """From one server to the other, and from batch to batch: additions are taken first."""
     view = BrokerView()
     view.serve("a", segment())
-    view.set_used(set(), view.mark)  # so that an absence would drop it, and what comes then would be new
+    set_used(view, set(), view.mark)  # so that an absence would drop it, and what comes then would be new
     mark = view.mark
     deltas: Deltas[tuple[str, str], DataSegment] = Deltas()
     deltas.put(("a", segment().id), segment(), None)
@@ -118,7 +125,7 @@ def test_a_set_that_lost_a_part_for_good_gives_way_to_the_older_one() -> None:
         view.serve("a", one)
     view.unserve("a", first.id)
     assert shown(view) == {"0 2.0": [], "0 2.1": ["a"]}
-    view.set_used({old.id, first.id}, view.mark)
+    set_used(view, {old.id, first.id}, view.mark)
     view.unserve("a", second.id)
     assert shown(view) == {"0 1.0": ["a"]}
     view.serve("b", second)
