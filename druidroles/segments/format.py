@@ -8,6 +8,7 @@ The format's version is in the file's own metadata; a file of a newer one is ref
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -44,7 +45,7 @@ def check_segment_file(path: Path) -> int:
         raise SegmentFileError(f"the segment file {path} cannot be read: {fault.strerror}") from None
     if head != _MAGIC:
         raise SegmentFileError(f"{path} is not a Parquet file")
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    connection = _database().cursor()
     try:
         rows = connection.execute(
             "SELECT decode(value) FROM parquet_kv_metadata($path) WHERE decode(key) = $key",
@@ -60,6 +61,12 @@ def check_segment_file(path: Path) -> int:
     finally:
         connection.close()
     return int(counted[0]) if counted else 0
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    # One for the process, a cursor for each check: to open one takes several times as long as to read a footer.
+    return duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
 
 
 def _check_version(path: Path, versions: list[str]) -> None:
