@@ -314,6 +314,7 @@ class Session:
                 with trio.fail_after(max(_ATTEMPT_MIN_S, min(_ATTEMPT_MAX_S, self.timeout_ms / 3000))):
                     return await self._attempt(host)
             except _ExpiredError:
+                self._failures = 0  # a server that says so serves: no reason to wait for the new session
                 self._expire()
             except trio.TooSlowError:
                 self._failed(host, "no answer")

@@ -80,6 +80,7 @@ class MemoryServer:
         self.wire_limits = WireLimits(outstanding=outstanding, frame_bytes=frame_bytes)
         self.engine_limits = EngineLimits(outstanding_per_session=2 * outstanding + 1, watches_per_session=watches)
         self.up = True
+        self.unreachable: set[str] = set()  # hosts that cannot be dialled
         self.hold = False  # keep proposals from being committed
         self.mute = False  # keep answers from being sent
         self.cuts: deque[tuple[int, int]] = deque()  # bytes that successive connections may receive and send
@@ -102,11 +103,14 @@ class MemoryServer:
             self._nursery = nursery
             task_status.started(self)
             ends = trio.current_time() + LONGEST_S
-            while True:
-                await trio.sleep(TICK_S)
-                assert trio.current_time() < ends, "nothing ends this test"
-                self.engine.tick(self.now_ms, self.wall_ms)
-                self.turn()
+            try:
+                while True:
+                    await trio.sleep(TICK_S)
+                    assert trio.current_time() < ends, "nothing ends this test"
+                    self.engine.tick(self.now_ms, self.wall_ms)
+                    self.turn()
+            finally:
+                self.up = False
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
@@ -117,7 +121,7 @@ class MemoryServer:
     async def dial(self, host: Host) -> Transport:
         self.dialled.append((trio.current_time(), host.name))
         await trio.lowlevel.checkpoint()
-        if not self.up:
+        if not self.up or host.name in self.unreachable:
             raise OSError(f"{host.name} is down")
         assert self._nursery is not None
         ours, theirs = trio.testing.memory_stream_pair()
