@@ -30,6 +30,7 @@ from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
 from druidroles.deepstorage import DeepStorageError, open_deep_storage
+from druidroles.groups import first_error
 from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
 from druidroles.http.serve import HttpServer
@@ -109,12 +110,13 @@ class Peon:
                 await self._serve(stack, zk, paths)
                 await self._work(ActionClient(self._task, leaders, http))
         except* _EXPECTED as group:
-            fault = _first(group)
+            fault = first_error(group)
             log.error("the task fails: %s", fault)
             self.progress.error_msg = str(fault)
+        if self.progress.error_msg is not None:
+            return Result(TaskState.FAILED, self.progress.error_msg)
         self.progress.enter("COMPLETED")
-        state = TaskState.SUCCESS if self.progress.error_msg is None else TaskState.FAILED
-        return Result(state, self.progress.error_msg)
+        return Result(TaskState.SUCCESS)
 
     async def _work(self, actions: ActionClient) -> None:
         if task_type(self._task) == "noop":
@@ -156,11 +158,6 @@ class Peon:
             Route(f"{CHAT}/{{id}}/liveReports", reports),
             Route(f"{CHAT}/{{id}}/rowStats", row_stats),
         ]
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first that is no group."""
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def run_peon(settings: PeonSettings) -> Result:

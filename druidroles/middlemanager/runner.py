@@ -16,6 +16,7 @@ from functools import partial
 import trio
 
 from druidroles.coordination.task_worker import WorkerTasks
+from druidroles.groups import first_error
 from druidroles.lifeline import Lifeline
 from druidroles.middlemanager.task_dir import TaskDirectory
 from druidroles.model.task import UNKNOWN_LOCATION, TaskAnnouncement, TaskLocation, TaskState, TaskStatus
@@ -78,7 +79,7 @@ class TaskProcess:
         try:
             code = await self._start_and_follow()
         except* OSError as fault:
-            self._why = f"its process cannot be started: {fault.exceptions[0]}"
+            self._why = f"its process cannot be started: {first_error(fault)}"
         return code
 
     async def _start_and_follow(self) -> int:

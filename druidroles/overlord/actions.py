@@ -126,8 +126,12 @@ class TaskActions:
         return None
 
     async def _insert(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
-        segments = [DataSegment.from_json(_object(value)) for value in get_list(action, "segments")]
-        for segment in segments:
+        segments = []
+        for value in get_list(action, "segments"):
+            segment = DataSegment.from_json(_object(value))
+            # There may be tens of thousands, and the session wants the loop too.
+            await trio.lowlevel.checkpoint()
+            segments.append(segment)
             if segment.data_source != row.data_source:
                 raise ModelError(f"segments: {segment.id} is not of the task's datasource {row.data_source!r}")
         publication = Publication(task_id=row.id, attempt=row.attempt, segments=segments)

@@ -31,6 +31,7 @@ from druidroles.segments.errors import IngestionError
 from druidroles.segments.spec import parse_spec
 
 BASE = "/druid/indexer/v1"
+ACTION_BYTES_MAX = 64 << 20  # a publication of 50,000 segments is half of it
 COMPLETE_MAX = 1000  # ended tasks that a listing reads unless it asks for another number
 _LETTERS = "abcdefghijklmnop"  # those of Druid's random ids
 
@@ -142,7 +143,9 @@ class OverlordResources:
         return JSONResponse({"task": task["id"]})
 
     async def _act(self, request: Request, leading: Leading) -> Response:
-        return JSONResponse({"result": await leading.actions.perform(await read_json_object(request))})
+        return JSONResponse(
+            {"result": await leading.actions.perform(await read_json_object(request, ACTION_BYTES_MAX))}
+        )
 
     async def _find(self, request: Request, leading: Leading) -> Listed | None:
         row = leading.tasks.get(request.path_params["id"]) or await leading.store.task(request.path_params["id"])

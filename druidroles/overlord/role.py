@@ -19,6 +19,7 @@ from coordserver.client import LeaderLatch, Term
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_queue import TaskQueue, TaskTree
+from druidroles.groups import first_error
 from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
 from druidroles.model.server import NodeRole
 from druidroles.overlord.leading import Leading
@@ -30,6 +31,7 @@ from druidroles.process import Role, RoleContext, StartError
 log = logging.getLogger(__name__)
 
 STORE_ROLE = "overlord"  # the role's name in the store's table of epochs
+_LEADER_S = 5.0  # READY waits this long for the cluster to have a leader
 _PAUSE_S = 1.0  # between a term that could not begin or was cut short and the next try
 
 
@@ -69,7 +71,7 @@ class Overlord:
         """None: the role says it all."""
         return {}
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128 - _start says it
         """Contend for ever."""
         context = self._context
         async with AsyncExitStack() as stack:
@@ -82,9 +84,20 @@ class Overlord:
             status = await stack.enter_async_context(
                 announced_status(context.zk, context.paths, NodeRole.OVERLORD, context.host_port, _status(None))
             )
-            task_status.started()
             latch = LeaderLatch(context.zk, context.paths.overlord_latch, context.url)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            nursery.start_soon(self._start, task_status)
             await latch.run(lambda term: self._lead(term, store, status))
+
+    async def _start(self, task_status: trio.TaskStatus[None]) -> None:
+        """Say that we serve once requests find a leader, here or elsewhere; or when that takes too long."""
+        with trio.move_on_after(_LEADER_S):
+            while self.leading is None:
+                revision = self._leaders.revision.value
+                if self.leader_url not in (None, self._context.url):
+                    break
+                await self._leaders.changed(revision)
+        task_status.started()
 
     async def _lead(self, term: Term, store: MetadataStore, status: StatusAnnouncer) -> None:
         """One term. What the coordination layer's fence says comes out, and the latch judges it."""
@@ -93,9 +106,9 @@ class Overlord:
             await store.raise_epoch(epoch, self._context.url)
             await self._lead_fenced(term, epoch, store, status)
         except* StaleEpochError as stale:
-            log.error("epoch %d is given up: %s", term.epoch, stale.exceptions[0])
+            log.error("epoch %d is given up: %s", term.epoch, first_error(stale))
         except* MetadataError as fault:
-            log.error("epoch %d is given up, the metadata store fails: %s", term.epoch, fault.exceptions[0])
+            log.error("epoch %d is given up, the metadata store fails: %s", term.epoch, first_error(fault))
         await trio.sleep(_PAUSE_S)
 
     async def _lead_fenced(self, term: Term, epoch: LeaderEpoch, store: MetadataStore, status: StatusAnnouncer) -> None:
@@ -114,6 +127,7 @@ class Overlord:
             )
             await leading.begin()
             self.leading = leading
+            self._leaders.revision.bump()
             status.say(**_status(term))
             try:
                 await leading.run()

@@ -30,7 +30,7 @@ LIMIT_S = 30.0  # a bound, not an expectation
 
 @attrs.frozen
 class Running:
-    """A role that runs."""
+    """A role that runs, until its scope is cancelled."""
 
     role: Any
     context: RoleContext
@@ -72,11 +72,18 @@ async def running(
             await zk.ensure_path(path)
         role = build(context)
         async with trio.open_nursery() as nursery:
-            server = HttpServer(make_app(role.routes()), listeners)
+            scope = trio.CancelScope()
+            await nursery.start(_live, role, HttpServer(make_app(role.routes()), listeners), scope)
+            yield Running(role, context, scope)
+            nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def _live(role: Role, server: HttpServer, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    with scope:
+        async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
             await nursery.start(role.run)
-            yield Running(role, context, nursery.cancel_scope)
-            nursery.cancel_scope.cancel(reason="the test is over")
+            task_status.started()
 
 
 def _make(directory: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
-import pytest
 from indexing import Running, ended, index_spec, noop, running, until
 
 from coordserver.testing.embedded import embedded_server
@@ -117,22 +117,20 @@ async def test_a_second_ingestion_overshadows_the_first(tmp_path: Path) -> None:
         assert versions[0] < versions[1]
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (lambda spec: spec["ioConfig"].update(inputSource={"type": "s3"}), "inputSource"),
-        (lambda spec: spec["dataSchema"].pop("timestampSpec"), "timestampSpec"),
-        (lambda spec: spec["ioConfig"].update(appendToExisting=True), "appendToExisting"),
-    ],
-)
-async def test_a_bad_spec_is_refused_by_name(tmp_path: Path, change: object, named: str) -> None:
+async def test_a_bad_spec_is_refused_by_name(tmp_path: Path) -> None:
     """A 400 with Druid's error body, and nothing is stored."""
+    changes: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+        ("inputSource", lambda spec: spec["ioConfig"].update(inputSource={"type": "s3"})),
+        ("timestampSpec", lambda spec: spec["dataSchema"].pop("timestampSpec")),
+        ("appendToExisting", lambda spec: spec["ioConfig"].update(appendToExisting=True)),
+    ]
     async with service(tmp_path) as on:
-        task = index_spec(tmp_path / "input")
-        change(task["spec"])  # type: ignore[operator]
-        response = await on.overlord.post("/druid/indexer/v1/task", task)
-        assert response.status_code == 400
-        assert named in response.json()["errorMessage"]
+        for named, change in changes:
+            task = index_spec(tmp_path / "input")
+            change(task["spec"])
+            response = await on.overlord.post("/druid/indexer/v1/task", task)
+            assert response.status_code == 400
+            assert named in response.json()["errorMessage"]
         assert (await on.overlord.get("/druid/indexer/v1/tasks")).json() == []
 
 
@@ -145,6 +143,28 @@ async def test_a_task_that_fails_says_why(tmp_path: Path) -> None:
         assert status["statusCode"] == "FAILED"
         assert "there is no directory" in status["errorMsg"]
         assert "there is no directory" in (await on.overlord.get(f"/druid/indexer/v1/task/{task_id}/log")).text
+
+
+async def test_a_task_outlives_the_overlord_that_assigned_it(tmp_path: Path) -> None:
+    """It waits while nobody leads, gets its lock from the next Overlord, and is published by it, once."""
+    async with service(tmp_path) as on:
+        task_id = (await on.overlord.post("/druid/indexer/v1/task", index_spec(tmp_path / "input"))).json()["task"]
+
+        async def claimed() -> bool:
+            return task_id in on.worker.role.processes
+
+        await until(claimed)
+        on.overlord.scope.cancel(reason="the Overlord is stopped")
+        build_next = partial(build_overlord, settings=OverlordSettings(metadata=tmp_path / "metadata.sqlite"))
+        server = on.worker.context.settings.coord.hosts
+        async with running(server, NodeRole.OVERLORD, tmp_path / "next", build_next) as o2:
+            status = await ended(o2, task_id)
+            assert status["statusCode"] == "SUCCESS", status
+            async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+                assert len(await store.used_segments()) == 3
+                row = await store.task(task_id)
+                assert row is not None
+                assert row.attempt == 1
 
 
 async def test_a_task_is_shut_down(tmp_path: Path) -> None:

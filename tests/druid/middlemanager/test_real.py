@@ -18,9 +18,7 @@ async def test_a_killed_worker_takes_its_task_with_it(tmp_path: Any) -> None:
         await cluster.server()
         await cluster.role("overlord", "overlord")
         worker = await cluster.role("middlemanager", "middlemanager")
-        task = {"type": "noop", "runTime": 600_000}
-        posted = await cluster.http.post(cluster.procs["overlord"].url + "/druid/indexer/v1/task", json=task)
-        task_id = posted.json()["task"]
+        task_id = await _submit(cluster, 600_000)
         assert await cluster.until("the task runs", lambda: _location(cluster, task_id))
         directory = TaskDirectory(tmp_path / "middlemanager" / "tasks" / task_id)
         assert not directory.wait_free(0)
@@ -36,12 +34,10 @@ async def test_a_killed_worker_takes_its_task_with_it(tmp_path: Any) -> None:
         status = await cluster.until("the task has failed", ended)
         assert status["errorMsg"] == "canceled as unknown"
         assert directory.wait_free(0)
-        again = await cluster.http.post(
-            cluster.procs["overlord"].url + "/druid/indexer/v1/task", json={"type": "noop", "runTime": 0}
-        )
+        again = await _submit(cluster, 0)
 
         async def succeeded() -> bool:
-            return bool((await _status(cluster, again.json()["task"]))["statusCode"] == "SUCCESS")
+            return bool((await _status(cluster, again))["statusCode"] == "SUCCESS")
 
         await cluster.until("the next task succeeds", succeeded)
 
@@ -52,9 +48,7 @@ async def test_the_overlord_is_killed_while_a_task_runs(tmp_path: Any) -> None:
         await cluster.server()
         first = await cluster.role("overlord", "overlord")
         await cluster.role("middlemanager", "middlemanager")
-        task = {"type": "noop", "runTime": 3000}
-        posted = await cluster.http.post(first.url + "/druid/indexer/v1/task", json=task)
-        task_id = posted.json()["task"]
+        task_id = await _submit(cluster, 3000)
         await cluster.until("the task runs", lambda: _location(cluster, task_id))
         first.kill()
         await first.process.wait()
@@ -66,6 +60,37 @@ async def test_the_overlord_is_killed_while_a_task_runs(tmp_path: Any) -> None:
             return bool(status and status["statusCode"] == "SUCCESS")
 
         await cluster.until("the task succeeds", succeeded)
+
+
+async def test_the_coordination_server_is_killed_while_a_task_runs(tmp_path: Any) -> None:
+    """Overlord, MiddleManager and task keep their sessions over it; the task is neither lost nor run twice."""
+    async with open_cluster(tmp_path) as cluster:
+        server = await cluster.server()
+        overlord = await cluster.role("overlord", "overlord")
+        await cluster.role("middlemanager", "middlemanager")
+        task_id = await _submit(cluster, 2000)
+        await cluster.until("the task runs", lambda: _location(cluster, task_id))
+        server.kill()
+        await server.process.wait()
+        await cluster.server(listen=server.address)
+
+        async def succeeded() -> bool:
+            status = await _status(cluster, task_id)
+            return bool(status and status["statusCode"] == "SUCCESS")
+
+        await cluster.until("the task succeeds", succeeded)
+        assert overlord.log.read_text().count(f"{task_id} is assigned") == 1
+
+
+async def _submit(cluster: Cluster, run_time_ms: int) -> str:
+    """A noop task, once there is an Overlord to take it."""
+    url = cluster.procs["overlord"].url + "/druid/indexer/v1/task"
+
+    async def taken() -> Any:
+        response = await cluster.http.post(url, json={"type": "noop", "runTime": run_time_ms})
+        return response.json().get("task")
+
+    return str(await cluster.until("the task is taken", taken))
 
 
 async def _status(cluster: Cluster, task_id: str) -> Any:
