@@ -13,6 +13,7 @@ may become of a request:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -34,15 +35,28 @@ LOAD_TIMEOUT_MS = 900_000
 RETRY_S = 0.5  # after the server refused a write for a passing reason
 
 
-class Executor:
-    """The orders of one term."""
+def monotonic_ms() -> int:
+    """The monotonic clock that all graces are measured with."""
+    return round(trio.current_time() * 1000)
 
-    def __init__(self, view: ClusterView, queues: LoadQueues, writer: LoadQueueWriter, epoch: int) -> None:
+
+class Executor:
+    """The orders of one term. `clock` is the monotonic one of the view, in milliseconds."""
+
+    def __init__(
+        self,
+        view: ClusterView,
+        queues: LoadQueues,
+        writer: LoadQueueWriter,
+        epoch: int,
+        clock: Callable[[], int] = monotonic_ms,
+    ) -> None:
         self.orders = Orders()
         self._view = view
         self._queues = queues
         self._writer = writer
         self._epoch = epoch
+        self._clock = clock
         self._deletes: dict[Key, int] = {}  # requests to delete, each at a version
         self._withdrawing: dict[Key, Order] = {}  # those among them that we want back
         self._vanished: dict[Key, tuple[Order, int]] = {}  # gone unannounced, and until when that may be right
@@ -100,7 +114,7 @@ class Executor:
                 self._put(order)
 
     def _adopt_standing(self, order: Order, entry: QueueEntry) -> None:
-        self.orders.put_in_tree(order, entry.czxid, _now_ms())
+        self.orders.put_in_tree(order, entry.czxid, self._clock())
         self._entry_changed(order.key, entry)
 
     def server_left(self, name: str) -> None:
@@ -155,7 +169,7 @@ class Executor:
             self.orders.remove_in_tree(*key)
             self._deletes[key] = entry.version
             self._work.set()
-            self._failed(order, entry.failure, _now_ms())
+            self._failed(order, entry.failure, self._clock())
         elif entry.started and not order.started:
             self._mark_started(order)
 
@@ -198,7 +212,7 @@ class Executor:
         """When `follow` or `sweep` should be called even if nothing happens; None if there is nothing to wait for."""
         dues = [until_ms for _, until_ms in self._vanished.values()]
         if self.orders.in_tree_count:
-            dues.append(_now_ms() + SWEEP_MS)
+            dues.append(self._clock() + SWEEP_MS)
         return min(dues, default=None)
 
     def sweep(self, now_ms: int) -> None:
@@ -247,14 +261,14 @@ class Executor:
         if isinstance(outcome, KeeperError):
             if self.orders.is_waiting(order):
                 self.orders.remove_waiting(*order.key)
-                self._failed(order, f"the request was refused: {outcome}", _now_ms())
+                self._failed(order, f"the request was refused: {outcome}", self._clock())
         elif isinstance(outcome, QueueEntry) and outcome.request.action is not order.action:
             pass  # the server is at the opposite; the order waits until that is over
         elif order.withdrawn:
             self._take_back(order)
         elif self.orders.is_waiting(order):
             czxid = outcome if isinstance(outcome, int) else outcome.czxid
-            self.orders.put_in_tree(order, czxid, _now_ms())
+            self.orders.put_in_tree(order, czxid, self._clock())
             if isinstance(outcome, QueueEntry):
                 self._entry_changed(order.key, outcome)
 
@@ -282,10 +296,6 @@ class Executor:
             self._view.cluster.begin_load(server, order.segment, primary=order.primary)
         else:
             self._view.cluster.begin_drop(server, order.segment.id)
-        self.orders.put_in_tree(order, order.czxid, _now_ms())
+        self.orders.put_in_tree(order, order.czxid, self._clock())
         self._mark_started(order)
         self._view.cluster.mark(order.segment.id)
-
-
-def _now_ms() -> int:
-    return round(trio.current_time() * 1000)

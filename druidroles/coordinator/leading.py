@@ -28,7 +28,7 @@ from druidroles.coordination.published import tell_published
 from druidroles.coordinator.actions import MarkUnused
 from druidroles.coordinator.cluster import Cluster
 from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.executor import Executor
+from druidroles.coordinator.executor import Executor, monotonic_ms
 from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.overshadowing import overshadowed_by_served
 from druidroles.coordinator.picture import Picture
@@ -62,11 +62,6 @@ class LeadingConfig:
     damping: DampingConfig = attrs.field(factory=DampingConfig)
 
 
-def now_ms() -> int:
-    """The monotonic clock of all graces."""
-    return round(trio.current_time() * 1000)
-
-
 def wall_ms() -> int:
     """The clock that period rules go by."""
     return time.time_ns() // 1_000_000
@@ -97,7 +92,7 @@ class Leading:
             damping=Damping(config.damping),
             timers=Timers(),
             limits=config.limits,
-            leading_since_ms=now_ms(),
+            leading_since_ms=monotonic_ms(),
         )
         self.reader = MetadataReader(store, lambda: self.view.used.by_id, self._take_snapshot)
         self._zk = zk
@@ -119,7 +114,7 @@ class Leading:
     async def run(self) -> None:
         """Lead, for ever."""
         await self._wait_current()
-        self._picture.build(now_ms())
+        self._picture.build(monotonic_ms())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.reader.follow, self._zk, self._paths)
             await self.reader.first()
@@ -203,7 +198,7 @@ class Leading:
             await self._sleep()
 
     def _take_events(self) -> None:
-        now = now_ms()
+        now = monotonic_ms()
         if self._picture.follow(now) and self.rules.has_broadcast:
             mark_everything(self.view)
         self._executor.follow(now)
@@ -219,7 +214,7 @@ class Leading:
         """Plan what is marked, first copies first, until nothing is or something happens."""
         unused: list[MarkUnused] = []
         while self.view.cluster.has_dirt() and not self._wake.is_set():
-            for action in plan(self.view, now_ms(), wall_ms(), SLICE):
+            for action in plan(self.view, monotonic_ms(), wall_ms(), SLICE):
                 if isinstance(action, MarkUnused):
                     unused.append(action)
                 else:
@@ -230,7 +225,7 @@ class Leading:
     async def _clean_up(self) -> None:
         """Once a period: mark overshadowed segments unused, and tell the operator what nobody looks after."""
         served_overshadow = overshadowed_by_served(self.view, wall_ms())
-        await self._mark_unused(plan_overshadowed(self.view, served_overshadow, now_ms()))
+        await self._mark_unused(plan_overshadowed(self.view, served_overshadow, monotonic_ms()))
         if self.view.without_rule:
             log.warning("no rule applies to %d used segments", len(self.view.without_rule))
 
@@ -260,5 +255,5 @@ class Leading:
     async def _sleep(self) -> None:
         """Until the next event, or the next instant at which something is due."""
         dues = [due for due in (self.view.timers.next_ms(), self._executor.next_ms()) if due is not None]
-        with trio.move_on_after(max(min(dues) - now_ms(), 0) / 1000 if dues else math.inf):
+        with trio.move_on_after(max(min(dues) - monotonic_ms(), 0) / 1000 if dues else math.inf):
             await self._wake.wait()

@@ -40,15 +40,17 @@ class FakeHistorical:
         await self.zk.ensure_path(self._paths.segments_of(self.name))
         self.served = {segment.id: segment for segment in segments}
         transaction = self.zk.transaction()
-        transaction.create(self._batch, self._served(), ephemeral=True)
+        transaction.create(self.batch, self.served_bytes(), ephemeral=True)
         transaction.create(self._paths.announcement(self.name), dumps_gz(self.metadata.to_json()), ephemeral=True)
         await transaction.commit()
 
     @property
-    def _batch(self) -> str:
+    def batch(self) -> str:
+        """The znode of its one batch."""
         return f"{self._paths.segments_of(self.name)}/batch0"
 
-    def _served(self) -> bytes:
+    def served_bytes(self) -> bytes:
+        """What the batch should hold."""
         return dumps_gz([segment.to_json() for segment in self.served.values()])
 
     async def run(self) -> None:
@@ -87,9 +89,9 @@ class FakeHistorical:
         else:
             self.served.pop(request.id, None)
         try:
-            await self.zk.transaction().set(self._batch, self._served()).delete(path, version + 1).commit()
+            await self.zk.transaction().set(self.batch, self.served_bytes()).delete(path, version + 1).commit()
         except TransactionFailedError:
-            await self.zk.set(self._batch, self._served())
+            await self.zk.set(self.batch, self.served_bytes())
 
 
 @asynccontextmanager

@@ -95,6 +95,7 @@ class World:
     """One server, an executor, and the tree between them."""
 
     def __init__(self) -> None:
+        self.now_ms = 1_000
         self.tree = Tree()
         self.view = ClusterView(
             cluster=Cluster(),
@@ -106,7 +107,9 @@ class World:
         )
         self.server = self.view.cluster.add_server(Server("h", "t", max_size=1_000))
         fake: Any = self.tree
-        self.executor = Executor(self.view, cast(LoadQueues, fake), cast(LoadQueueWriter, fake), EPOCH)
+        self.executor = Executor(
+            self.view, cast(LoadQueues, fake), cast(LoadQueueWriter, fake), EPOCH, lambda: self.now_ms
+        )
 
     async def write(self) -> None:
         """Let the writer do what there is to do."""
@@ -128,24 +131,20 @@ class World:
         self.executor.carry_out(CancelLoad("h", SEGMENT.id))
 
     def serve(self) -> None:
-        self.view.cluster.add_served(self.server, SEGMENT, now_ms())
+        self.view.cluster.add_served(self.server, SEGMENT, self.now_ms)
         self.executor.served("h", SEGMENT.id)
 
     def follow(self, later_ms: int = 0) -> None:
         self.tree.show()
-        self.executor.follow(now_ms() + later_ms)
+        self.executor.follow(self.now_ms + later_ms)
 
     @property
     def failures(self) -> dict[str, str]:
         return {server: failure.cause for server, failure in self.view.failures.of_segment(SEGMENT.id).items()}
 
 
-def now_ms() -> int:
-    return round(trio.current_time() * 1000)
-
-
 @pytest.fixture
-async def world(autojump_clock: Any) -> World:
+def world() -> World:
     return World()
 
 
@@ -202,9 +201,9 @@ async def test_a_request_that_came_and_went_unseen_is_missed(world: World) -> No
     world.load()
     await world.write()
     del world.tree.standing[KEY]
-    world.executor.sweep(now_ms() + SWEEP_MS - 1)
+    world.executor.sweep(world.now_ms + SWEEP_MS - 1)
     assert world.executor.orders.in_tree_count == 1
-    world.executor.sweep(now_ms() + SWEEP_MS)
+    world.executor.sweep(world.now_ms + SWEEP_MS)
     world.follow(SWEEP_MS + VANISHED_GRACE_MS)
     assert list(world.failures) == ["h"]
 
@@ -262,8 +261,8 @@ async def test_the_late_news_of_an_older_request_is_not_that_of_the_new_one(worl
     world.load()
     await world.write()
     world.tree.deltas.put(KEY, old, None)
-    world.executor.follow(now_ms())
-    world.executor.follow(now_ms() + VANISHED_GRACE_MS)
+    world.executor.follow(world.now_ms)
+    world.executor.follow(world.now_ms + VANISHED_GRACE_MS)
     assert world.failures == {}
     assert world.executor.orders.in_tree("h", SEGMENT.id) is not None
 
@@ -272,7 +271,7 @@ async def test_a_load_that_nobody_begins_is_taken_back_and_counts_as_failed(worl
     world.load()
     await world.write()
     world.follow()
-    world.executor.sweep(now_ms() + LOAD_TIMEOUT_MS)
+    world.executor.sweep(world.now_ms + LOAD_TIMEOUT_MS)
     await world.write()
     assert world.tree.standing == {}
     assert list(world.failures) == ["h"]
@@ -304,7 +303,7 @@ async def test_what_stands_is_adopted_the_begun_as_it_is_the_rest_written_anew(w
 async def test_a_drop_waits_while_the_server_is_at_the_opposite(world: World) -> None:
     world.tree.standing[KEY] = QueueEntry(ChangeRequest.load(SEGMENT, CoordMark(3)), 1, 50)
     world.tree.show()
-    world.view.cluster.add_served(world.server, SEGMENT, now_ms())
+    world.view.cluster.add_served(world.server, SEGMENT, world.now_ms)
     world.drop()
     await world.write()
     assert world.tree.standing[KEY].request.action is Action.LOAD
@@ -314,7 +313,7 @@ async def test_a_drop_waits_while_the_server_is_at_the_opposite(world: World) ->
     assert world.tree.standing[KEY].request.action is Action.DROP
 
 
-async def test_a_server_that_is_throttled_is_asked_again(world: World) -> None:
+async def test_a_server_that_is_throttled_is_asked_again(world: World, autojump_clock: Any) -> None:
     world.load()
     world.tree.refuse = ThrottledError()
     async with trio.open_nursery() as nursery:

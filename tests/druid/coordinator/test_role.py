@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trio
 from fake_historicals import fake_historical
 
-from druidroles.metadata import StaleEpochError
+from druidroles.coordination.payloads import dumps
+from druidroles.metadata import Audit, LeaderEpoch, StaleEpochError
+from druidroles.model.change_request import ChangeRequest, CoordMark
 from druidroles.model.segment import DataSegment
 
 Days = Callable[..., list[DataSegment]]
@@ -258,3 +261,36 @@ async def test_a_connection_lost_for_a_moment_pauses_the_leader_and_does_not_dep
             await loaded(coordinator, 5)
             assert coordinator.role.leading.leader.epoch == epoch
             assert len(one.served) == len(two.served) == 5
+
+
+async def test_a_new_leader_counts_what_a_server_has_begun_for_its_predecessor(
+    house: Any, days: Days, loaded: Any
+) -> None:
+    """The fuller server, which the planner would not choose, is already loading the only copy that is wanted."""
+    served, wanted = days(range(2))
+    await house.publish(served, wanted)
+    await house.store.raise_epoch(LeaderEpoch(role="coordinator", epoch=1))
+    rule = {"type": "loadForever", "tieredReplicants": {"_default_tier": 1}}
+    await house.store.set_rules(LeaderEpoch(role="coordinator", epoch=1), "wiki", [rule], Audit())
+    async with (
+        fake_historical(house.address, "h1:8083", served, obey=False) as one,
+        fake_historical(house.address, "h2:8083") as two,
+    ):
+        path = house.paths.load_request(one.name, wanted.id)
+        request = dumps(ChangeRequest.load(wanted, CoordMark(1, started_ms=1)).to_json())
+        await one.zk.create(path, request, ephemeral=True)
+        await one.zk.set(path, request)
+        async with house.coordinator() as coordinator:
+            await coordinator_is_ready(coordinator)
+            assert (await coordinator.get("/loadqueue"))[one.name]["segmentsToLoad"] == [wanted.id]
+            one.served[wanted.id] = wanted
+            await one.zk.transaction().set(one.batch, one.served_bytes()).delete(path, 1).commit()
+            await loaded(coordinator, 2)
+            assert two.requests == []
+
+
+async def coordinator_is_ready(coordinator: Any) -> None:
+    while True:
+        if coordinator.role.leading is not None and coordinator.role.leading.ready:
+            return
+        await trio.sleep(0.01)
