@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from druidroles.http.body import read_json_object
+from druidroles.http.disconnect import cancel_when_gone
 from druidroles.http.errors import DruidHttpError
 from druidroles.model.segment import SegmentDescriptor
 from druidroles.query.encode import encode_results
@@ -96,7 +97,7 @@ class QueryResource:
         """The answer, given up when the client goes away."""
         answer: tuple[Results, Missing] | DruidHttpError = QueryCancelledError()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_gone, request, nursery.cancel_scope)
+            nursery.start_soon(cancel_when_gone, request, nursery.cancel_scope)
             try:
                 answer = await self._answer(query)
             except DruidHttpError as fault:
@@ -169,13 +170,6 @@ async def _interrupt(execution: Execution) -> None:
     while execution.running:
         await trio.sleep(_AGAIN_S)
         execution.interrupt()
-
-
-async def _cancel_when_gone(request: Request, scope: trio.CancelScope) -> None:
-    """Cancel when the client has closed its connection. The body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel(reason="the client has gone")
 
 
 def _response_context(missing: Missing) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import attrs
 
@@ -17,7 +18,7 @@ from druidroles.query.relation import TIME, Relation
 from druidroles.query.sql_filters import Columns, filter_sql
 from druidroles.query.sqltext import Column, Parameters, quoted
 
-BUCKETS_MAX = 1_000_000  # of time in one query; a second's granularity over eleven days
+BUCKETS_MAX = 200_000  # of time in one query; a minute's granularity over four months
 TOP_N_MIN = 1000  # what each server gives of a topN at least, Druid's minTopNThreshold
 
 
@@ -38,12 +39,15 @@ def is_uniform(granularity: Granularity) -> bool:
 
 def bucket_starts(granularity: Granularity, extent: Interval) -> list[int]:
     """The starts of the buckets that overlap an interval; ResourceLimitError beyond BUCKETS_MAX."""
-    starts: list[int] = []
-    for bucket in granularity.buckets(extent):
-        if len(starts) >= BUCKETS_MAX:
-            raise ResourceLimitError(f"the granularity makes more than {BUCKETS_MAX} buckets of the data's time")
-        starts.append(bucket.start_ms)
-    return starts
+    if is_uniform(granularity):
+        first = granularity.bucket(extent.start_ms)
+        starts: Iterable[int] = range(first.start_ms, extent.end_ms, first.duration_ms)
+    else:
+        starts = (bucket.start_ms for bucket in granularity.buckets(extent))
+    found = list(islice(starts, BUCKETS_MAX + 1))
+    if len(found) > BUCKETS_MAX:
+        raise ResourceLimitError(f"the granularity makes more than {BUCKETS_MAX} buckets of the data's time")
+    return found
 
 
 def extent_statement(relation: Relation, condition: Filter | None) -> Statement:

@@ -253,7 +253,7 @@ def aggregate_queries(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     return query
 
 
-EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DEALS = st.integers(0, 2**32).map(random.Random)
 
 
