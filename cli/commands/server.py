@@ -11,7 +11,7 @@ import click
 
 from cli.running import run
 from coordserver.config.address import Address
-from coordserver.config.server import DEFAULT_LISTEN, DEFAULT_TICK_TIME_MS, ConfigError, ServerConfig
+from coordserver.config.server import DEFAULT_LISTEN, DEFAULT_TICK_TIME_MS, TLS_CLIENT_AUTH, ConfigError, ServerConfig
 from coordserver.core.errors import CoordError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +37,7 @@ _DEFAULTS = {
     for name, attribute in ((a.name, a) for a in ServerConfig.__attrs_attrs__)
     if isinstance(attribute.default, int)
 }
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def _number(name: str, help_text: str) -> Callable[[F], F]:
@@ -61,10 +62,17 @@ def _number(name: str, help_text: str) -> Callable[[F], F]:
 @_number("handshake_ms", "How long a new connection may take to say who it is.")
 @_number("stall_ms", "How long a connection may leave its answers unread.")
 @_number("stop_ms", "How long a graceful stop waits for clients.")
-def command(listen: tuple[Address, ...], data_dir: Path, **numbers: int) -> None:
+@click.option("--super-digest", default="", help="USER:HASH of the user who may do everything.")
+@click.option("--super-x509", default="", help="Subject of the certificate that may do everything.")
+@click.option("--enforce-quota", is_flag=True, help="Hard limits of quotas refuse writes.")
+@click.option("--tls-cert", type=_FILE, help="PEM file; with --tls-key the port takes TLS too.")
+@click.option("--tls-key", type=_FILE, help="PEM file of the certificate's key.")
+@click.option("--tls-ca", type=_FILE, help="PEM file: who signs clients' certificates.")
+@click.option("--tls-client-auth", type=click.Choice(TLS_CLIENT_AUTH), default="none", help="A client's certificate.")
+def command(listen: tuple[Address, ...], data_dir: Path, **settings: Any) -> None:
     """Start the coordination server; SIGTERM or Ctrl-C stops it gracefully, a second one at once."""
     try:
-        config = ServerConfig(listen=listen, data_dir=data_dir.absolute(), **numbers)
+        config = ServerConfig(listen=listen, data_dir=data_dir.absolute(), **settings)
     except ConfigError as fault:
         raise click.UsageError(str(fault)) from None
     gc.freeze()

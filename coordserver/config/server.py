@@ -12,6 +12,7 @@ from coordserver.core.errors import CoordError
 
 DEFAULT_LISTEN = Address("127.0.0.1", 2181)
 DEFAULT_TICK_TIME_MS = 2_000
+TLS_CLIENT_AUTH = ("none", "want", "need")
 
 
 class ConfigError(CoordError):
@@ -35,6 +36,11 @@ class ServerConfig:
     - `output_bytes`: unread answers and events at which a connection is cut off.
     - `handshake_ms`: how long a new connection may take to say who it is.
     - `stall_ms`: how long a connection may have unread output without reading any of it.
+    - `super_digest`: `user:hash` of the user who may do everything (DigestAuthenticationProvider.superDigest).
+    - `enforce_quota`: hard limits of quotas refuse writes, as ZooKeeper's enforceQuota.
+    - `tls_cert`, `tls_key`: PEM files; with them the port takes TLS too. `tls_ca`: who signs clients' certificates.
+    - `tls_client_auth`: none, want or need a client's certificate, whose subject is its identity (scheme x509).
+    - `super_x509`: the subject that may do everything (X509AuthenticationProvider.superUser).
     - `stop_ms`: how long a graceful stop waits for requests in flight and for clients to read their answers.
     """
 
@@ -54,6 +60,13 @@ class ServerConfig:
     handshake_ms: int = 10_000
     stall_ms: int = 30_000
     stop_ms: int = 5_000
+    super_digest: str = ""
+    super_x509: str = ""
+    enforce_quota: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_client_auth: str = "none"
 
     def __attrs_post_init__(self) -> None:
         faults = list(self._faults())
@@ -78,6 +91,14 @@ class ServerConfig:
         low, high = self.timeout_bounds_ms
         if low > high:
             yield f"session timeouts: the least, {low} ms, is above the greatest, {high} ms"
+        if self.tls_client_auth not in TLS_CLIENT_AUTH:
+            yield f"tls_client_auth: {self.tls_client_auth!r} is not one of {', '.join(TLS_CLIENT_AUTH)}"
+        elif self.tls_client_auth != "none" and self.tls_ca is None:
+            yield f"tls_client_auth: {self.tls_client_auth} needs tls_ca"
+        if (self.tls_cert is None) != (self.tls_key is None):
+            yield "tls_cert and tls_key go together"
+        if self.tls_ca is not None and self.tls_cert is None:
+            yield "tls_ca needs tls_cert and tls_key"
         if self.znode_bytes > self.frame_bytes:
             yield f"znode_bytes: {self.znode_bytes} is above frame_bytes, {self.frame_bytes}"
 

@@ -18,6 +18,7 @@ from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, Identity
 from coordserver.core.errors import InvalidACLError
 
 SUPER = "super"
+X509 = "x509"
 AUTHENTICATED_SCHEMES = frozenset({"digest", "sasl", "x509"})
 """Schemes whose identities an entry of scheme `auth` stands for; ip proves nothing about who one is."""
 
@@ -78,8 +79,12 @@ def _share(acl: AclList) -> AclList:
     return OPEN_ACL_UNSAFE if acl == OPEN_ACL_UNSAFE else acl
 
 
-def fixup(acl: Iterable[tuple[int, str, str]] | None, identities: Iterable[tuple[str, str]], path: str) -> AclList:
+def fixup(
+    acl: Iterable[tuple[int, str, str]] | None, identities: Iterable[tuple[str, str]], path: str, *, x509: bool = False
+) -> AclList:
     """The ACL to store: duplicates removed, `auth` replaced by the connection's proven identities. None means open.
+
+    `x509`: whether entries of that scheme are legal here.
 
     Raises InvalidACLError for an empty list, an unknown scheme, an id that its scheme does not accept, or `auth` where
     nothing is proven (PrepRequestProcessor.fixupACL).
@@ -93,7 +98,7 @@ def fixup(acl: Iterable[tuple[int, str, str]] | None, identities: Iterable[tuple
             if not proven:
                 raise InvalidACLError(path, "auth without proven identity")
             kept.update(dict.fromkeys(proven))
-        elif _is_legal(scheme, name):
+        elif _is_legal(scheme, name) or (x509 and scheme == X509 and "=" in name):
             kept[ACL(perms, scheme, name)] = None
         else:
             raise InvalidACLError(path, f"{scheme}:{name}")
@@ -120,12 +125,24 @@ def digest_identity(credentials: bytes) -> Identity:
 
 
 class Credentials:
-    """Turns what a client shows into identities. `super_digest` is the `user:hash` of the super user, empty for none
-    (zookeeper.DigestAuthenticationProvider.superDigest).
+    """Turns what a client shows into identities.
+
+    `super_digest` is the `user:hash` of the super user, `super_x509` the subject of the super user's certificate; empty
+    for none (DigestAuthenticationProvider.superDigest, X509AuthenticationProvider.superUser).
     """
 
-    def __init__(self, super_digest: str = "") -> None:
+    def __init__(self, super_digest: str = "", super_x509: str = "") -> None:
         self._super_digest = super_digest
+        self._super_x509 = super_x509
+
+    def connection(self, host: str, subject: str = "") -> tuple[Identity, ...]:
+        """What a connection is by itself: its address, and the subject of its certificate if it showed one."""
+        identities = [Identity("ip", host)]
+        if subject:
+            identities.append(Identity(X509, subject))
+            if subject == self._super_x509:
+                identities.append(Identity(SUPER, ""))
+        return tuple(identities)
 
     def identities(self, scheme: str, auth: bytes, connection: tuple[Identity, ...]) -> tuple[Identity, ...] | None:
         """What `auth` proves under a scheme; None where the scheme is none that a client can authenticate with.

@@ -157,7 +157,7 @@ class Engine:
             if preparation is None:
                 self.refuse(attachment, number, int(ErrorCode.UNIMPLEMENTED), f"operation {op}", op)
                 return
-            prepared = preparation(arguments, attachment.identities, self.limits.znode_bytes)
+            prepared = preparation(arguments, attachment.identities, self.limits)
             ephemerals = ephemerals_in(_RECORDED_AS.get(op, op), prepared)
             self._check_room(attachment, live, number, acked, ephemerals)
         except KeeperError as refusal:

@@ -14,6 +14,7 @@ from coordserver.core.access import fixup
 from coordserver.core.acl import OPEN_ACL_UNSAFE
 from coordserver.core.operations import CONTAINER_MODES, RECORDED_AS, CreateMode, Op
 from coordserver.core.paths import SYSTEM_PATHS, is_valid
+from coordserver.core.seam import EngineLimits
 
 MAX_TTL_MS = (1 << 40) - 1
 """The longest time to live, EphemeralType.TTL's."""
@@ -51,7 +52,9 @@ def _data(arguments: Sequence[Any], znode_bytes: int) -> bytes | None:
     return data
 
 
-def _acl(value: Sequence[Any] | None, identities: Identities, path: str) -> tuple[Any, ...] | None:
+def _acl(
+    value: Sequence[Any] | None, identities: Identities, path: str, limits: EngineLimits
+) -> tuple[Any, ...] | None:
     """The settled ACL, None where it is open."""
     if value is None:
         return None
@@ -60,13 +63,13 @@ def _acl(value: Sequence[Any] | None, identities: Identities, path: str) -> tupl
             raise errors.MalformedError(path, "acl: entries are arrays")
         for at, kinds, name in ((0, _INT, "acl perms"), (1, _STR, "acl scheme"), (2, _STR, "acl id")):
             _want(entry, at, kinds, name)
-    settled = fixup(tuple((entry[0], entry[1], entry[2]) for entry in value), identities, path)
+    settled = fixup(tuple((entry[0], entry[1], entry[2]) for entry in value), identities, path, x509=limits.x509)
     return None if settled is OPEN_ACL_UNSAFE else settled
 
 
-def _create(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _create(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
-    data = _data(arguments, znode_bytes)
+    data = _data(arguments, limits.znode_bytes)
     acl = _want(arguments, 2, _OPTIONAL_LIST, "acl")
     mode: int = _want(arguments, 3, _INT, "mode")
     ttl_ms: int = _want(arguments, 4, _INT, "ttl_ms")
@@ -81,19 +84,19 @@ def _create(arguments: Sequence[Any], identities: Identities, znode_bytes: int) 
         ttl_ms = 0
     if "/" not in path or "\0" in path:
         raise errors.BadArgumentsError(path, "path")
-    return path, data, None if acl is None else _acl(acl, identities, path), mode, ttl_ms
+    return path, data, None if acl is None else _acl(acl, identities, path, limits), mode, ttl_ms
 
 
-def _create_container(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _create_container(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     """As _create; the mode is one of a container, or no flag at all."""
     mode: int = _want(arguments, 3, _INT, "mode")
     if mode not in CONTAINER_MODES:
         raise errors.BadArgumentsError(_want(arguments, 0, _STR, "path"), f"mode {mode}")
-    prepared = _create((*arguments[:3], int(CreateMode.CONTAINER), *arguments[4:]), identities, znode_bytes)
+    prepared = _create((*arguments[:3], int(CreateMode.CONTAINER), *arguments[4:]), identities, limits)
     return (*prepared[:3], mode, prepared[4])
 
 
-def _delete(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _delete(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
     version: int = _want(arguments, 1, _INT, "version")
     if "/" not in path or "\0" in path or path in SYSTEM_PATHS:
@@ -101,25 +104,25 @@ def _delete(arguments: Sequence[Any], identities: Identities, znode_bytes: int) 
     return path, version
 
 
-def _set_data(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _set_data(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
-    data = _data(arguments, znode_bytes)
+    data = _data(arguments, limits.znode_bytes)
     version: int = _want(arguments, 2, _INT, "version")
     if not is_valid(path):
         raise errors.BadArgumentsError(path, "path")
     return path, data, version
 
 
-def _set_acl(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _set_acl(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
     acl = _want(arguments, 1, _OPTIONAL_LIST, "acl")
     version: int = _want(arguments, 2, _INT, "version")
     if not is_valid(path):
         raise errors.BadArgumentsError(path, "path")
-    return path, _acl(acl, identities, path), version
+    return path, _acl(acl, identities, path, limits), version
 
 
-def _check(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _check(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
     version: int = _want(arguments, 1, _INT, "version")
     if not is_valid(path):
@@ -127,11 +130,11 @@ def _check(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -
     return path, version
 
 
-def _nothing(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _nothing(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     return ()
 
 
-Preparation = Callable[[Sequence[Any], Identities, int], Arguments]
+Preparation = Callable[[Sequence[Any], Identities, EngineLimits], Arguments]
 
 _IN_MULTI: dict[int, Preparation] = {
     _CREATE: _create,
@@ -152,7 +155,7 @@ _MODE_MAX: dict[int, int] = {
 }
 
 
-def _multi(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -> Arguments:
+def _multi(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     """Each operation is judged on its own; a refused one goes into the record as an error, so that its turn decides.
 
     An operation that may not be in a multi, and a mode that does not exist, refuse the whole (ZooKeeper 3.9).
@@ -171,7 +174,7 @@ def _multi(arguments: Sequence[Any], identities: Identities, znode_bytes: int) -
         if recorded == _CREATE and not 0 <= _want(rest, 3, _INT, "mode") <= _MODE_MAX[op]:
             raise errors.MarshallingError("", f"mode {rest[3]}")
         try:
-            prepared.append((recorded, preparation(rest, identities, znode_bytes)))
+            prepared.append((recorded, preparation(rest, identities, limits)))
         except (errors.BadArgumentsError, errors.InvalidACLError) as refusal:
             prepared.append((_ERROR, (int(refusal.code),)))
     return (tuple(prepared),)
@@ -188,7 +191,7 @@ PREPARE: dict[int, Preparation] = {
     int(Op.MULTI): _multi,
     int(Op.CLOSE_SESSION): _nothing,
 }
-"""By operation: arguments, identities, the largest data in bytes -> the record's arguments, or a KeeperError."""
+"""By operation: arguments, identities, limits -> the record's arguments, or a KeeperError."""
 
 
 def _path(arguments: Sequence[Any]) -> None:

@@ -14,7 +14,8 @@ class EngineLimits:
 
     Containers and TTL znodes are looked through every `container_check_ms`; a container that never had a child goes
     after `container_never_used_ms` (0: never), at most `container_per_check` go at a time (ContainerManager).
-    `enforce_quota`: hard limits of quotas refuse writes (ZooKeeper's enforceQuota).
+    `enforce_quota`: hard limits of quotas refuse writes (ZooKeeper's enforceQuota). `x509`: ACLs
+    may name subjects of certificates.
     """
 
     session_timeout_ms_min: int = 4_000
@@ -28,6 +29,7 @@ class EngineLimits:
     container_never_used_ms: int = 300_000
     container_per_check: int = 10_000
     enforce_quota: bool = False
+    x509: bool = False
 
 
 class Hello(NamedTuple):

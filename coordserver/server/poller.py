@@ -19,6 +19,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -193,6 +194,8 @@ class Poller:
         if self._channels.get(channel.fd) is not channel:
             return
         output = channel.output
+        if channel.port.wrapping is not None:
+            channel.port.wrapping.prepare()
         if output.overflowed:
             self._cut(channel, f"does not read: more than {output.hard} bytes pending")
             return
@@ -220,6 +223,9 @@ class Poller:
     def _cut(self, channel: Channel, why: str) -> None:
         self.cut_off += 1
         _log.info("connection of %s closed: %s", channel.peer, why)
+        if not channel.output.overflowed:
+            with suppress(OSError):  # the last word, if the kernel takes it: why TLS was refused
+                channel.send(channel.progress_ms)
         self._drop(channel)
 
     def _drop(self, channel: Channel) -> None:

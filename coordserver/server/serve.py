@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable
 
 import trio
 from attrs import define, field
@@ -22,11 +23,11 @@ from attrs import define, field
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
 from coordserver.core.access import Credentials
-from coordserver.core.acl import Identity
 from coordserver.core.engine import Engine
 from coordserver.core.machine import Machine
 from coordserver.core.seam import EngineLimits
 from coordserver.server import listener
+from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock
 from coordserver.server.commit import Committer
 from coordserver.server.poller import Poller
@@ -43,6 +44,7 @@ from coordserver.wire.native import NativeConnection
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection, SessionConnection
 from coordserver.wire.sniff import Speech
+from coordserver.wire.tls import TlsConnection
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +117,8 @@ class _Server:
         self._clock = clock
         self._limits = wire_limits(config)
         self._engine = make_engine(config, recovered.machine, clock)
-        self._credentials = Credentials()
+        self._credentials = Credentials(config.super_digest, config.super_x509)
+        self._certificates = Certificates(config) if config.tls_cert is not None else None
         self._encode_events = SharedNotifications().encode
         self._status = Status(self._engine, recovered.log)
         self._poller = Poller(
@@ -172,7 +175,19 @@ class _Server:
         await self._snapshotter.take()
 
     def _connect(self, output: Output, host: str) -> PortConnection:
-        identities = (Identity("ip", host),)
+        make_tls = None
+        certificates = self._certificates
+        if certificates is not None:
+
+            def make_tls(out: Output) -> TlsConnection:
+                return TlsConnection(out, certificates.context, lambda inner, who: self._port(inner, host, who))
+
+        return self._port(output, host, "", make_tls)
+
+    def _port(
+        self, output: Output, host: str, subject: str, make_tls: Callable[[Output], TlsConnection] | None = None
+    ) -> PortConnection:
+        identities = self._credentials.connection(host, subject)
 
         def native(out: Output) -> SessionConnection:
             return NativeConnection(self._engine, out, self._limits, identities, self._status.traffic)
@@ -188,12 +203,14 @@ class _Server:
                 encode_events=self._encode_events,
             )
 
-        return PortConnection(output, {Speech.NATIVE: native, Speech.JUTE: jute}, self._status.facts)
+        return PortConnection(output, {Speech.NATIVE: native, Speech.JUTE: jute}, self._status.facts, make_tls)
 
     def _has_room(self) -> bool:
         return len(self._poller) < self._config.max_connections
 
     def _check_deadlines(self, now_ms: int) -> None:
+        if self._certificates is not None:
+            self._certificates.refresh()
         self._poller.check_deadlines(now_ms, self._config.handshake_ms, self._config.stall_ms)
 
 
@@ -216,6 +233,8 @@ def make_engine(config: ServerConfig, machine: Machine, clock: Clock) -> Engine:
         session_timeout_ms_max=high,
         outstanding_per_session=2 * config.outstanding + 1,
         znode_bytes=config.znode_bytes,
+        enforce_quota=config.enforce_quota,
+        x509=config.tls_ca is not None,
     )
     return Engine(
         machine,

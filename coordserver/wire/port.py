@@ -34,19 +34,30 @@ class SessionConnection(Protocol):
     def lost(self, now_ms: int) -> None: ...
 
 
-class PortConnection:
-    """One accepted connection. `makers` give what carries a session in each protocol that does."""
+class WrappingConnection(SessionConnection, Protocol):
+    """One that has an encoding of its own around another connection: it has its turn before each send."""
 
-    __slots__ = ("_facts", "_head", "_makers", "_speech", "output", "session")
+    def prepare(self) -> None: ...
+
+
+class PortConnection:
+    """One accepted connection. `makers` give what carries a session in each protocol that does, `make_tls` what wraps
+    one; None where TLS is not spoken, as inside TLS.
+    """
+
+    __slots__ = ("_facts", "_head", "_make_tls", "_makers", "_speech", "output", "session", "wrapping")
 
     def __init__(
         self,
         output: Output,
         makers: Mapping[Speech, Callable[[Output], SessionConnection]],
         facts: Callable[[], ServerFacts],
+        make_tls: Callable[[Output], WrappingConnection] | None = None,
     ) -> None:
         self.output = output
         self.session: SessionConnection | None = None
+        self.wrapping: WrappingConnection | None = None
+        self._make_tls = make_tls
         self._makers = makers
         self._facts = facts
         self._head = bytearray()
@@ -77,9 +88,12 @@ class PortConnection:
             self._speech = sniff(self._head)
         match self._speech:
             case Speech.NATIVE | Speech.JUTE:
-                self.session = self._makers[self._speech](self.output)
-                self.session.receive(bytes(self._head), now_ms, wall_ms)
-                self._head.clear()
+                self._become(self._makers[self._speech](self.output), now_ms, wall_ms)
+            case Speech.TLS:
+                if self._make_tls is None:
+                    raise WireError("TLS is not spoken here")
+                self.wrapping = self._make_tls(self.output)
+                self._become(self.wrapping, now_ms, wall_ms)
             case Speech.FOUR_LETTER:
                 self._say(fourletter.answer(bytes(self._head[:SNIFF_BYTES]), self._facts()))
             case Speech.HTTP:
@@ -89,10 +103,20 @@ class PortConnection:
             case None:
                 pass
 
+    def _become(self, session: SessionConnection, now_ms: int, wall_ms: int) -> None:
+        head, self._head = bytes(self._head), bytearray()
+        self.session = session
+        session.receive(head, now_ms, wall_ms)
+
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held input as far as the limits allow."""
         if self.session is not None:
             self.session.resume(now_ms, wall_ms)
+
+    def prepare(self) -> None:
+        """Bytes are about to be sent: let what wraps them have its turn."""
+        if self.wrapping is not None:
+            self.wrapping.prepare()
 
     def lost(self, now_ms: int) -> None:
         """The peer is gone, or is being cut off."""

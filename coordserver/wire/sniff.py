@@ -10,12 +10,15 @@ class Speech(Enum):
 
     NATIVE = "native"
     JUTE = "jute"
+    TLS = "tls"
     FOUR_LETTER = "four-letter word"
     HTTP = "http"
     UNKNOWN = "unknown"
 
 
 SNIFF_BYTES = 4
+TLS_HANDSHAKE = 0x16
+"""The type of a TLS record that begins a connection (RFC 8446, §5.1)."""
 
 CONNECT_BYTES_MAX = 65_536
 """The longest first frame of ZooKeeper's protocol: what is longer is no ConnectRequest."""
@@ -30,6 +33,8 @@ def sniff(head: bytes | bytearray) -> Speech | None:
         return _native(head)
     if first == 0:
         return _jute(head)
+    if first == TLS_HANDSHAKE:
+        return Speech.TLS
     if len(head) < SNIFF_BYTES:
         plausible = head.isalpha() or (head[:3].isalpha() and head[:3].isupper())
         return None if plausible else Speech.UNKNOWN

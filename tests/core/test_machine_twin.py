@@ -25,6 +25,7 @@ from coordserver.core.errors import KeeperError
 from coordserver.core.machine import Machine
 from coordserver.core.prep import PREPARE
 from coordserver.core.records import Record
+from coordserver.core.seam import EngineLimits
 
 ANN = (Identity("ip", "127.0.0.1"), Identity("digest", "ann:hash"))
 BOB = (Identity("ip", "127.0.0.1"),)
@@ -126,7 +127,7 @@ class Pair:
         preparation = PREPARE.get(op)
         if preparation is not None:
             try:
-                arguments = preparation(arguments, who, 1 << 20)
+                arguments = preparation(arguments, who, EngineLimits())
             except KeeperError as refusal:
                 return (int(refusal.code),)
         record = Record(op, session, 0, 0, self.wall, who, arguments)

@@ -1,0 +1,144 @@
+"""TLS on the one port, without a socket: encrypted bytes in and out, and inside it the same choice of protocols again.
+
+To the port it is one more kind of connection. OpenSSL works on two memory buffers, so that the poller drives TLS as it
+drives everything else; a handshake costs it about a millisecond. What the inner connection wants to say stays in the
+inner output until it is encrypted, and no more is encrypted than the outer output takes, so that both limits hold.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from coordserver.core.errors import WireError
+from coordserver.wire.output import Output
+from coordserver.wire.port import PortConnection
+
+READ_BYTES = 65_536
+RECORD_BYTES = 16_384
+
+# RFC 2253 §2.3, in the spelling of Java's X500Principal.getName, whose text ZooKeeper's ACLs hold.
+_SHORT_NAMES = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+_ESCAPED = frozenset(',+"\\<>;')
+
+
+def distinguished_name(subject: Iterable[Iterable[tuple[str, str]]]) -> str:
+    """The subject of a certificate (ssl.SSLObject.getpeercert) as RFC 2253 writes it: the last part first."""
+    parts = ["+".join(f"{_SHORT_NAMES.get(name, name)}={_escape(value)}" for name, value in rdn) for rdn in subject]
+    return ",".join(reversed(parts))
+
+
+def _escape(value: str) -> str:
+    text = "".join(f"\\{char}" if char in _ESCAPED else char for char in value)
+    if text[:1] in (" ", "#"):
+        text = "\\" + text
+    return text[:-1] + "\\ " if text.endswith(" ") and not text.endswith("\\ ") else text
+
+
+class TlsConnection:
+    """A TLS server's side. `make_inner` is called after the handshake with the inner output and the subject of the
+    client's certificate, empty if it showed none.
+    """
+
+    def __init__(
+        self, output: Output, context: ssl.SSLContext, make_inner: Callable[[Output, str], PortConnection]
+    ) -> None:
+        self._output = output
+        self._make_inner = make_inner
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._plain = Output(output.wake, soft=output.soft, hard=output.hard)
+        self._inner: PortConnection | None = None
+
+    @property
+    def attached(self) -> bool:
+        """A session is attached inside."""
+        return self._inner is not None and self._inner.settled
+
+    @property
+    def wants_input(self) -> bool:
+        """Reading makes sense now."""
+        if self._output.finished:
+            return False
+        return self._inner is None or self._inner.wants_input
+
+    @property
+    def holds_input(self) -> bool:
+        """Bytes were read that `resume` may be able to handle."""
+        return self._inner is not None and self._inner.holds_input
+
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+        """Decrypt and handle. Raises WireError where the peer does not speak TLS, or ends it."""
+        self._incoming.write(data)
+        try:
+            inner = self._inner or self._handshake()
+            while inner is not None and (plain := self._decrypt()) is not None:
+                inner.receive(plain, now_ms, wall_ms)
+        except ssl.SSLError as fault:
+            self._pump()  # the alert that tells the peer why
+            raise WireError(f"TLS: {fault.reason or fault}") from None
+        self._pump()
+
+    def resume(self, now_ms: int, wall_ms: int) -> None:
+        """Handle held input as far as the limits allow."""
+        if self._inner is not None:
+            self._inner.resume(now_ms, wall_ms)
+
+    def lost(self, now_ms: int) -> None:
+        """The peer is gone, or is being cut off."""
+        if self._inner is not None:
+            self._inner.lost(now_ms)
+
+    def prepare(self) -> None:
+        """Encrypt what the inner connection wants to say, as much as the outer output takes; at the end say goodbye."""
+        plain = self._plain
+        plain.looked()
+        if self._inner is not None:
+            self._inner.prepare()
+        while plain.pending and not self._output.crowded:
+            sent = self._tls.write(bytes(plain.pending[:RECORD_BYTES]))
+            del plain.pending[:sent]
+            self._pump()
+        if plain.overflowed:
+            self._output.overflowed = True
+        elif plain.finished and not plain.pending and not self._output.finished:
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:
+                pass  # our close_notify is written; we do not wait for the peer's
+            self._pump()
+            self._output.finish()
+
+    def _handshake(self) -> PortConnection | None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return None
+        certificate: Any = self._tls.getpeercert() or {}
+        self._inner = self._make_inner(self._plain, distinguished_name(certificate.get("subject", ())))
+        return self._inner
+
+    def _decrypt(self) -> bytes | None:
+        try:
+            plain = self._tls.read(READ_BYTES)
+        except ssl.SSLWantReadError:
+            return None
+        if not plain:
+            raise WireError("the peer ended TLS")
+        return plain
+
+    def _pump(self) -> None:
+        if self._outgoing.pending:
+            self._output.write(self._outgoing.read())
