@@ -20,7 +20,7 @@ CASES = [
     (b"HEAD / HTTP/1.1\r\n", Speech.HTTP),
     (b"PRI * HTTP/2.0\r\n", Speech.UNKNOWN),
     (b"PROXY TCP4 1.2.3.4", Speech.UNKNOWN),
-    (b"\x16\x03\x01\x02\x00", Speech.UNKNOWN),
+    (b"\x16\x03\x01\x02\x00", Speech.TLS),
     (b"\x00\x00\x00\x2d", Speech.JUTE),
     (b"\x00\x01\x00\x00", Speech.JUTE),
     (b"\x00\x01\x00\x01", Speech.UNKNOWN),
