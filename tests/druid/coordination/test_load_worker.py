@@ -257,16 +257,21 @@ async def test_a_noop_is_deleted(worker: Worker, coordinator: Coordinator, paths
     await coordinator.zk.wait_deleted(path)
 
 
-async def test_a_request_cancelled_before_its_start_is_never_begun(worker: Worker, coordinator: Coordinator) -> None:
+async def test_a_request_cancelled_before_its_start_is_never_begun(
+    worker: Worker, coordinator: Coordinator, eventually: Eventually
+) -> None:
     worker.keeper.gate = trio.Event()
     paths = [await coordinator.load(day) for day in (1, 2, 3)]
-    with trio.fail_after(20):
-        while len(worker.keeper.begun) < 2 or not worker.queue.waiting:
-            await trio.sleep(0.01)
+
+    async def one_waits() -> bool:
+        return len(worker.keeper.begun) == 2 and worker.queue.waiting == 1
+
+    async def none_waits() -> bool:
+        return worker.queue.waiting == 0
+
+    await eventually(one_waits)
     await coordinator.zk.delete(paths[2], version=0)
-    with trio.fail_after(20):
-        while worker.queue.waiting:
-            await trio.sleep(0.01)
+    await eventually(none_waits)
     worker.keeper.gate.set()
     for path in paths:
         await coordinator.zk.wait_deleted(path)
