@@ -176,7 +176,8 @@ async def _replay(cache: TreeCache, into: dict[str, Node]) -> None:
     while True:
         changes: list[CacheChange] = await cache.next_changes()
         for path, old, new in changes:
-            assert into.get(path) == old
+            before = into.get(path)
+            assert _told({path: before} if before else {}) == _told({path: old} if old else {})
             if new is None:
                 del into[path]
             else:
