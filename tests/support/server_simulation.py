@@ -105,8 +105,9 @@ class Simulation:
             try:
                 self._start()
             except StorageError as refusal:
-                assert failing, f"recovery refused what a crash left: {refusal}"
-                continue
+                if failing:
+                    continue
+                raise AssertionError("recovery refused what a crash left") from refusal
             self.disk.heal()
             return
 
