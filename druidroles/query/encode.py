@@ -21,13 +21,14 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 async def encode_results(results: Sequence[Mapping[str, Any]]) -> bytes:
     """The JSON array of a query's results."""
     text = bytearray()
-    for piece in _array(results):
+    for piece in pieces_of(results):
         text += piece.encode()
         await trio.lowlevel.checkpoint()
     return bytes(text)
 
 
-def _array(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def pieces_of(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The text in pieces of some ROWS_AT_ONCE rows."""
     separator, batch, rows = "[", list[Mapping[str, Any]](), 0
     for result in results:
         inner = _rows_of(result)

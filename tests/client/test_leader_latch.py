@@ -159,6 +159,7 @@ async def test_who_stops_while_the_connection_is_gone_leaves_no_place_behind(
         await settle()
         server.up = False
         server.cut()
+        await until(a, SessionState.SUSPENDED)
         over.set()
         await trio.sleep(5)
         server.up = True

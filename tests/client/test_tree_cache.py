@@ -127,9 +127,10 @@ def test_whatever_happens_the_cache_comes_to_equal_the_tree(steps: list[tuple[st
                 server.connect() as zk,
                 server.connect(session_timeout=40) as other,
                 zk.cache("/r") as cache,
+                trio.open_nursery() as following,
             ):
                 replayed: dict[str, Node] = {}
-                nursery.start_soon(_replay, cache, replayed)
+                following.start_soon(_replay, cache, replayed)
                 for n, (what, path) in enumerate(steps):
                     await _step(server, other, what, path, b"%d" % n)
                 await trio.sleep(30)
@@ -139,7 +140,8 @@ def test_whatever_happens_the_cache_comes_to_equal_the_tree(steps: list[tuple[st
                 assert _told(held) == _told(replayed) == _told(expected)
                 for path in expected:
                     assert cache.children(path) == await other.children(path)
-                nursery.cancel_scope.cancel()
+                following.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
     run_virtual(main)
 
@@ -174,7 +176,8 @@ async def _replay(cache: TreeCache, into: dict[str, Node]) -> None:
     while True:
         changes: list[CacheChange] = await cache.next_changes()
         for path, old, new in changes:
-            assert into.get(path) == old
+            before = into.get(path)
+            assert _told({path: before} if before else {}) == _told({path: old} if old else {})
             if new is None:
                 del into[path]
             else:

@@ -47,6 +47,7 @@ class Simulation:
         self.lives = 0
         self.clients = [NaiveClient(f"c{n}", self.random) for n in range(clients)]
         self._connections: dict[NaiveClient, NativeConnection] = {}
+        self._zombies: list[tuple[NativeConnection, bytes]] = []
         self._told_index = 0
         self._snapshot: tuple[SnapshotWriter, list[tuple[Any, ...]], RowDigest] | None = None
         self._start()
@@ -56,7 +57,11 @@ class Simulation:
         steps = (
             *((self._client_acts,) * 8 + (self._server_reads,) * 8 + (self._client_reads,) * 8),
             *((self._log_writes,) * 6 + (self._engine_applies,) * 6 + (self._time_passes,) * 3),
-            *((self._client_connects,) * 3 + (self._connection_breaks, self._snapshot_goes_on, self._snapshot_goes_on)),
+            *(
+                (self._client_connects,) * 3
+                + (self._zombie_speaks,)
+                + (self._connection_breaks, self._snapshot_goes_on, self._snapshot_goes_on)
+            ),
         )
         for _ in range(STEPS):
             if self.random.random() < 0.005:
@@ -90,15 +95,19 @@ class Simulation:
         """The process is killed, or the power goes; perhaps again during recovery."""
         for client in self.clients:
             self._disconnect(client, tell=False)
+        self._zombies.clear()
         self._snapshot = None
         while True:
             self.random.choice((self.disk.crash, self.disk.restart))()
-            if self.random.random() < 0.2:
+            failing = self.random.random() < 0.2
+            if failing:
                 self.disk.fail_at(self.random.randrange(1, 20), repeat=self.random.random() < 0.5)
             try:
                 self._start()
-            except StorageError:
-                continue
+            except StorageError as refusal:
+                if failing:
+                    continue
+                raise AssertionError("recovery refused what a crash left") from refusal
             self.disk.heal()
             return
 
@@ -171,9 +180,22 @@ class Simulation:
     def _disconnect(self, client: NaiveClient, *, tell: bool = True) -> None:
         connection = self._connections.pop(client, None)
         if connection is not None and tell:
-            connection.lost(self.now)
+            if self.random.random() < 0.3:
+                self._zombies.append((connection, bytes(client.outgoing)))
+            else:
+                connection.lost(self.now)
         if client.connected:
             client.disconnected()
+
+    def _zombie_speaks(self) -> None:
+        """The rest of what was sent on a connection whose end the server has not noticed, and then the end."""
+        if self._zombies:
+            connection, rest = self._zombies.pop(0)
+            while connection.wants_input and connection.holds_input:
+                connection.resume(self.now, 10**12 + self.now)
+            if connection.wants_input:
+                connection.receive(rest[: self._some(len(rest) + 1)], self.now, 10**12 + self.now)
+            connection.lost(self.now)
 
     def _server_reads(self, client: NaiveClient | None = None) -> None:
         if client is None:

@@ -66,7 +66,7 @@ def expire(server: ServerHandle) -> Callable[[Client], Awaitable[None]]:
                 await nursery.start(thief.run)
                 await thief.close()
                 thief.stop()
-            while client.session_number == number:
+            while client.session_number == number:  # noqa: ASYNC110 - the client tells of states, not numbers
                 await trio.sleep(0.01)
 
     return expire
@@ -74,7 +74,7 @@ def expire(server: ServerHandle) -> Callable[[Client], Awaitable[None]]:
 
 async def _eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
     with trio.fail_after(LIMIT_S):
-        while not (value := await condition()):
+        while not (value := await condition()):  # noqa: ASYNC110 - it may be another process'
             await trio.sleep(0.01)
         return value
 

@@ -257,16 +257,21 @@ async def test_a_noop_is_deleted(worker: Worker, coordinator: Coordinator, paths
     await coordinator.zk.wait_deleted(path)
 
 
-async def test_a_request_cancelled_before_its_start_is_never_begun(worker: Worker, coordinator: Coordinator) -> None:
+async def test_a_request_cancelled_before_its_start_is_never_begun(
+    worker: Worker, coordinator: Coordinator, eventually: Eventually
+) -> None:
     worker.keeper.gate = trio.Event()
     paths = [await coordinator.load(day) for day in (1, 2, 3)]
-    with trio.fail_after(20):
-        while len(worker.keeper.begun) < 2 or not worker.queue.waiting:
-            await trio.sleep(0.01)
+
+    async def one_waits() -> bool:
+        return len(worker.keeper.begun) == 2 and worker.queue.waiting == 1
+
+    async def none_waits() -> bool:
+        return worker.queue.waiting == 0
+
+    await eventually(one_waits)
     await coordinator.zk.delete(paths[2], version=0)
-    with trio.fail_after(20):
-        while worker.queue.waiting:
-            await trio.sleep(0.01)
+    await eventually(none_waits)
     worker.keeper.gate.set()
     for path in paths:
         await coordinator.zk.wait_deleted(path)
@@ -331,6 +336,29 @@ async def test_a_new_coordinators_request_for_what_is_being_loaded_succeeds_with
     assert await coordinator.announced() == [of(1)]
     # It was started in its own right, not deleted by the older one's transaction.
     assert worker.keeper.begun == [of(1), of(1)]
+
+
+async def test_a_request_that_a_new_coordinator_replaces_is_done_once(
+    worker: Worker, coordinator: Coordinator, paths: DruidPaths, eventually: Eventually
+) -> None:
+    worker.keeper.gate = trio.Event()
+    for day in (1, 2, 3):
+        await coordinator.load(day)
+
+    async def one_waits() -> bool:
+        return len(worker.keeper.begun) == 2 and worker.queue.waiting == 1
+
+    await eventually(one_waits)
+    path = paths.load_request(ME, of(3))
+    newer = dumps(ChangeRequest.load(make_segment(3), CoordMark(8, 1)).to_json())
+    async with coordinator.zk.watch(path) as stream:
+        await coordinator.zk.transaction().delete(path, 0).create(path, newer, ephemeral=True).commit()
+        worker.keeper.gate.set()
+        seen = await events_until(stream, lambda event: event.kind is WatchKind.CHANGED)
+        seen += await events_until(stream, deleted(path))
+    kinds = [event.kind for event in seen]
+    assert kinds == [WatchKind.DELETED, WatchKind.CREATED, WatchKind.CHANGED, WatchKind.DELETED]
+    assert worker.keeper.begun.count(of(3)) == 1
 
 
 async def test_a_request_that_the_predecessor_had_started_is_finished(

@@ -160,7 +160,7 @@ async def test_a_drop_deletes_after_a_while(make: Make, storage: Gate, files: Se
     assert (cache.served, cache.served_size) == (0, 0)
     await gone(cache, segment)
     with trio.fail_after(20):
-        while list(files.directory.iterdir()):
+        while list(files.directory.iterdir()):  # noqa: ASYNC110 - a thread deletes them
             await trio.sleep(0.01)
     cache.drop(segment.id)  # what is not here cannot be dropped
     await cache.load(segment)

@@ -282,7 +282,7 @@ async def test_without_a_coordination_server_it_goes_on_answering(tmp_path: Path
                 await house.load(one)
                 stop.set()
                 with trio.fail_after(20):
-                    while first.child_tasks:
+                    while first.child_tasks:  # noqa: ASYNC110 - a nursery tells nobody that it is empty
                         await trio.sleep(0.01)
                 assert await historical.count(one) == (3, [])
                 again = trio.Event()
