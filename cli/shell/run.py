@@ -21,7 +21,7 @@ from cli.shell.grammar import QuitRequested, parse_line
 from coordserver.client import Client, ConnectError, CoordError, KeeperError, SessionExpiredError, SessionState, connect
 from coordserver.client.background import background
 
-CONNECT_S = 5.0
+CONNECT_S = 2.0
 PATIENCE_S = 10.0  # without a connection, after which a command is given up
 
 SAID_NO, BAD_USAGE, NO_CONNECTION = 1, 2, 3

@@ -6,6 +6,7 @@ task switch to a writer costs about a tenth of the whole round trip on loopback.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeAlias
@@ -120,7 +121,7 @@ async def dial_tcp(host: Host) -> Transport:
     try:
         stream = await trio.open_tcp_stream(host.name, host.port)
     except OSError as error:
-        raise OSError(error.errno, _reason(error)) from error
+        raise OSError(_reason(error)) from error
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
     return SocketTransport(sock)
@@ -132,4 +133,5 @@ def _reason(error: BaseException) -> str:
         return "; ".join(dict.fromkeys(_reason(part) for part in error.exceptions))
     if error.__cause__ is not None:
         return _reason(error.__cause__)
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number is not None and number > 0 else str(error)
