@@ -172,7 +172,8 @@ class _Server:
                 await trio.sleep(DRAIN_POLL_S)
         if scope.cancelled_caught:
             _log.warning("stopping with %d connections that have not read their answers", self._poller.unsent())
-        await self._snapshotter.take()
+        if self._snapshotter.last_index != self._committer.applied_index:
+            await self._snapshotter.take()
 
     def _connect(self, output: Output, host: str) -> PortConnection:
         make_tls = None

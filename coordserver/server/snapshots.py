@@ -29,7 +29,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Snapshotter:
-    """Takes one every `every` records, and when told to."""
+    """Takes one every `every` records, and when told to. `last_index`: of the last one, or where this start began."""
 
     def __init__(self, disk: Disk, machine: Machine, committer: Committer, *, every: int, kept: int) -> None:
         self._disk = disk

@@ -1,0 +1,157 @@
+"""A real server process is killed again and again under writers; what it had acknowledged must be there, once."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from raw_client import RawClient
+
+from coordserver.core.operations import Op
+from coordserver.wire import native_client as wire
+from druidroles.lifeline import Lifeline
+
+ROUNDS = 10
+WRITERS = 4
+WINDOW = 40
+START_S = 30
+
+
+@attrs.define(eq=False)
+class Writer:
+    """Creates sequential znodes, deletes some of them again, and keeps what is unanswered to send it again."""
+
+    name: str
+    session_id: int = 0
+    password: bytes = b""
+    number: int = 0
+    unanswered: dict[int, tuple[Op, tuple[Any, ...]]] = attrs.field(factory=dict)
+    made: dict[int, str] = attrs.field(factory=dict)
+    deleted: set[str] = attrs.field(factory=set)
+    to_delete: list[str] = attrs.field(factory=list)
+
+    async def run(self, address: str, *, finish: bool = False) -> None:
+        """Write until the server is gone, or, with `finish`, until everything is answered."""
+        client = await RawClient.dial(address)
+        try:
+            hello = await client.greet(session_id=self.session_id, password=self.password, timeout_ms=30_000)
+            assert hello.error == 0, "the session is lost"
+            self.session_id, self.password = hello.session_id, hello.password
+            for number in list(self.unanswered):
+                await self._send(client, number)
+            while not finish or self.unanswered:
+                if not finish and len(self.unanswered) < WINDOW:
+                    await self._more(client)
+                    continue
+                self._answered(await client.reply())
+        except (EOFError, trio.BrokenResourceError, OSError):
+            assert not finish
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+                await client.close()
+
+    async def _more(self, client: RawClient) -> None:
+        self.number += 1
+        if self.to_delete and self.number % 3 == 0:
+            self.unanswered[self.number] = Op.DELETE, (self.to_delete.pop(), -1)
+        else:
+            data = f"{self.name}:{self.number}".encode()
+            self.unanswered[self.number] = Op.CREATE, ("/q/s-", data, None, 2, 0)
+        await self._send(client, self.number)
+
+    async def _send(self, client: RawClient, number: int) -> None:
+        op, arguments = self.unanswered[number]
+        await client.stream.send_all(wire.encode_request(number, op, min(self.unanswered), arguments))
+
+    def _answered(self, reply: wire.Reply) -> None:
+        assert reply.number == next(iter(self.unanswered)), "a reply out of order"
+        assert reply.error == 0, reply
+        op, arguments = self.unanswered.pop(reply.number)
+        if op == Op.CREATE:
+            self.made[reply.number] = reply.fields[0]
+            if reply.number % 2:
+                self.to_delete.append(reply.fields[0])
+        else:
+            self.deleted.add(arguments[0])
+
+
+@asynccontextmanager
+async def process(data_dir: Path, log: Path) -> AsyncIterator[tuple[str, Callable[[], Awaitable[None]]]]:
+    """A server process: its address, and how to kill it. It is killed at the end in any case."""
+    lifeline = Lifeline()
+    with log.open("ab") as sink:
+        server = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "cli", "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            pass_fds=[lifeline.read_fd],
+            env={**os.environ, **lifeline.environment},
+        )
+    assert server.stdout is not None
+
+    async def kill() -> None:
+        server.kill()
+        await server.wait()
+
+    try:
+        line = b""
+        with trio.fail_after(START_S):
+            while not line.endswith(b"\n"):
+                part = await server.stdout.receive_some()
+                assert part, f"the server did not start, see {log}"
+                line += part
+        assert line.startswith(b"READY server ")
+        yield line.split()[-1].decode(), kill
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + START_S):
+            await kill()
+            await server.stdout.aclose()
+        lifeline.close()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(180)
+async def test_nothing_acknowledged_is_lost_and_no_sequence_number_used_twice(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    writers = [Writer(f"w{n}") for n in range(WRITERS)]
+    log = tmp_path / "server.log"
+
+    def done() -> int:
+        return sum(len(writer.made) for writer in writers)
+
+    async with process(tmp_path / "data", log) as (address, _):
+        client = await RawClient.open(address)
+        await client.create("/q")
+        await client.close()
+    for _ in range(ROUNDS):
+        async with process(tmp_path / "data", log) as (address, kill), trio.open_nursery() as nursery:
+            for writer in writers:
+                nursery.start_soon(writer.run, address)
+            enough = done() + rng.randrange(50, 1_500)
+            while done() < enough:
+                await trio.sleep(0.002)
+            await kill()
+    async with process(tmp_path / "data", log) as (address, _):
+        async with trio.open_nursery() as nursery:
+            for writer in writers:
+                nursery.start_soon(lambda writer: writer.run(address, finish=True), writer)
+        made = {path: f"{writer.name}:{number}" for writer in writers for number, path in writer.made.items()}
+        deleted = set().union(*(writer.deleted for writer in writers))
+        assert len(made) == done(), "a sequence number was used twice"
+        client = await RawClient.open(address)
+        children = (await client.ask(Op.GET_CHILDREN2, "/q", False)).fields[0]
+        assert {f"/q/{name}" for name in children} == set(made) - deleted
+        for name in rng.sample(children, 500):
+            assert (await client.ask(Op.GET_DATA, f"/q/{name}", False)).fields[0].decode() == made[f"/q/{name}"]
+        await client.close()
+    assert done() > ROUNDS * 50
