@@ -238,7 +238,11 @@ async def test_a_graceful_stop_hands_over_and_the_queued_requests_are_written_ag
             await until(requested)
             server.obey = True
             await server.work()
-            assert len(server.served) == 3
+
+            async def all_served() -> bool:
+                return len(server.served) == 3
+
+            await until(all_served)
             assert {request.coord.epoch > old_epoch for request in server.requests if request.coord} == {True}
 
             async def known() -> bool:
