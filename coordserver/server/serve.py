@@ -81,7 +81,7 @@ class ServerHandle:
         await self._stop.wait()
 
 
-async def serve(
+async def serve(  # noqa: ASYNC128 - _Server.run says it
     config: ServerConfig,
     *,
     own_process: bool = False,

@@ -66,7 +66,7 @@ class Snapshotter:
     async def _gather(self) -> list[Row]:
         gathered: list[Row] = []
         source = self._machine.snapshot_rows()
-        while _gather_slice(source, gathered):
+        while _gather_slice(source, gathered):  # noqa: ASYNC110 - sockets are served between two slices
             await trio.lowlevel.checkpoint()
         return gathered
 

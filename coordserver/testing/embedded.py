@@ -34,5 +34,7 @@ async def embedded_server(
             nursery.cancel_scope.deadline = trio.current_time() + STOP_S
 
 
-async def _serve(config: ServerConfig, clock: Clock | None, *, task_status: trio.TaskStatus[ServerHandle]) -> None:
+async def _serve(  # noqa: ASYNC128 - serve says it
+    config: ServerConfig, clock: Clock | None, *, task_status: trio.TaskStatus[ServerHandle]
+) -> None:
     await serve(config, clock=clock, task_status=task_status)

@@ -138,7 +138,7 @@ async def test_nothing_acknowledged_is_lost_and_no_sequence_number_used_twice(tm
             for writer in writers:
                 nursery.start_soon(writer.run, address)
             enough = done() + rng.randrange(50, 1_500)
-            while done() < enough:
+            while done() < enough:  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.002)
             await kill()
     async with process(tmp_path / "data", log) as (address, _):

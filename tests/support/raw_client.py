@@ -25,7 +25,7 @@ async def running(data_dir: Path, **settings: Any) -> AsyncIterator[ServerHandle
     """A server with these settings, stopped gracefully at the end; raw clients dialled meanwhile are closed then."""
     config = ServerConfig(**{"listen": (ANY_PORT,), "tick_time_ms": 500, **settings}, data_dir=data_dir)
 
-    async def run(*, task_status: trio.TaskStatus[ServerHandle]) -> None:
+    async def run(*, task_status: trio.TaskStatus[ServerHandle]) -> None:  # noqa: ASYNC128 - serve says it
         await serve(config, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
