@@ -18,7 +18,7 @@ import trio
 
 from coordserver.client import Client
 from coordserver.client.background import background
-from coordserver.client.recipes.tree_cache import TreeCache
+from coordserver.client.recipes.tree_cache import CacheChange, TreeCache
 from coordserver.client.values import Node
 from druidroles.coordination.changes import Revision
 from druidroles.model.decode import ModelError
@@ -39,6 +39,11 @@ def decoded(path: str, node: Node | None, read: Callable[[bytes], T]) -> T | Non
     except ModelError as error:
         logger.warning("skipping znode %s: %s", path, error)
         return None
+
+
+def _order(change: CacheChange) -> int:
+    """What came first, what changed next, what went last."""
+    return 0 if change.old is None else 2 if change.new is None else 1
 
 
 class Follower:
@@ -63,7 +68,7 @@ class Follower:
         while True:
             changes = await self._cache.next_changes()
             async with self._taking:
-                for change in sorted(changes, key=lambda change: change.new is None):
+                for change in sorted(changes, key=_order):
                     self._offer(change.path, change.new)
                     await trio.lowlevel.checkpoint()
             changed()

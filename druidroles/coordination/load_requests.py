@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from enum import Enum
 
 import attrs
 import trio
@@ -36,6 +37,18 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 0.2
 _SESSION_TROUBLE = (SessionExpiredError, OutcomeUnknownError, ConnectionLossError)
+
+
+class Start(Enum):
+    """How the start of a request went.
+
+    OVERWRITTEN: another request had taken its place, at version 0 as well, before we heard of it; ours was written over
+    it, and nothing must be done.
+    """
+
+    STARTED = "started"
+    CANCELLED = "cancelled"
+    OVERWRITTEN = "overwritten"
 
 
 @attrs.define(eq=False)
@@ -98,6 +111,12 @@ class LoadQueueView(View):
         self._in_hand.discard(name)
         self._news.unpark_all()
 
+    def knows(self, overwritten: QueuedRequest) -> bool:
+        """Whether the request that was written over was read before; if it was not, it is passed over from now on."""
+        known = self._seen.get(overwritten.name) == overwritten.czxid
+        self._seen[overwritten.name] = overwritten.czxid
+        return known
+
     def _roots(self) -> Sequence[tuple[str, Take]]:
         return [(self._paths.load_queue_of(self._host_port), self._take)]
 
@@ -134,13 +153,16 @@ class RequestWriter:
         self._zk = zk
         self._clock = clock
 
-    async def start(self, queued: QueuedRequest) -> bool:
-        """Mark the start; False if it was cancelled before. One that is Druid's, or started already, is left alone."""
+    async def start(self, queued: QueuedRequest) -> Start:
+        """Mark the start. A request that is Druid's, or started already, is left alone and counts as started."""
         mark = queued.request.coord
         if mark is None or mark.started_ms is not None:
-            return True
+            return Start.STARTED
+        czxid = queued.czxid
         started = attrs.evolve(queued.request, coord=attrs.evolve(mark, started_ms=self._clock()))
-        return await self._set(queued, started)
+        if not await self._set(queued, started):
+            return Start.CANCELLED
+        return Start.STARTED if queued.czxid == czxid else Start.OVERWRITTEN
 
     async def fail(self, queued: QueuedRequest, cause: str) -> None:
         """Tell why it could not be done; Druid's own requests have no place for that and are deleted."""
@@ -175,7 +197,7 @@ class RequestWriter:
                 if not await self._still_there(queued, error):
                     return False
             else:
-                queued.request, queued.version = request, stat.version
+                queued.request, queued.version, queued.czxid = request, stat.version, stat.czxid
                 return True
 
     async def _still_there(self, queued: QueuedRequest, error: Exception) -> bool:

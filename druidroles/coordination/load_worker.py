@@ -19,7 +19,7 @@ import trio
 from coordserver.client import Client
 from druidroles.coordination.announcements import Dequeue, SegmentAnnouncer
 from druidroles.coordination.batches import SegmentTooLargeError, encode_segment
-from druidroles.coordination.load_requests import LoadQueueView, QueuedRequest, RequestWriter
+from druidroles.coordination.load_requests import LoadQueueView, QueuedRequest, RequestWriter, Start
 from druidroles.model.change_request import Action
 from druidroles.model.segment import DataSegment
 
@@ -97,11 +97,15 @@ class LoadWorker:
     async def _lane(self, actions: Sequence[Action], done: trio.MemorySendChannel[_Done]) -> None:
         while True:
             queued = await self._queue.next(actions)
-            if await self._writer.start(queued):
+            start = await self._writer.start(queued)
+            if start is Start.STARTED:
                 await done.send(_Done(queued, await self._failure_of(queued)))
-            else:
-                log.info("%s was cancelled before it was started", queued.path)
-                self._queue.release(queued.name)
+                continue
+            log.info("%s was %s before it was started", queued.path, start.value)
+            if start is Start.OVERWRITTEN and not self._queue.knows(queued):
+                # What it asked for is lost; it gets an end from which its Coordinator goes on.
+                await self._writer.fail(queued, "it took the place of a request that was being started; ask again")
+            self._queue.release(queued.name)
 
     async def _failure_of(self, queued: QueuedRequest) -> str | None:
         """Do what is asked; why it could not be done, None where it was."""

@@ -37,6 +37,22 @@ async def test_what_is_said_is_seen(zk: Client, other: Client, paths: DruidPaths
             await view.changed()
 
 
+async def test_what_changes_fast_is_written_seldom(
+    zk: Client, paths: DruidPaths, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL_S", 1000.0)
+    async with announced_status(zk, paths, NodeRole.HISTORICAL, ME, {"n": 0}) as status:
+        status.say(n=1)
+
+        async def written() -> bool:
+            return (await zk.get(PATH)).stat.version == 1
+
+        await eventually(written)
+        for n in range(2, 22):
+            status.say(n=n)
+            assert (await zk.get(PATH)).data == b'{"n":1}'
+
+
 async def test_what_is_said_again_is_not_written_again(
     zk: Client, paths: DruidPaths, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
