@@ -6,11 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from server_process import ServerProcess
 
 ZOOKEEPER_JAR = Path(os.environ.get("ZOOKEEPER_JAR", "/usr/share/java/zookeeper.jar"))
 READY_S = 60
@@ -53,24 +54,12 @@ def real_zookeeper(directory: Path, **properties: str) -> Iterator[int]:
 @contextmanager
 def our_server(directory: Path, *options: str) -> Iterator[int]:
     """Ours, with the same tick; gives its port."""
-    directory.mkdir(parents=True)
-    command = [sys.executable, "-m", "cli", "--log-level", "warning", "server", "--listen", "127.0.0.1:0"]
-    with (directory / "out.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--data-dir", str(directory / "data"), "--tick-time-ms", str(TICK_MS), *options],
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
+    server = ServerProcess(directory, "--tick-time-ms", str(TICK_MS), *options)
     try:
-        assert process.stdout is not None
-        ready = process.stdout.readline().decode()
-        assert ready.startswith("READY"), (directory / "out.log").read_text()
-        yield int(ready.rpartition(":")[2])
+        server.start()
+        yield server.port
     finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        server.kill()
 
 
 def _wait_serving(port: int, process: subprocess.Popen[bytes]) -> None:

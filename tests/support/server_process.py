@@ -1,0 +1,52 @@
+"""`coord server` as a process that can be stopped, killed and started again on the same port and data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+STOP_S = 20
+
+
+class ServerProcess:
+    """One server. The port is the system's choice at the first start and stays."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._log = directory / "out.log"
+        self._data = directory / "data"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        """Start, and wait until it serves."""
+        command = [sys.executable, "-m", "cli", "--log-level", "warning", "server", "--data-dir", str(self._data)]
+        with self._log.open("ab") as log:
+            self._process = process = subprocess.Popen(
+                [*command, "--listen", f"127.0.0.1:{self.port}", *self._options], stdout=subprocess.PIPE, stderr=log
+            )
+        assert process.stdout is not None
+        ready = process.stdout.readline().decode()
+        assert ready.startswith("READY"), self._log.read_text()
+        self.port = int(ready.rpartition(":")[2])
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for the end."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_S)
+            self._gone()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is said, nothing is flushed."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._gone()
+
+    def _gone(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stdout is not None:
+            process.stdout.close()
