@@ -70,6 +70,11 @@ class Coordinator:
     async def drop(self, day: int, coord: CoordMark | None = MARK) -> str:
         return await self.ask(ChangeRequest.drop(make_segment(day), coord))
 
+    async def replace_by_drop(self, day: int) -> None:
+        path = self.paths.load_request(ME, of(day))
+        drop = dumps(ChangeRequest.drop(make_segment(day), CoordMark(8, 1)).to_json())
+        await self.zk.transaction().delete(path, 0).create(path, drop, ephemeral=True).commit()
+
     async def announced(self) -> list[str]:
         found = []
         for name in await self.zk.children(self.paths.segments_of(ME)):
@@ -377,14 +382,21 @@ async def test_a_request_that_a_new_coordinator_replaces_is_done_once(
 async def test_a_request_overwritten_unheard_of_ends_as_a_failure(
     zk: Client, worker: Worker, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
-    """A drop has taken the place of the load that is just being started: neither must be done."""
-    set_data = zk.set
+    """A drop has taken the place of the load that is just being started: neither can be done."""
+    set_data, read_many = zk.set, zk.read_many
+    overwritten = trio.Event()
 
     async def late(path: str, data: bytes, *, version: int = -1) -> Any:
         monkeypatch.setattr(zk, "set", set_data)
-        drop = dumps(ChangeRequest.drop(make_segment(1), CoordMark(8, 1)).to_json())
-        await coordinator.zk.transaction().delete(path, 0).create(path, drop, ephemeral=True).commit()
-        return await set_data(path, data, version=version)
+        monkeypatch.setattr(zk, "read_many", blocked)
+        await coordinator.replace_by_drop(1)
+        stat = await set_data(path, data, version=version)
+        overwritten.set()
+        return stat
+
+    async def blocked(paths: Any) -> Any:
+        await overwritten.wait()
+        return await read_many(paths)
 
     monkeypatch.setattr(zk, "set", late)
     path = await coordinator.load(1)
@@ -395,10 +407,34 @@ async def test_a_request_overwritten_unheard_of_ends_as_a_failure(
 
     await eventually(failed)
     await coordinator.zk.wait_deleted(await coordinator.load(2))
-    assert worker.keeper.begun == [of(2)]
+    assert (worker.keeper.begun, worker.keeper.dropped) == ([of(2)], [])
     await coordinator.zk.delete(path)
     await coordinator.zk.wait_deleted(await coordinator.load(1))
     assert sorted(await coordinator.announced()) == [of(1), of(2)]
+
+
+async def test_a_request_overwritten_but_heard_of_is_done(
+    zk: Client, worker: Worker, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    set_data = zk.set
+
+    async def late(path: str, data: bytes, *, version: int = -1) -> Any:
+        monkeypatch.setattr(zk, "set", set_data)
+        await coordinator.replace_by_drop(1)
+        await eventually(heard)
+        return await set_data(path, data, version=version)
+
+    async def heard() -> bool:
+        return worker.queue.waiting == 1
+
+    monkeypatch.setattr(zk, "set", late)
+    await coordinator.load(1)
+
+    async def dropped() -> bool:
+        return worker.keeper.dropped == [of(1)]
+
+    await eventually(dropped)
+    assert worker.keeper.begun == []
 
 
 async def test_a_request_that_the_predecessor_had_started_is_finished(
