@@ -101,11 +101,11 @@ def newer(file: bytes) -> bytes:
 async def test_a_record_of_an_operation_not_known_here_is_refused(tmp_path: Path) -> None:
     with open_data_dir(tmp_path / "data") as disk:
         recovered = recover(disk)
-        recovered.log.append([Record(1002, 0, 0, 0, 0, (), ("/n",))], 1)
+        recovered.log.append([Record(9_999, 0, 0, 0, 0, (), ("/n",))], 1)
         recovered.log.close()
     fault = await refusal(tmp_path / "data")
     assert isinstance(fault, NewerFormatError)
-    assert "operations [1002]" in str(fault)
+    assert "operations [9999]" in str(fault)
 
 
 # -- what it keeps ----------------------------------------------------------------------------------------------------

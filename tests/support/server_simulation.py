@@ -282,11 +282,11 @@ class Judge:
         assert machine.zxid == self._twin.zxid, "zxids are not dense"
         assert {path: tuple(node.stat()) for path, node in machine.tree.nodes.items()} == {
             path: self._twin.stat(path) for path in self._twin.nodes
-        }
+        }, "the trees differ"
         assert {path: node.data for path, node in machine.tree.nodes.items()} == {
             path: node.data for path, node in self._twin.nodes.items()
-        }
-        assert set(machine.sessions) == self._twin.sessions
+        }, "the data differ"
+        assert set(machine.sessions) == self._twin.sessions, "the sessions differ"
         for session, notes in self._told:
             for number, answer in notes.writes.items():
                 assert self._writes.get((session, number)) == answer, "an answered write is not in the log so"
@@ -318,12 +318,13 @@ class Judge:
             if node is None:
                 assert error == -101, f"a read saw {path}, which was not there"
                 continue
-            assert error == 0
-            assert fields[-1] == self._twin.stat(path)
+            want: Any = self._twin.stat(path), None
             if op == Op.GET_DATA:
-                assert fields[0] == node.data
+                want = self._twin.stat(path), node.data
             elif op == Op.GET_CHILDREN2:
-                assert sorted(fields[0]) == self._twin.children(path)
+                want = self._twin.stat(path), self._twin.children(path)
+            got = fields[-1], sorted(fields[0]) if op == Op.GET_CHILDREN2 else fields[0] if op == Op.GET_DATA else None
+            assert (error, got) == (0, want), "a read saw another state than that of its zxid"
 
     def _check_stream(self, notes: Notes) -> None:
         """Each event once, in order, and before any reply that shows it."""
