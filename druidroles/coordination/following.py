@@ -149,7 +149,7 @@ class View:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, traceback)
+        return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - each exit in it sees to itself
 
     def _one_synced(self) -> None:
         self._unsynced -= 1
