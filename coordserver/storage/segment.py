@@ -107,7 +107,8 @@ class SegmentReader:
         """Raises CorruptionError or NewerFormatError if the header will not do, OSError from the disk."""
         self.name = name
         self.size = disk.size(name)
-        self.data = disk.read(name, 0, disk.data_end(name))
+        # A checksum may end in a zero byte, so that even the header can reach beyond where the data ends.
+        self.data = disk.read(name, 0, max(HEADER_BYTES, disk.data_end(name)))
         self.header, self.seed = decode_header(name, self.data, LOG_MAGIC)
         if self.header.index != first_index:
             raise CorruptionError(f"{name}: its header says that it begins with index {self.header.index}")

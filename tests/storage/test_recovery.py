@@ -14,7 +14,7 @@ from coordserver.core.operations import Op
 from coordserver.core.records import Record
 from coordserver.storage import CorruptionError, NewerFormatError, StorageError, recover, recover_state, save_snapshot
 from coordserver.storage.batch_format import BATCH_HEADER_BYTES, encode_batch
-from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, decode_header
+from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header
 from coordserver.storage.layout import log_name, snapshot_name
 from coordserver.storage.record_format import encode_records
 from coordserver.testing.memory_disk import MemoryDisk
@@ -317,3 +317,20 @@ def test_temporary_files_are_removed_and_strangers_left_alone(history: Any) -> N
     disk.put("log.7", b"not a segment's name")
     history.recovered_index(disk)
     assert disk.names() == [FIRST, "log.7", "notes.txt"]
+
+
+def test_a_header_whose_checksum_ends_in_zeros_is_read_whole() -> None:
+    """Where a disk knows exactly where its data ends, an empty segment ends inside such a header."""
+    salt = next(
+        salt
+        for salt in (number.to_bytes(8, "big") for number in range(10_000))
+        if encode_header(FileHeader(LOG_MAGIC, bytes(16), 1, 0, salt)).endswith(b"\0")
+    )
+    disk = MemoryDisk()
+    for _ in range(2):
+        recovered = recover_state(
+            disk, Machine, segment_bytes=4096, entropy=lambda size: salt if size == 8 else bytes(16)
+        )
+        assert disk.data_end(FIRST) < HEADER_BYTES
+        assert recovered.machine.index == 0
+        disk.restart()
