@@ -34,4 +34,4 @@ def run(main: Callable[[], Awaitable[None]], *known: type[Exception]) -> None:
         if not all(isinstance(part, known) for part in found):
             raise
         lines = dict.fromkeys(" ".join(str(part).split()) or type(part).__name__ for part in found)
-        raise CommandFailedError("; ".join(lines)) from None
+        raise CommandFailedError("; ".join(lines)) from None  # noqa: ASYNC104 - outside trio

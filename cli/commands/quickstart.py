@@ -35,7 +35,7 @@ def command(data_dir: Path, port_offset: int, keep: bool, log_level: str) -> Non
     try:
         plan = layout.plan(data_dir.absolute(), port_offset, log_level)
         trio.run(partial(run.run, plan, Screen(), keep=keep))
-    except BaseException as group:
+    except BaseException as group:  # noqa: ASYNC103 - outside trio: nothing is left that could be cancelled
         faults = list(leaves(group))
         if not all(isinstance(fault, (*known, trio.TooSlowError)) for fault in faults):
             raise

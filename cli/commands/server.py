@@ -89,7 +89,7 @@ async def _serve(config: ServerConfig) -> None:
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
-            async def serve_and_end(task_status: trio.TaskStatus[ServerHandle]) -> None:
+            async def serve_and_end(task_status: trio.TaskStatus[ServerHandle]) -> None:  # noqa: ASYNC128 - serve does
                 await serve(config, own_process=True, task_status=task_status)
                 nursery.cancel_scope.cancel(reason="the server has stopped")
 

@@ -11,10 +11,12 @@ import trio
 from rich.progress import Progress
 
 from cli.quickstart.layout import Layout
-from cli.quickstart.processes import Child, Children, check_ports
+from cli.quickstart.processes import STOP_S, Child, Children, check_ports
 from cli.quickstart.show import Screen, flatten
 from cli.quickstart.work import EXAMPLES, ClusterClient, copy_data, ingestion_spec
 from druidroles.process import claim_data_dir
+
+STOP_ALL_S = 2 * STOP_S + 2  # the roles, then the server
 
 
 async def run(layout: Layout, screen: Screen, *, keep: bool) -> None:
@@ -38,7 +40,10 @@ async def run(layout: Layout, screen: Screen, *, keep: bool) -> None:
                     screen.say("the cluster runs until Ctrl-C")
                     await trio.sleep_forever()
             finally:
-                with screen.step("stopping every process"):
+                with (
+                    screen.step("stopping every process"),
+                    trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_ALL_S),
+                ):
                     await children.stop()
             nursery.cancel_scope.cancel(reason="the quickstart is done")
 

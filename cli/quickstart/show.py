@@ -23,7 +23,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One line, with the seconds since the start."""
-        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/dim]  {text}")
+        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/dim]  {text}", soft_wrap=True)
 
     @contextmanager
     def step(self, text: str) -> Iterator[Progress]:

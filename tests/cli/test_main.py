@@ -82,7 +82,7 @@ def test_known_errors_become_one_line_and_others_stay() -> None:
 
     with pytest.raises(CommandFailedError, match="port in use"):
         run(lambda: fail(OSError("port in use")), OSError)
-    with pytest.raises(ExceptionGroup):
+    with pytest.RaisesGroup(OSError, ZeroDivisionError):
         run(lambda: fail(OSError("port in use"), ZeroDivisionError("ours")), OSError)
 
 
