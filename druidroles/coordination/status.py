@@ -42,6 +42,11 @@ class StatusAnnouncer:
         self._value.update(fields)
         self._changed.set()
 
+    async def say_now(self, **fields: Any) -> None:
+        """Change some fields; returns once the tree has them."""
+        self._value.update(fields)
+        await self._announcement.update(dumps(self._value))
+
     async def run(self) -> None:
         """Write what is said, for ever."""
         while True:

@@ -1,7 +1,8 @@
 """The Historical: loads segments as its queue says, serves and announces them, and answers queries over them.
 
 Neither the loss of its session nor that of the coordination server ends its serving: queries need no tree. When it
-stops, it first takes back its announcements, goes on answering while the news spreads, and lets the queries that run
+stops, it first says so in its status, that the Coordinator may wait for its return before it loads what was here
+elsewhere; then it takes back its announcements, goes on answering while the news spreads, and lets the queries that run
 then come to their end.
 """
 
@@ -32,6 +33,7 @@ from druidroles.query.resource import QueryResource
 
 NEWS_S = 0.5  # in which Brokers hear that a server goes
 QUERIES_S = 3.0  # for the queries that run when it stops
+FAREWELL_S = 0.5  # for the word that it stops; without a connection there is nobody to say it to
 
 
 @attrs.frozen(kw_only=True)
@@ -91,16 +93,19 @@ class Historical:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Restore, announce, work off the queue; when cancelled, take leave."""
+        zk, paths, name = self._context.zk, self._context.paths, self._context.host_port
         try:
             await self._restore()
-            try:
-                async with self._announced():
-                    task_status.started()
-                    await trio.sleep_forever()
-            finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
-                    await trio.sleep(NEWS_S)
-                    await self._queries.wait_drained()
+            # The status outlasts the announcement: whoever sees the server go still finds why.
+            async with announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status:
+                try:
+                    async with self._announced(status):
+                        task_status.started()
+                        await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
+                        await trio.sleep(NEWS_S)
+                        await self._queries.wait_drained()
         finally:
             self._queries.close()
 
@@ -115,13 +120,12 @@ class Historical:
         self._restored = True
 
     @asynccontextmanager
-    async def _announced(self) -> AsyncIterator[None]:
+    async def _announced(self, status: StatusAnnouncer) -> AsyncIterator[None]:
         """Be there for the others, and work off the queue."""
         zk, paths, name = self._context.zk, self._context.paths, self._context.host_port
         await zk.ensure_path(paths.load_queue_of(name))
         async with (
             announced_server(zk, paths, self._metadata, self._cache.segments()) as announcer,
-            announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status,
             LoadQueueView(zk, paths, name) as queue,
             background() as nursery,
         ):
@@ -129,7 +133,11 @@ class Historical:
             nursery.start_soon(worker.run)
             nursery.start_soon(self._cache.delete_dropped)
             nursery.start_soon(self._tell_status, status)
-            yield
+            try:
+                yield
+            finally:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_S):
+                    await status.say_now(stopping=True)
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -312,6 +312,7 @@ async def test_a_stop_takes_back_the_announcements_first_and_answers_while_the_n
         await house.load(segment)
         stop.set()
         await house.coordinator.wait_deleted(house.paths.announcement(ME))
+        assert (await house.status())["stopping"] is True  # said before, and still there for whoever sees it go
         assert await house.announced() == []
         assert not stopped.is_set()
         # What a Broker asks that has not heard yet. The client of `running` closes with the block, so another one.
