@@ -185,6 +185,18 @@ class Engine:
             live.pipeline.append((WRITE, attachment, number, op, 0))
             self._propose(Record(_ERROR, live.id, 0, 0, 0, (), (error,)), live)
             return
+        self._reply_in_turn(attachment, live, number, op, error, detail)
+
+    def acknowledge(self, attachment: Attachment, number: int, op: int, now_ms: int) -> None:
+        """Answer, in its turn, a request that its connection has done by itself."""
+        live = attachment.live
+        if live is not None and not (attachment.closed or attachment.superseded):
+            live.touched = self._expiry.time(now_ms)
+            self._reply_in_turn(attachment, live, number, op, 0, "")
+
+    def _reply_in_turn(
+        self, attachment: Attachment, live: LiveSession, number: int, op: int, error: int, detail: str
+    ) -> None:
         if live.pipeline:
             live.pipeline.append((REFUSAL, attachment, number, op, (error, detail)))
         else:

@@ -138,6 +138,7 @@ _ROWS = (
     OperationRow(Op.SET_WATCHES2, Kind.READ, ("since_zxid", "data", "exist", "child", "persistent", "recursive"), ""),
     OperationRow(Op.MULTI_READ, Kind.READ, ("operations",), "results"),
     OperationRow(Op.WHO_AM_I, Kind.READ, (), "identities"),
+    OperationRow(Op.AUTH, Kind.READ, ("scheme", "auth"), ""),
     OperationRow(Op.CREATE_SESSION, Kind.INTERNAL, ("password", "timeout_ms"), ""),
     OperationRow(Op.RESUME_SESSION, Kind.INTERNAL, ("timeout_ms", "attachment"), ""),
     OperationRow(Op.DELETE_CONTAINER, Kind.INTERNAL, ("path", "mzxid"), ""),

@@ -191,7 +191,14 @@ class _Server:
         identities = self._credentials.connection(host, subject)
 
         def native(out: Output) -> SessionConnection:
-            return NativeConnection(self._engine, out, self._limits, identities, self._status.traffic)
+            return NativeConnection(
+                self._engine,
+                out,
+                self._limits,
+                identities,
+                self._status.traffic,
+                credentials=self._credentials,
+            )
 
         def jute(out: Output) -> SessionConnection:
             return JuteConnection(

@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from coordserver.core.access import Credentials
 from coordserver.core.acl import Identity
 from coordserver.core.engine import Engine
 from coordserver.core.errors import ErrorCode, WireError
+from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
 from coordserver.wire.facts import Traffic
@@ -34,6 +36,8 @@ NO_NUMBER = -2
 TURN_FRAMES = 512
 """Frames of one connection handled before others have their turn."""
 
+_AUTH = int(Op.AUTH)
+_IDENTITIES_MAX = 64  # they are in the record of every write
 _MAX_NUMBER = 2**63 - 1
 
 
@@ -47,11 +51,14 @@ class NativeConnection:
         limits: WireLimits,
         identities: tuple[Identity, ...] = (),
         traffic: Traffic | None = None,
+        *,
+        credentials: Credentials | None = None,
     ) -> None:
         self.output = output
         self.outstanding = 0
         self.name = ""
         self._engine = engine
+        self._credentials = credentials or Credentials()
         self._traffic = traffic or Traffic()
         self._limits = limits
         self._identities = identities
@@ -147,10 +154,32 @@ class NativeConnection:
             case (int(number), int(op), int(acked), *arguments) if (
                 0 < number <= _MAX_NUMBER and 0 <= acked <= _MAX_NUMBER and type(number) is type(op) is int
             ):
-                self._engine.request(attachment, number, op, acked, arguments, now_ms, wall_ms)
+                if op == _AUTH:
+                    self._authenticate(attachment, number, arguments, now_ms)
+                else:
+                    self._engine.request(attachment, number, op, acked, arguments, now_ms, wall_ms)
             case _:
                 detail = "not [number, operation, acked, arguments...]"
                 self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, detail)
+
+    def _authenticate(self, attachment: Attachment, number: int, arguments: Sequence[Any], now_ms: int) -> None:
+        """What it proves counts for every request behind it, and is gone with the connection."""
+        match arguments:
+            case (str(scheme), bytes(auth), *_):
+                proven = self._credentials.identities(scheme, auth, self._identities)
+            case _:
+                self._engine.refuse(attachment, number, int(ErrorCode.BAD_ARGUMENTS), "not (scheme, auth)", _AUTH)
+                return
+        if proven is None:
+            self._engine.refuse(attachment, number, int(ErrorCode.AUTH_FAILED), f"scheme {scheme}", _AUTH)
+            return
+        identities = tuple(dict.fromkeys((*attachment.identities, *proven)))
+        if len(identities) > _IDENTITIES_MAX:
+            detail = f"at most {_IDENTITIES_MAX} identities"
+            self._engine.refuse(attachment, number, int(ErrorCode.LIMIT_EXCEEDED), detail, _AUTH)
+            return
+        attachment.identities = identities
+        self._engine.acknowledge(attachment, number, _AUTH, now_ms)
 
     def _refuse(self, attachment: Attachment, number: int | None, error: int, detail: str) -> None:
         if number is None or not 0 < number <= _MAX_NUMBER:
