@@ -64,6 +64,11 @@ class PortConnection:
         self._speech: Speech | None = None
 
     @property
+    def speech(self) -> Speech | None:
+        """What the peer speaks; None until that is known."""
+        return self._speech
+
+    @property
     def settled(self) -> bool:
         """The peer has said who it is and was accepted; until then it is on a deadline."""
         return self.session is not None and self.session.attached

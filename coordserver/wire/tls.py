@@ -14,9 +14,11 @@ from typing import Any
 from coordserver.core.errors import WireError
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
+from coordserver.wire.sniff import Speech
 
 READ_BYTES = 65_536
 RECORD_BYTES = 16_384
+LENGTH_BYTES = 4
 
 # RFC 2253 §2.3, in the spelling of Java's X500Principal.getName, whose text ZooKeeper's ACLs hold.
 _SHORT_NAMES = {
@@ -61,6 +63,7 @@ class TlsConnection:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._plain = Output(output.wake, soft=output.soft, hard=output.hard)
         self._inner: PortConnection | None = None
+        self._frame_left = 0
 
     @property
     def attached(self) -> bool:
@@ -108,8 +111,9 @@ class TlsConnection:
         if self._inner is not None:
             self._inner.prepare()
         while plain.pending and not self._output.crowded:
-            sent = self._tls.write(bytes(plain.pending[:RECORD_BYTES]))
+            sent = self._tls.write(bytes(plain.pending[: self._record_bytes()]))
             del plain.pending[:sent]
+            self._frame_left -= sent
             self._pump()
         if plain.overflowed:
             self._output.overflowed = True
@@ -120,6 +124,16 @@ class TlsConnection:
                 pass  # our close_notify is written; we do not wait for the peer's
             self._pump()
             self._output.finish()
+
+    def _record_bytes(self) -> int:
+        """How much goes into the next record: over jute never two frames. kazoo waits for its socket after each frame
+        and would not see what OpenSSL has already read of that record: a reply would wait for the next ping.
+        """
+        if self._inner is None or self._inner.speech is not Speech.JUTE:
+            return RECORD_BYTES
+        if self._frame_left <= 0:
+            self._frame_left = LENGTH_BYTES + int.from_bytes(self._plain.pending[:LENGTH_BYTES], "big")
+        return min(self._frame_left, RECORD_BYTES)
 
     def _handshake(self) -> PortConnection | None:
         try:
