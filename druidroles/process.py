@@ -26,11 +26,13 @@ import trio
 from starlette.routing import BaseRoute
 
 from coordserver.client import Client, connect
+from druidroles.coordination.connection import measure_connection
 from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
 from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
+from druidroles.http.metrics import Metrics
 from druidroles.http.serve import HttpServer
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 
@@ -65,6 +67,7 @@ class RoleContext:
     paths: DruidPaths
     http: httpx2.AsyncClient
     host_port: str
+    metrics: Metrics = attrs.field(factory=Metrics)
 
     @property
     def url(self) -> str:
@@ -192,11 +195,12 @@ async def _live(
     context: RoleContext, role: Role, listeners: list[trio.SocketListener], stop: trio.Event, announce: Announce
 ) -> None:
     discovered: Callable[[], bool] = lambda: False  # noqa: E731 - replaced once the announcement stands
-    app = make_app([*status_routes(lambda: discovered(), _properties(context)), *role.routes()])
-    server = HttpServer(app, listeners)
+    status = status_routes(lambda: discovered(), _properties(context))
+    server = HttpServer(make_app([*status, context.metrics.route(), *role.routes()]), listeners)
     async with trio.open_nursery() as serving:
         await serving.start(server.run)
         async with trio.open_nursery() as living:
+            living.start_soon(measure_connection, context.zk, context.metrics)
             await _start_or_stop(living, role.run, stop)
             if not stop.is_set():
                 async with announce_node(context.zk, context.paths, _discovery_node(context, role)) as announcement:
