@@ -35,6 +35,7 @@ format: install
 
 bench: install
 	$(BIN)/coord bench latency
+	$(BIN)/python benchmarks/jute.py --rounds 1 --seconds 0.5 --clients 50
 
 ci: check test test-real
 
