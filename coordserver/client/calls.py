@@ -20,6 +20,8 @@ from coordserver.client.watches import Watch
 from coordserver.core.errors import CoordError
 from coordserver.core.operations import OPERATIONS, Kind, Op
 
+# The numbers of a predecessor's reads, and of writes that the server refused, are not known to anybody.
+_BEYOND_PREDECESSOR = 1 << 32
 BACKLOG_BYTES = 16 * 1024 * 1024  # of data in requests not yet answered; a single larger one is still let through
 
 _WRITES = frozenset(op for op, row in OPERATIONS.items() if row.kind is Kind.WRITE)
@@ -168,6 +170,10 @@ class CallQueue:
             self._writes.append(call.number)
         call.joins(self)
         self._unsent.append(call)
+
+    def continue_after(self, last_number: int) -> None:
+        """Number on in a session that another process had, where the server remembers this write as its last."""
+        self._next_number = last_number + _BEYOND_PREDECESSOR
 
     def push_first(self, calls: Sequence[Call]) -> None:
         """Queue before all others: what a new connection needs before anything is sent again."""

@@ -88,7 +88,15 @@ class Session:
         self._ended = 0
         self._running = False
         self._closing = False
+        self._taken_up = False
         self._scope = trio.CancelScope()
+
+    def take_up(self, session_id: int, password: bytes) -> None:
+        """Begin with the session that a predecessor left, not with a new one; before `run`. If it has ended, so be it:
+        the next one is new, as always.
+        """
+        self.session_id, self.password, self.number = session_id, password, 1
+        self._taken_up = True
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -366,6 +374,9 @@ class Session:
             self.last_zxid = 0
         if welcome.session_id != self.session_id:
             self.number += 1
+        elif self._taken_up:
+            self._calls.continue_after(welcome.last_number)
+        self._taken_up = False
         self.session_id, self.password = welcome.session_id, welcome.password
         self.timeout_ms = welcome.timeout_ms
         self._frame_bytes = welcome.frame_bytes
