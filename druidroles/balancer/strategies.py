@@ -1,0 +1,130 @@
+"""Which server is best for a segment (Druid's BalancerStrategy: cost, diskNormalized, random).
+
+A move is worth its bytes only if it gains something: a cheaper server must be cheaper by a part of the cost, and by
+more than rounding. Each move that the cost strategy makes lowers the sum of the costs of all pairs on all servers, so a
+sequence of moves always ends, and no segment goes to and fro.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from druidroles.balancer.cost import ServerCosts, own_cost
+from druidroles.model.segment import DataSegment
+
+GAIN_PART = 0.05  # of the cost where the segment is
+GAIN_OF_OWN = 0.001  # of what the segment costs with itself, and of what two neighbours of any length cost at most
+
+
+class Candidate(Protocol):
+    """A server, as far as strategies look at it."""
+
+    @property
+    def costs(self) -> ServerCosts:
+        """What it holds."""
+
+    def fill_with(self, more_bytes: int) -> float:
+        """The part of its size that it would use with so much more."""
+
+
+class RandomChoice(Protocol):
+    """Of `random.Random`, what is needed."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number below `stop`."""
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+class BalancerStrategy(Protocol):
+    """How servers are chosen."""
+
+    def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
+        """The best of some servers that do not have the segment; None if there is none."""
+
+    def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
+        """The server to move the segment to from `source`; None if it is best left where it is."""
+
+
+def _cheapest(costs: Sequence[float]) -> int:
+    return min(range(len(costs)), key=costs.__getitem__)
+
+
+class CostStrategy:
+    """The server on which the segment costs the least."""
+
+    def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
+        """See BalancerStrategy."""
+        if not candidates:
+            return None
+        return candidates[_cheapest([self._there(server, segment) for server in candidates])]
+
+    def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
+        """See BalancerStrategy."""
+        if not candidates:
+            return None
+        own = own_cost(segment)
+        here = self.weigh(max(source.costs.cost(segment) - own, 0.0), source.fill_with(0))
+        costs = [self._there(server, segment) for server in candidates]
+        best = _cheapest(costs)
+        gain = here - costs[best]
+        return candidates[best] if gain > max(GAIN_PART * here, GAIN_OF_OWN * min(own, 1.0)) else None
+
+    def _there(self, server: Candidate, segment: DataSegment) -> float:
+        return self.weigh(server.costs.cost(segment), server.fill_with(segment.size))
+
+    def weigh(self, cost: float, fill: float) -> float:
+        """The cost as it is compared; `fill` is that of the server with the segment."""
+        return cost
+
+
+class DiskNormalizedStrategy(CostStrategy):
+    """The cost times the part of the disk that is used: between equals the emptier server."""
+
+    def weigh(self, cost: float, fill: float) -> float:
+        """See CostStrategy."""
+        return cost * fill
+
+
+class RandomStrategy:
+    """Any server with equal chance. It never moves a segment that may stay: there is nothing to be gained."""
+
+    def __init__(self, random: RandomChoice) -> None:
+        self._random = random
+
+    def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
+        """See BalancerStrategy."""
+        return candidates[self._random.randrange(len(candidates))] if candidates else None
+
+    def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
+        """See BalancerStrategy."""
+        return None
+
+
+class RoundRobinStrategy:
+    """The server that is the least full, ties to the first: cheap, and even without looking at intervals."""
+
+    def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
+        """See BalancerStrategy."""
+        return min(candidates, key=lambda server: server.fill_with(0), default=None)
+
+    def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
+        """See BalancerStrategy."""
+        return None
+
+
+STRATEGIES = ("cost", "diskNormalized", "random")
+
+
+def strategy_named(name: str, random: RandomChoice) -> BalancerStrategy:
+    """Druid's `druid.coordinator.balancer.strategy`; `cachingCost` is `cost`, as in Druid since 28. Or ValueError."""
+    match name:
+        case "cost" | "cachingCost":
+            return CostStrategy()
+        case "diskNormalized":
+            return DiskNormalizedStrategy()
+        case "random":
+            return RandomStrategy(random)
+    raise ValueError(f"{name!r} is not a balancer strategy; they are {', '.join(STRATEGIES)}")
