@@ -1,17 +1,20 @@
 """msgpack, behind types. The only module of this package that imports it.
 
 Whatever a peer sends, only WireError escapes. Arrays are bounded before they are made: msgpack allocates an array of
-the announced length before it has seen the elements, so that a few bytes could otherwise claim a lot of memory.
+the announced length before it has seen the elements, so that a few bytes could otherwise claim a lot of memory. No
+array is longer than its bytes, none deeper than the protocol's (nesting.py), and there are no maps in frames, of which
+an empty one takes one byte here and 64 there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import msgpack
 
 from coordserver.core.errors import WireError
+from coordserver.wire import nesting
 
 MAX_REQUEST_ARRAY = 16_384
 """Elements in any array of a request: operations of a multi, entries of an ACL."""
@@ -19,7 +22,11 @@ MAX_REQUEST_ARRAY = 16_384
 MAX_REPLY_ARRAY = 16_777_216
 """Elements in any array of a reply: children of a znode."""
 
+MAX_REQUEST_ELEMENTS = 16 * MAX_REQUEST_ARRAY
+"""Elements in all arrays of a request together, where they are counted."""
+
 _MAX_MAP = 256
+_MAX_HANDSHAKE_ARRAY = 64
 _FAULTS = (ValueError, TypeError, OverflowError, RecursionError, msgpack.exceptions.UnpackException)
 
 _packer = msgpack.Packer(use_bin_type=True)
@@ -27,16 +34,21 @@ pack = cast("Callable[[Any], bytes]", _packer.pack)
 """Encode None, bool, int (64 bits), str, bytes, and lists, tuples and dicts of them. OverflowError for a larger int."""
 
 
-def unpack(data: bytes | bytearray | memoryview, max_array: int = MAX_REQUEST_ARRAY) -> Any:
+def _no_maps(pairs: object) -> NoReturn:
+    raise ValueError("a map")
+
+
+def unpack(data: bytes, max_array: int = MAX_REQUEST_ARRAY) -> Any:
     """The one value that `data` holds, arrays as tuples. Raises WireError for anything else."""
+    nesting.check(data, max(max_array, MAX_REQUEST_ELEMENTS))
     try:
         return msgpack.unpackb(
             data,
             raw=False,
             use_list=False,
-            strict_map_key=True,
-            max_array_len=max_array,
-            max_map_len=_MAX_MAP,
+            object_pairs_hook=_no_maps,
+            max_array_len=min(max_array, len(data)),
+            max_map_len=0,
             max_ext_len=0,
         )
     except _FAULTS as error:
@@ -53,7 +65,7 @@ def unpack_prefix(data: bytes | bytearray | memoryview, max_bytes: int) -> tuple
         use_list=False,
         strict_map_key=True,
         max_buffer_size=max_bytes,
-        max_array_len=min(max_bytes, MAX_REQUEST_ARRAY),
+        max_array_len=_MAX_HANDSHAKE_ARRAY,
         max_map_len=_MAX_MAP,
         max_ext_len=0,
     )
@@ -70,13 +82,34 @@ def unpack_prefix(data: bytes | bytearray | memoryview, max_bytes: int) -> tuple
 
 
 def leading_int(data: bytes | bytearray | memoryview) -> int | None:
-    """The first element of the array that begins `data`, if it can be seen and is an int: the number of a bad frame."""
-    unpacker = msgpack.Unpacker(max_array_len=2**32 - 1, max_buffer_size=64)
-    try:
-        unpacker.feed(data[:16])
-        if unpacker.read_array_header() < 1:
-            return None
-        value = unpacker.unpack()
-    except (*_FAULTS, msgpack.exceptions.OutOfData):
+    """The first element of the array that begins `data`, if it can be seen and is an int: the number of a bad frame.
+
+    Read by hand: of a frame that is no good nothing is to be made but this.
+    """
+    head = bytes(data[:16])
+    start = _array_header_bytes(head)
+    if start is None or start >= len(head):
         return None
-    return value if type(value) is int else None
+    first = head[start]
+    if first < 0x80:
+        return first
+    if first >= 0xE0:
+        return first - 0x100
+    width = _INT_BYTES.get(first)
+    value = head[start + 1 : start + 1 + width] if width else b""
+    if not width or len(value) < width:
+        return None
+    return int.from_bytes(value, "big", signed=first >= 0xD0)
+
+
+_INT_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+
+
+def _array_header_bytes(head: bytes) -> int | None:
+    """How long the header of a non-empty array is; None if there is none."""
+    if not head:
+        return None
+    if 0x91 <= head[0] <= 0x9F:
+        return 1
+    width = {0xDC: 2, 0xDD: 4}.get(head[0], 0)
+    return 1 + width if width and any(head[1 : 1 + width]) else None
