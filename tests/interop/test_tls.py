@@ -249,7 +249,7 @@ def test_garbage_instead_of_a_handshake(
 ) -> None:
     bystander = secure(tls, authority)
     with socket.create_connection(("127.0.0.1", tls_server.port), timeout=WAIT_S) as sock:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # the server may have closed before all was said
             sock.sendall(said)
             sock.shutdown(socket.SHUT_WR)
         assert len(everything(sock)) <= 64, "more than an alert was said"
