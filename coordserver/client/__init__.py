@@ -8,15 +8,17 @@ async with connect("h1:2181,h2:2181") as zk:
 
 from coordserver.client.client import Client
 from coordserver.client.connect import connect
-from coordserver.client.errors import ClientClosedError, ConnectError, TransactionFailedError
+from coordserver.client.errors import ClientClosedError, ConnectError, CredentialsError, TransactionFailedError
 from coordserver.client.recipes.ephemeral import Announcement, announced
 from coordserver.client.recipes.leader_latch import Leader, LeaderLatch, Term, leader
 from coordserver.client.recipes.tree_cache import CacheChange, TreeCache
+from coordserver.client.security import Auth, Tls
 from coordserver.client.transaction import Transaction
 from coordserver.client.values import Created, Node, SessionState, TxResult, WatchEvent, WatchKind
 from coordserver.client.watches import WatchStream
-from coordserver.core.acl import ACL
+from coordserver.core.acl import ACL, CREATOR_ALL_ACL
 from coordserver.core.errors import (
+    AuthFailedError,
     BadVersionError,
     ConnectionLossError,
     CoordError,
@@ -40,6 +42,9 @@ __all__ = [
     "Node",
     "Stat",
     "ACL",
+    "CREATOR_ALL_ACL",
+    "Auth",
+    "Tls",
     "TxResult",
     "WatchEvent",
     "WatchKind",
@@ -54,6 +59,8 @@ __all__ = [
     "announced",
     "CoordError",
     "ConnectError",
+    "CredentialsError",
+    "AuthFailedError",
     "ClientClosedError",
     "ConnectionLossError",
     "OutcomeUnknownError",

@@ -73,6 +73,13 @@ class Client:
         with self._session.board.listen() as stream:
             yield stream
 
+    async def add_auth(self, scheme: str, auth: bytes) -> None:
+        """Show credentials (`"digest", b"user:password"`), here and on every further connection.
+
+        Raises AuthFailedError.
+        """
+        await self._session.add_auth(scheme, auth)
+
     def listen(self) -> AbstractContextManager[StateStream]:
         """`states` for those who need no `async with`."""
         return self._session.board.listen()
@@ -96,7 +103,8 @@ class Client:
         Raises NodeExistsError; NoNodeError without the parent; NoChildrenForEphemeralsError, InvalidACLError, ...
         """
         mode = create_mode(ephemeral, sequence, container, ttl_ms > 0)
-        arguments = (checked_path(path), bytes(data), plain_acl(acl), int(mode), ttl_ms)
+        entries = plain_acl(self._session.default_acl if acl is None else acl)
+        arguments = (checked_path(path), bytes(data), entries, int(mode), ttl_ms)
         while True:
             try:
                 call = await self._session.request(Op.CREATE, arguments, size=len(data))

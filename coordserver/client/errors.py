@@ -15,6 +15,10 @@ class ClientClosedError(CoordError):
     definite = False
 
 
+class CredentialsError(CoordError):
+    """A certificate, key or credential cannot be used; the text names it."""
+
+
 class TransactionFailedError(CoordError):
     """Nothing of the transaction took effect. `index` is the operation that failed, counted from 0, `cause` why."""
 

@@ -5,7 +5,9 @@
 The session is looked for on each host in turn, for ever; only a server may say that it has ended. Then what was pending
 fails (a read, or a write that never left, with SessionExpiredError; a write that was sent with OutcomeUnknownError),
 and a new session is opened. On a resume the watches are armed again first, from where they were, and then the
-unanswered requests are sent again with their old numbers, so that a write is done once however often it is sent.
+unanswered requests are sent again with their old numbers, so that a write is done once however often it is sent. A
+server that does not know writes by numbers (`Codec.resends_writes`) is not sent them again: they fail with
+ConnectionLossError.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from coordserver.client.states import StateBoard
 from coordserver.client.transport import Dial, Host, Transport
 from coordserver.client.values import SessionState
 from coordserver.client.watches import Watch, WatchHub, WatchSink
+from coordserver.core.acl import ACL
 from coordserver.core.errors import (
     BadArgumentsError,
     ConnectionLossError,
@@ -64,6 +67,8 @@ class Session:
         timeout_ms: int,
         name: str,
         rng: random.Random,
+        auth: Sequence[tuple[str, bytes]] = (),
+        default_acl: Sequence[ACL] | None = None,
     ) -> None:
         self.session_id = 0
         self.password = b""
@@ -73,6 +78,10 @@ class Session:
         self.watches = WatchHub()
         self.last_zxid = 0
         self.last_failure = "no server was tried yet"
+        self.default_acl = default_acl
+        self._auth = [(scheme, bytes(secret)) for scheme, secret in auth]
+        self._over: CoordError = ClientClosedError("the client is closed")
+        self._refused: CoordError | None = None
         self._wanted_timeout_ms = timeout_ms
         self._hosts = list(hosts)
         self._at = 0
@@ -116,7 +125,7 @@ class Session:
         """Queue one request, waiting only for room; the caller waits on the Call itself."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.board.state is SessionState.CLOSED:
-            raise ClientClosedError("the client is closed")
+            raise self._over
         call = Call(op, args, size=size, watch=watch)
         if not self._calls.must_wait:
             self._calls.add(call)
@@ -127,7 +136,7 @@ class Session:
 
     def _ended_error(self, call: Call) -> CoordError:
         if self.board.state is SessionState.CLOSED:
-            return ClientClosedError("the client is closed")
+            return self._over
         return SessionExpiredError(call.path, "the session ended while the request waited to be sent")
 
     def post(self, op: int, args: Sequence[Any]) -> None:
@@ -157,6 +166,11 @@ class Session:
             frames.append(frame)
         if frames:
             link.put(frames[0] if len(frames) == 1 else b"".join(frames), at_once=at_once)
+
+    async def add_auth(self, scheme: str, auth: bytes) -> None:
+        """Show credentials, now and at the beginning of every further connection. Raises AuthFailedError."""
+        await self.request(Op.AUTH, (scheme, auth))
+        self._auth.append((scheme, auth))
 
     def _ping(self) -> None:
         if self._link is not None:
@@ -227,6 +241,9 @@ class Session:
             except WireError as fault:
                 call.settle(reply.zxid, (), fault)
                 raise
+        if call.op == Op.AUTH and call.internal and error is not None:
+            self._refused = error
+            raise LinkLostError(f"the credentials were refused ({error})")
         if call.watch is not None:
             call.watch.on_armed(reply, bool(result and result[0]))
         call.settle(reply.zxid, result, error)
@@ -250,6 +267,10 @@ class Session:
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     self._lost(await link.run(self._handle, self._ping))
+                    if self._refused is not None:
+                        log.error("this client is of no more use: %s", self._refused)
+                        self._end(self._refused)
+                        return
         finally:
             self._running = False
 
@@ -262,13 +283,18 @@ class Session:
         """End `run` at once; every waiting call fails with ClientClosedError."""
         self._scope.cancel(reason="the client is closed")
         self._link = None
-        closed = ClientClosedError("the client is closed")
+        self._end(ClientClosedError("the client is closed"))
+
+    def _end(self, why: CoordError) -> None:
+        """Nothing more is asked or told; whoever waits gets `why`, and so does who asks later."""
+        if self.board.state is not SessionState.CLOSED:
+            self._over = why
         self.board.set(SessionState.CLOSED)
         for call in self._calls.session_lost():
-            call.settle(0, (), closed)
+            call.settle(0, (), self._over)
         for watch in self.watches:
             for sink in tuple(watch.sinks):
-                sink.on_error(closed)
+                sink.on_error(self._over)
 
     async def close(self) -> None:
         """End the session on the server; the caller gives the deadline."""
@@ -381,10 +407,14 @@ class Session:
         self.timeout_ms = welcome.timeout_ms
         self._frame_bytes = welcome.frame_bytes
         self._calls.outstanding = max(1, welcome.outstanding)
+        # Credentials first: what a watch may show is judged by them.
         self._calls.push_first(
             [
-                Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
-                for watch in self.watches.to_arm()
+                *(Call(Op.AUTH, auth, internal=True) for auth in self._auth),
+                *(
+                    Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
+                    for watch in self.watches.to_arm()
+                ),
             ]
         )
         self._failures += 1  # until something is answered: a server that only welcomes is not hammered

@@ -41,7 +41,8 @@ class Transaction:
         acl: Sequence[ACL] | None = None,
     ) -> Transaction:
         """Create a znode; its parent may be created earlier in the same transaction."""
-        return self._add(len(data), Op.CREATE, path, bytes(data), plain_acl(acl), create_mode(ephemeral, sequence), 0)
+        entries = plain_acl(self._session.default_acl if acl is None else acl)
+        return self._add(len(data), Op.CREATE, path, bytes(data), entries, create_mode(ephemeral, sequence), 0)
 
     def set(self, path: str, data: bytes, version: int = -1) -> Transaction:
         """Replace the data."""

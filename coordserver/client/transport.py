@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeAlias
 
 import trio
+
+from coordserver.client.errors import CredentialsError
 
 RECEIVE_BYTES = 256 * 1024  # one read holds a few thousand replies; more would only be copied
 
@@ -107,10 +111,12 @@ class StreamTransport:
         return 0
 
     async def send_all(self, data: bytes) -> None:
-        await self._stream.send_all(data)
+        with _told():
+            await self._stream.send_all(data)
 
     async def receive(self) -> bytes:
-        return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        with _told():
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
 
     async def close(self) -> None:
         await trio.aclose_forcefully(self._stream)
@@ -127,11 +133,52 @@ async def dial_tcp(host: Host) -> Transport:
     return SocketTransport(sock)
 
 
+def dial_tls(new_context: Callable[[], ssl.SSLContext]) -> Dial:
+    """A Dial that speaks TLS, with a new context each time, and raises OSError also where TLS fails."""
+
+    async def dial(host: Host) -> Transport:
+        try:
+            context = new_context()
+        except CredentialsError as error:  # the files were good when we began
+            raise OSError(str(error)) from error
+        try:
+            tcp = await trio.open_tcp_stream(host.name, host.port)
+        except OSError as error:
+            raise OSError(_reason(error)) from error
+        # A server that vanishes says no goodbye; the protocols inside have ends of their own to tell.
+        stream = trio.SSLStream(tcp, context, server_hostname=host.name, https_compatible=True)
+        shaken = False
+        try:
+            with _told():
+                await stream.do_handshake()
+            shaken = True
+        finally:
+            if not shaken:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                    await trio.aclose_forcefully(stream)
+        return StreamTransport(stream)
+
+    return dial
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A broken stream's own reason, which trio keeps in the cause."""
+    try:
+        yield
+    except trio.BrokenResourceError as error:
+        raise OSError(_reason(error)) from error
+
+
 def _reason(error: BaseException) -> str:
-    """Why no address of a host could be reached: trio keeps that in the cause."""
+    """Why no address of a host could be reached, or why a stream broke: trio keeps that in the cause."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or 'the handshake failed').lower().replace('_', ' ')}"
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(_reason(part) for part in error.exceptions))
     if error.__cause__ is not None:
         return _reason(error.__cause__)
     number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number) if number is not None and number > 0 else str(error)
+    return os.strerror(number) if number is not None and number > 0 else str(error) or type(error).__name__
