@@ -78,7 +78,8 @@ class Committer:
             self._changed = trio.Event()
             while self._behind and not self._holds and self._failure is None:
                 await trio.lowlevel.checkpoint()
-                self._guarded_apply()
+                if not self._holds:  # a snapshot may have begun meanwhile
+                    self._guarded_apply()
             if self._failure is not None:
                 raise self._failure
 

@@ -1,0 +1,42 @@
+"""The commit loop with a real thread behind it, on a disk in memory."""
+
+from __future__ import annotations
+
+from random import Random
+
+import trio
+from engine_bench import HISTORY, Bench
+
+from coordserver.core.machine import Machine
+from coordserver.server.commit import SLICE_RECORDS, Committer
+from coordserver.storage import recover_state
+from coordserver.testing.memory_disk import MemoryDisk
+
+SLICES = 5
+
+
+def _committer(bench: Bench) -> Committer:
+    recovered = recover_state(MemoryDisk(Random(1)), Machine, entropy=lambda size: HISTORY[:size])
+    return Committer(bench.engine, recovered.log, lambda: None)
+
+
+async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a_batch() -> None:
+    bench = Bench(outstanding_per_session=SLICES * SLICE_RECORDS)
+    committer = _committer(bench)
+    attachment, _ = bench.hello(remembers=False)
+    for number in range(1, SLICES * SLICE_RECORDS):
+        bench.create(attachment, number, f"/znode-{number}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        committer.kick()
+        while committer.applied_index < SLICE_RECORDS:
+            await trio.lowlevel.checkpoint()
+        async with committer.paused() as index:
+            assert index < SLICES * SLICE_RECORDS
+            for _ in range(10):
+                await trio.lowlevel.checkpoint()
+                assert bench.machine.index == index
+        await committer.drained()
+        assert bench.machine.index == SLICES * SLICE_RECORDS
+        nursery.cancel_scope.cancel()
+    await committer.stop()
