@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,9 +34,9 @@ def make_directories(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_file(target: Path, data: bytes) -> None:
-    """Put a file in place of what is there; its directory must exist."""
-    _place(target, lambda file: file.write(data))
+def write_file(target: Path, data: bytes, *, private: bool = False) -> None:
+    """Put a file in place of what is there; its directory must exist. `private`: only its owner may read it."""
+    _place(target, lambda file: file.write(data), 0o600 if private else 0o666)
 
 
 def copy_file(source: Path, target: Path) -> int:
@@ -55,11 +56,11 @@ def _pour(source: BinaryIO, sink: BinaryIO) -> int:
     return copied
 
 
-def _place(target: Path, fill: Callable[[BinaryIO], int]) -> int:
+def _place(target: Path, fill: Callable[[BinaryIO], int], mode: int = 0o666) -> int:
     # The name is drawn anew each time: two who write the same target do not write into each other's file.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
             written = fill(file)
             file.flush()
             os.fsync(file.fileno())

@@ -25,7 +25,7 @@ import httpx2
 import trio
 from starlette.routing import BaseRoute
 
-from coordserver.client import Client, connect
+from coordserver.client import Client
 from druidroles.coordination.connection import measure_connection
 from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.paths import DruidPaths
@@ -35,11 +35,13 @@ from druidroles.http.client import make_client
 from druidroles.http.metrics import Metrics
 from druidroles.http.serve import HttpServer
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
+from druidroles.session import open_session
 
 log = logging.getLogger(__name__)
 
 STOP_S = 9.0  # from SIGTERM to the end; the promise is 10
 HTTP_GRACE_S = 2.0  # for requests that run when the role has already finished
+LEADING = (NodeRole.COORDINATOR, NodeRole.OVERLORD)
 
 
 class StartError(Exception):
@@ -177,10 +179,12 @@ async def run_role(
         async with trio.open_nursery() as signals:
             signals.start_soon(_follow_signals, stop, signals.cancel_scope)
             async with (
-                connect(
+                open_session(
                     settings.coord.hosts,
-                    session_timeout=settings.session_timeout_s,
-                    name=f"{settings.role.value} {host_port}",
+                    settings.data_dir,
+                    f"{settings.role.value} {host_port} {settings.coord.base}",
+                    session_timeout_s=settings.session_timeout_s,
+                    resume=settings.role not in LEADING,
                 ) as zk,
                 make_client() as http,
             ):

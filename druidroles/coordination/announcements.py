@@ -3,6 +3,7 @@ BatchDataSegmentAnnouncer).
 
 The announcement stands at `announcements/{host:port}`, the batches below `segments/{host:port}/`, all ephemeral. Who
 announces takes the place over: what a predecessor's session left goes in the transaction that announces the successor.
+Where the session itself has been taken up, so are the batches: what they say rightly is left as it stands.
 After the loss of a session, or when somebody deletes a batch, what should stand is compared with what does, and only
 the difference is written.
 
@@ -34,8 +35,10 @@ from coordserver.core.errors import (
     SessionExpiredError,
 )
 from druidroles.coordination.batches import Batches, Entries, batch_payload
+from druidroles.coordination.inventory import read_batch
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import compress, dumps_gz
+from druidroles.model.decode import ModelError
 from druidroles.model.segment import DataSegment
 from druidroles.model.server import DruidServerMetadata
 
@@ -193,10 +196,18 @@ class SegmentAnnouncer:
         batches = [f"{self.directory}/{name}" for name in names]
         paths = [self.path, *batches]
         standing = dict(zip(paths, await self._zk.read_many(paths), strict=True))
-        wanted: dict[str, bytes | None] = {
-            f"{self.directory}/{name}": compress(batch_payload(self._batches.get(name) or {}))
-            for name in self._batches.names()
-        }
+        if self._take_over:
+            self._batches.rehome(
+                {
+                    path.removeprefix(self.directory + "/"): _listed(node)
+                    for path in batches
+                    if (node := standing[path]) is not None and node.stat.ephemeral_owner == self._zk.session_id
+                }
+            )
+        wanted: dict[str, bytes | None] = {}
+        for name in self._batches.names():
+            wanted[f"{self.directory}/{name}"] = compress(batch_payload(self._batches.get(name) or {}))
+            await trio.lowlevel.checkpoint()
         wanted[self.path] = self._data
         wanted.update((path, None) for path in batches if path not in wanted)
         return [write for path, data in wanted.items() for write in self._put(path, data, standing.get(path))]
@@ -234,6 +245,14 @@ class SegmentAnnouncer:
             await trio.sleep(_RETRY_S)
         else:
             raise error
+
+
+def _listed(batch: Node) -> list[str]:
+    """The ids in a batch that our session has; none where it is garbage, which is then written over."""
+    try:
+        return list(read_batch(batch.data))
+    except ModelError:
+        return []
 
 
 def _groups(writes: Sequence[_Write]) -> Iterator[list[_Write]]:

@@ -81,7 +81,10 @@ class Batches:
             home = self._homes.get(segment.id)
             if home is None or segment.id not in drafts.of(home):
                 data = encode_segment(segment)
-                name = drafts.with_room(data) or self._new_name()
+                name = drafts.with_room(data)
+                if name is None:
+                    name = self._new_name()
+                    drafts.opened(name)
                 drafts.of(name)[segment.id] = data
         return drafts.changed()
 
@@ -96,6 +99,20 @@ class Batches:
                 self._batches[name] = entries
                 self._homes.update(dict.fromkeys(entries, name))
 
+    def rehome(self, found: Mapping[str, Iterable[str]]) -> None:
+        """Put segments into the batches in which they stand in the tree already, in that order; the others stay."""
+        homes: dict[str, str] = {}
+        for name, ids in found.items():
+            for segment_id in ids:
+                if segment_id in self._homes:
+                    homes.setdefault(segment_id, name)
+        entries = {segment_id: data for batch in self._batches.values() for segment_id, data in batch.items()}
+        batches: dict[str, dict[str, bytes]] = {}
+        self._homes = homes | {segment_id: home for segment_id, home in self._homes.items() if segment_id not in homes}
+        for segment_id, home in self._homes.items():
+            batches.setdefault(home, {})[segment_id] = entries[segment_id]
+        self._batches = dict(batches)
+
 
 class _Drafts:
     """Batches as they shall be, beside those that are."""
@@ -103,6 +120,8 @@ class _Drafts:
     def __init__(self, batches: Mapping[str, Entries]) -> None:
         self._batches = batches
         self._drafts: dict[str, dict[str, bytes]] = {}
+        self._full: set[str] = set()
+        self._filling = ""
 
     def of(self, name: str) -> dict[str, bytes]:
         """The draft of a batch, to be changed."""
@@ -111,13 +130,32 @@ class _Drafts:
         return self._drafts[name]
 
     def with_room(self, data: bytes) -> str | None:
-        """A batch that takes one more: one that is written anyway, or else any."""
+        """A batch that takes one more: one that is written anyway, or else any.
+
+        The one that took the last is asked first, and one that had no room is not asked again, so that the segments of
+        a whole server are packed in one go through its batches. Removals come before, so none gets room meanwhile.
+        """
+        if self._has_room(self._filling, data):
+            return self._filling
         for drafts in (self._drafts, self._batches):
             for name in drafts:
-                entries = self._drafts.get(name, self._batches.get(name, {}))
-                if len(entries) < SEGMENTS_PER_BATCH and batch_size((*entries.values(), data)) <= BYTES_PER_BATCH:
+                if name not in self._full and self._has_room(name, data):
+                    self._filling = name
                     return name
         return None
+
+    def opened(self, name: str) -> None:
+        """A batch is new."""
+        self._filling = name
+
+    def _has_room(self, name: str, data: bytes) -> bool:
+        entries = self._drafts.get(name, self._batches.get(name))
+        if entries is None:
+            return False
+        if len(entries) < SEGMENTS_PER_BATCH and batch_size((*entries.values(), data)) <= BYTES_PER_BATCH:
+            return True
+        self._full.add(name)
+        return False
 
     def changed(self) -> dict[str, Entries]:
         """The drafts that differ from what is."""

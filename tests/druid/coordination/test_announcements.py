@@ -66,6 +66,30 @@ async def test_segments_come_in_batches_of_fifty(zk: Client, paths: DruidPaths) 
         assert sorted(await announced_ids(zk, paths)) == sorted(ids(151, 152))
 
 
+async def test_in_a_session_that_was_taken_up_nothing_is_written_that_stands_rightly(
+    zk: Client, other: Client, paths: DruidPaths, eventually: Eventually
+) -> None:
+    segments = [make_segment(day) for day in range(1, 121)]
+    await SegmentAnnouncer(zk, paths, SERVER, segments[:119]).settle()  # the predecessor's, in the same session
+    before = await batches(zk, paths)
+    async with ServerInventory(other, paths) as view:
+        await view.wait_synced()
+        view.segment_deltas.take()
+        async with announced_server(zk, paths, SERVER, sorted(segments[1:], key=lambda one: one.id)):
+            await other.sync()
+            await view.wait_current()
+            assert {delta.key[1]: (delta.old is None) for delta in view.segment_deltas.take()} == {
+                segments[0].id: False,
+                segments[119].id: True,
+            }
+            after = await batches(zk, paths)
+            same = [name for name in before if name in after and before[name].stat.mzxid == after[name].stat.mzxid]
+            assert len(before) == 3
+            assert len(same) == 2
+            assert after.keys() >= before.keys()
+            assert (await zk.get(paths.announcement(ME))).stat.version == 0
+
+
 async def test_announced_and_dequeued_in_one_transaction(zk: Client, other: Client, paths: DruidPaths) -> None:
     await zk.ensure_path(paths.load_queue_of(ME))
     requests = [paths.load_request(ME, name) for name in ids(1, 2)]

@@ -69,6 +69,31 @@ def test_the_last_one_out_takes_the_batch_with_it() -> None:
     assert announced(batches) == {}
 
 
+def test_what_stands_in_the_tree_is_taken_up_as_it_stands() -> None:
+    batches = new_batches()
+    one, two, three, four = (make_segment(day).id for day in (1, 2, 3, 4))
+    batches.accept(batches.plan([make_segment(day) for day in (1, 2, 3)]))
+    batches.rehome({"old": [three, four, one], "older": [three]})
+    assert announced(batches) == {"old": [three, one], "b0": [two]}
+    assert batches.plan([], [one]).keys() == {"old"}
+    assert len(batches) == 3
+
+
+def test_a_whole_server_is_packed_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    has_room = module._Drafts._has_room
+
+    def counted(drafts: module._Drafts, name: str, data: bytes) -> bool:
+        nonlocal asked
+        asked += 1
+        return has_room(drafts, name, data)
+
+    monkeypatch.setattr(module._Drafts, "_has_room", counted)
+    monkeypatch.setattr(module, "SEGMENTS_PER_BATCH", 2)
+    assert len(new_batches().plan([make_segment(day) for day in range(1, 301)])) == 150
+    assert asked < 3 * 300
+
+
 def test_what_changes_nothing_writes_nothing() -> None:
     batches = new_batches()
     batches.accept(batches.plan([make_segment(1)]))
