@@ -1,9 +1,9 @@
 """Whether a msgpack value is as deep and as long as the protocol's are, told before anything is made of it.
 
-The decoder makes each array as long as it announces before it has seen one element, up to a thousand arrays inside each
-other: 3 KiB that only announce would cost 80 MiB. An array must be announced with a byte of its own, so a frame with few
-such bytes is harmless and is not looked at; in the others, mostly binary data by chance, the values are skipped one by
-one.
+The decoder makes each array as long as it announces before it has seen one element, up to a thousand arrays inside
+each other: 3 KiB that only announce would cost 80 MiB. A long array must be announced with a byte of its own, so a
+frame with few such bytes is harmless and is not looked at; in the others, mostly binary data by chance, the values are
+skipped one by one.
 """
 
 from __future__ import annotations
