@@ -8,7 +8,8 @@ The bytes are `coordserver.wire.jute.client`'s business; here is what differs fr
   not make the second look like one already seen.
 - Pings and credentials have xids of their own, and their replies may overtake others: they are held until their turn.
 - Up to 3.8 a path has one watch of a connection, the last mode asked for. Where both are wanted the recursive one is
-  asked for, and what it tells of a child stands for the change of the parent's children, too.
+  asked for, and what it tells of a child stands for the change of the parent's children, too (which a server that
+  keeps both may tell once more).
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ _OUTSTANDING = 1000  # globalOutstandingLimit
 _XIDS = 0x7FFF_FFFF
 _ANY = 3  # WatcherType.ANY: 3.8 knows no types of the persistent ones
 _MODE_OF_KIND = {4: WatchMode.PERSISTENT, 5: WatchMode.PERSISTENT_RECURSIVE}
-_BOTH = {WatchMode.PERSISTENT, WatchMode.PERSISTENT_RECURSIVE}
 _OWN_XIDS = {int(Op.PING): PING_XID, int(Op.AUTH): AUTH_XID}
 _COMING_AND_GOING = (EventKind.CREATED, EventKind.DELETED)
 _NO_SESSION = Welcome(int(ErrorCode.SESSION_EXPIRED), 0, b"", 0, 1, _FRAME_BYTES, None, 0, 0)
@@ -57,6 +57,7 @@ class JuteCodec:
         self._welcomed = False
         self._asked: deque[_Asked] = deque()
         self._modes: dict[str, set[WatchMode]] = {}
+        self._had_both: set[str] = set()
 
     @property
     def resends_writes(self) -> bool:
@@ -141,6 +142,8 @@ class JuteCodec:
     def _add_watch(self, path: str, mode: WatchMode) -> tuple[int, Sequence[Any]]:
         modes = self._modes.setdefault(path, set())
         modes.add(mode)
+        if len(modes) == len(WatchMode):
+            self._had_both.add(path)
         return int(Op.ADD_WATCH), (path, int(max(modes)))
 
     def _remove_watch(self, path: str, mode: WatchMode) -> tuple[int, Sequence[Any]]:
@@ -149,13 +152,15 @@ class JuteCodec:
         if modes:
             return int(Op.ADD_WATCH), (path, int(max(modes)))
         self._modes.pop(path, None)
+        self._had_both.discard(path)
         return int(Op.REMOVE_WATCHES), (path, _ANY)
 
     def _events(self, kind: int, path: str) -> Iterable[tuple[int, str]]:
         yield kind, path
         if kind in _COMING_AND_GOING and path != "/":
             parent = parent_of(path)
-            if self._modes.get(parent) == _BOTH:
+            # Still so when the recursive one has left: the server may not have heard of that yet.
+            if parent in self._had_both and WatchMode.PERSISTENT in self._modes[parent]:
                 yield int(EventKind.CHILDREN_CHANGED), parent
 
 

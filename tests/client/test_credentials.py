@@ -10,7 +10,7 @@ from unittest.mock import ANY
 import pytest
 import trio
 from authority import Authority
-from memory_server import MemoryServer, until
+from memory_server import OVER_NATIVE, MemoryServer, until
 from trio.testing import MockClock
 
 from coordserver.client import (
@@ -124,6 +124,7 @@ def test_credentials_as_text() -> None:
         assert "secret" not in str(caught.value)
 
 
+@OVER_NATIVE
 async def test_credentials_come_first_on_every_connection(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with (
         server.connect(auth=[ALICE], default_acl=CREATOR_ALL_ACL) as zk,
@@ -148,6 +149,7 @@ async def test_credentials_come_first_on_every_connection(autojump_clock: MockCl
         assert (await zk.get("/mine")).stat.version == 20
 
 
+@OVER_NATIVE
 async def test_credentials_added_later_are_shown_again_too(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with server.connect(auth=[ALICE], default_acl=CREATOR_ALL_ACL) as zk, server.connect() as other:
         await zk.create("/mine")
@@ -175,6 +177,7 @@ async def test_a_server_that_refuses_the_credentials_ends_the_client(
     assert len(server.dialled) == 1
 
 
+@OVER_NATIVE
 async def test_more_identities_than_a_connection_may_have(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with server.connect() as zk:
         for number in range(64):

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import trio
-from memory_server import MemoryServer
+from memory_server import OVER_NATIVE, MemoryServer
 from trio.testing import MockClock
 
 from coordserver.client import (
@@ -75,6 +75,7 @@ async def test_a_tree_that_others_add_to_is_deleted(autojump_clock: MockClock, s
         nursery.cancel_scope.cancel()
 
 
+@OVER_NATIVE
 @pytest.mark.parametrize("when", ["before the commit", "after the commit"])
 async def test_pending_requests_are_done_once_and_in_order(
     autojump_clock: MockClock, server: MemoryServer, when: str
@@ -105,6 +106,7 @@ async def test_pending_requests_are_done_once_and_in_order(
         assert zk.session_id == before
 
 
+@OVER_NATIVE
 async def test_a_lost_session_says_what_is_known_of_each_request(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
@@ -159,6 +161,7 @@ async def test_a_cancelled_write_takes_effect_only_if_it_was_sent(
         assert await zk.exists("/never") is None
 
 
+@OVER_NATIVE
 async def test_a_write_sent_and_cancelled_is_sent_again(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with server.connect() as zk:
         server.hold = True
@@ -252,6 +255,7 @@ async def test_order_is_kept_when_the_connection_is_lost_again_while_sending_aga
         assert [numbers[n] for n in range(4)] == sorted(numbers.values())
 
 
+@OVER_NATIVE
 async def test_bytes_of_the_backlog_are_bounded(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with server.connect() as zk:
         for n in range(40):

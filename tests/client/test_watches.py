@@ -8,7 +8,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_server import MemoryServer, run_virtual, until
+from memory_server import OVER_NATIVE, MemoryServer, run_virtual, until
 from trio.testing import MockClock
 
 from coordserver.client import Client, SessionState, WatchEvent, WatchKind, WatchStream
@@ -43,6 +43,7 @@ async def everything(stream: WatchStream) -> list[WatchEvent]:
     return found
 
 
+@OVER_NATIVE
 async def test_a_persistent_and_a_recursive_watch_of_one_path_tell_their_own(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
@@ -74,6 +75,7 @@ async def test_a_persistent_and_a_recursive_watch_of_one_path_tell_their_own(
         ]
 
 
+@OVER_NATIVE
 async def test_what_happened_while_the_connection_was_gone_is_told(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
@@ -88,6 +90,7 @@ async def test_what_happened_while_the_connection_was_gone_is_told(
         assert len(server.dialled) == 3
 
 
+@OVER_NATIVE
 async def test_what_one_watch_missed_does_not_disturb_the_order_of_another(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
@@ -143,6 +146,7 @@ async def test_after_the_block_nothing_is_told_and_the_server_forgets(
         assert server.engine.statistics().watches == 0
 
 
+@OVER_NATIVE
 async def test_watches_that_come_and_go_in_an_outage_leave_nothing_behind(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
@@ -184,6 +188,7 @@ async def test_a_watch_that_the_server_refuses_raises(autojump_clock: MockClock,
         assert list(zk._session.watches) == []
 
 
+@OVER_NATIVE
 async def test_wait_deleted_outlives_connection_and_session(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with server.connect() as zk, server.connect(session_timeout=40) as other:
         await zk.wait_deleted("/nope")

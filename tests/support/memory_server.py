@@ -13,19 +13,23 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeVar
 
+import pytest
 import trio
 import trio.testing
 
 from coordserver.client import Client, SessionState, connect
 from coordserver.client.transport import Host, StreamTransport, Transport
+from coordserver.core.access import Credentials
 from coordserver.core.engine import Engine
 from coordserver.core.errors import WireError
 from coordserver.core.machine import Machine
 from coordserver.core.ring import EventRing
 from coordserver.core.seam import EngineLimits
+from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native import NativeConnection
 from coordserver.wire.output import Output
+from coordserver.wire.port import SessionConnection
 
 TICK_S = 0.1
 WALL_MS = 1_700_000_000_000
@@ -33,6 +37,10 @@ UNLIMITED = 1 << 60
 LONGEST_S = 600.0  # of virtual time: what waits longer waits for ever
 
 T = TypeVar("T")
+
+OVER_NATIVE = pytest.mark.parametrize("server", ["native"], indirect=True)
+"""For tests of what only the native protocol promises."""
+OVER_JUTE = pytest.mark.parametrize("server", ["jute"], indirect=True)
 
 
 def run_virtual(main: Callable[[], Awaitable[T]]) -> T:
@@ -57,7 +65,11 @@ class Peer:
         self.woken = trio.Event()
         self.scope = trio.CancelScope()
         self.output = Output(self.wake, soft=1 << 20, hard=1 << 24)
-        self.connection = NativeConnection(server.engine, self.output, server.wire_limits)
+        self.connection: SessionConnection = (
+            JuteConnection(server.engine, self.output, server.wire_limits, credentials=Credentials())
+            if server.zookeeper
+            else NativeConnection(server.engine, self.output, server.wire_limits)
+        )
 
     def wake(self) -> None:
         self.woken.set()
@@ -73,8 +85,15 @@ class MemoryServer:
     """A server whose clients come through `dial`. Start `run` in a nursery."""
 
     def __init__(
-        self, *, ring: int = 50_000, outstanding: int = 1_000, frame_bytes: int = 1 << 22, watches: int = 1_000
+        self,
+        *,
+        ring: int = 50_000,
+        outstanding: int = 1_000,
+        frame_bytes: int = 1 << 22,
+        watches: int = 1_000,
+        zookeeper: bool = False,
     ) -> None:
+        self.zookeeper = zookeeper  # speak its protocol
         self.machine = Machine.new(b"h" * 16)
         self.machine.ring = EventRing(ring)
         self.wire_limits = WireLimits(outstanding=outstanding, frame_bytes=frame_bytes)
@@ -116,6 +135,8 @@ class MemoryServer:
 
     def connect(self, hosts: str = "one:1", **arguments: Any) -> AbstractAsyncContextManager[Client]:
         arguments = {"session_timeout": 4.0, "rng": random.Random(1), "dial": self.dial} | arguments
+        if self.zookeeper:
+            hosts = f"zk://{hosts}"
         return connect(hosts, **arguments)
 
     async def dial(self, host: Host) -> Transport:
