@@ -46,7 +46,9 @@ class SegmentTable(Protocol):
         """The highest version among all segments, used or not, that overlap the interval."""
 
     async def publish_segments(self, leader: LeaderEpoch, publication: Publication) -> list[DataSegment]:
-        """Check epoch, task, attempt and locks, then insert: one transaction. Returns the segments that were new.
+        """Check epoch, task, attempt and locks, insert, and note it with the task (TaskRow.published): one transaction.
+
+        Returns the segments that were new.
 
         Segments already there stay as they are, so that a task may ask again when it lost the answer.
         Raises PublishRefusedError.

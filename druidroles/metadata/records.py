@@ -23,7 +23,8 @@ class TaskRow:
     """A row of `druid_tasks` with its newest attempt.
 
     `created_date` is ISO in UTC; `payload` the task and `status` its status as JSON objects. `attempt` counts the
-    assignments of the task to a worker (0: never assigned), `worker` is the host:port of the last.
+    assignments of the task to a worker (0: never assigned), `worker` is the host:port of the last. That the task has
+    published stands in the status, under the key "coord", which Druid ignores.
     """
 
     id: str
@@ -36,6 +37,12 @@ class TaskRow:
     active: bool = True
     attempt: int = 0
     worker: str | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether segments of the task were published."""
+        ours = self.status.get("coord")
+        return isinstance(ours, Mapping) and ours.get("published") is True
 
 
 @attrs.frozen(kw_only=True)

@@ -96,6 +96,13 @@ def end(connection: sqlite3.Connection, task_id: str, status: Mapping[str, Any])
     return cursor.rowcount == 1
 
 
+def note_published(connection: sqlite3.Connection, task_id: str) -> None:
+    """Note in a task's status that its segments are published (TaskRow.published)."""
+    (payload,) = connection.execute("SELECT status_payload FROM druid_tasks WHERE id = ?", (task_id,)).fetchone()
+    noted = {**json.loads(payload), "coord": {"published": True}}
+    connection.execute("UPDATE druid_tasks SET status_payload = ? WHERE id = ?", (encode(noted), task_id))
+
+
 def locks(connection: sqlite3.Connection) -> list[StoredLock]:
     """All locks in the order granted."""
     rows = connection.execute("SELECT id, task_id, lock_payload FROM druid_tasklocks ORDER BY id")

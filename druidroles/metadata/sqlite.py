@@ -165,7 +165,13 @@ class SqliteMetadataStore:
     async def publish_segments(self, leader: LeaderEpoch, publication: Publication) -> list[DataSegment]:
         """See SegmentTable."""
         now = self._now()
-        return await self._write(leader, lambda c: sql_segments.publish(c, publication, now))
+
+        def publish(connection: sqlite3.Connection) -> list[DataSegment]:
+            inserted = sql_segments.publish(connection, publication, now)
+            sql_tasks.note_published(connection, publication.task_id)
+            return inserted
+
+        return await self._write(leader, publish)
 
     async def set_used(self, leader: LeaderEpoch, segment_ids: Iterable[str], used: bool) -> int:
         """See SegmentTable."""

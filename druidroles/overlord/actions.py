@@ -9,7 +9,7 @@ number: there the newest counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -18,7 +18,7 @@ from druidroles.metadata import LeaderEpoch, MetadataStore, Publication, Publish
 from druidroles.model.decode import ModelError, get_int, get_list, get_object, need_object, need_str, opt_str
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
-from druidroles.model.task import task_id
+from druidroles.model.task import TaskState, TaskStatus, task_id
 from druidroles.overlord.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
 from druidroles.overlord.submission import lock_priority
 
@@ -26,6 +26,20 @@ log = logging.getLogger(__name__)
 
 # A waiting lockAcquire is answered null after this at the latest; the task asks again, perhaps another Overlord.
 WAIT_MS_MAX = 30_000
+ACTION_TYPES = frozenset(
+    (
+        "lockAcquire",
+        "lockTryAcquire",
+        "lockList",
+        "lockRelease",
+        "segmentTransactionalInsert",
+        "retrieveUsedSegments",
+        "segmentListUsed",
+        "retrieveUnusedSegments",
+        "segmentListUnused",
+        "segmentNuke",
+    )
+)
 
 
 class ActionRefusedError(Exception):
@@ -48,6 +62,7 @@ class TaskActions:
         self._lockbox = lockbox
         self._published = published
         self._wall_ms = wall_ms
+        self.waiting: set[str] = set()  # the tasks that wait for a lock
         self._deciding = trio.Lock()
         self._released = trio.Event()
 
@@ -66,6 +81,9 @@ class TaskActions:
             "segmentTransactionalInsert": self._insert,
             "retrieveUsedSegments": self._used_segments,
             "segmentListUsed": self._used_segments,
+            "retrieveUnusedSegments": self._unused_segments,
+            "segmentListUnused": self._unused_segments,
+            "segmentNuke": self._nuke,
         }.get(kind)
         if perform is None:
             raise ModelError(f"action.type {kind!r} is not supported")
@@ -80,7 +98,10 @@ class TaskActions:
                 released = self._released
                 lock = await self._lock_try_acquire(row, action)
                 if lock is not None:
+                    self.waiting.discard(row.id)
                     return lock
+                # It stays among the waiting between two requests: the next follows at once.
+                self.waiting.add(row.id)
                 await released.wait()
         return None
 
@@ -138,11 +159,19 @@ class TaskActions:
         try:
             inserted = await self._store.publish_segments(self._leader, publication)
         except PublishRefusedError as refused:
-            log.warning("%s", refused)
-            return {"segments": [], "success": False, "errorMsg": str(refused)}
+            why = self._revoked(row.id, segments) or str(refused)
+            log.warning("%s", why)
+            return {"segments": [], "success": False, "errorMsg": why}
         self._published()
         log.info("task %s published %d segments of %s", row.id, len(inserted), row.data_source)
         return {"segments": [segment.to_json() for segment in segments], "success": True, "errorMsg": None}
+
+    def _revoked(self, task_id: str, segments: Sequence[DataSegment]) -> str | None:
+        """Which revoked lock would have covered the segments, as the reason why they are refused."""
+        for held in self._lockbox.of_task(task_id):
+            if held.lock.revoked and any(held.lock.interval.contains(segment.interval) for segment in segments):
+                return f"the lock of {held.lock.interval} was revoked by a task of higher priority"
+        return None
 
     async def _used_segments(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
         data_source = opt_str(action, "dataSource") or row.data_source
@@ -153,21 +182,74 @@ class TaskActions:
         intervals = [Interval.parse(text) for text in texts]
         return [segment.to_json() for segment in await self._store.used_segments_in(data_source, intervals)]
 
-    async def end_task(self, task_id: str, status: Mapping[str, Any]) -> bool:
-        """Record how a task ended and release its locks; False if it had ended before.
+    async def _unused_segments(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        data_source = opt_str(action, "dataSource") or row.data_source
+        interval = Interval.parse(need_str(action, "interval"))
+        limit = get_int(action, "limit", 0)
+        found = await self._store.unused_segments_in(data_source, interval)
+        return [segment.to_json() for segment in (found[:limit] if limit > 0 else found)]
+
+    async def _nuke(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
+        """Delete the rows of unused segments; answers the ids that have no row now, whose files may go.
+
+        Those that were marked used again meanwhile stay, and are not among them.
+        """
+        locks = [held.lock for held in self._lockbox.of_task(row.id) if not held.lock.revoked]
+        ids = []
+        for value in get_list(action, "segments"):
+            segment = DataSegment.from_json(_object(value))
+            await trio.lowlevel.checkpoint()
+            if segment.data_source != row.data_source:
+                raise ModelError(f"segments: {segment.id} is not of the task's datasource {row.data_source!r}")
+            if not any(lock.interval.contains(segment.interval) for lock in locks):
+                raise ActionRefusedError(f"task {row.id} holds no lock that covers segment {segment.id}")
+            ids.append(segment.id)
+        deleted = await self._store.delete_segments(self._leader, ids)
+        log.info("task %s deleted %d segments of %s", row.id, deleted, row.data_source)
+        if deleted == len(ids):
+            return ids
+        return [one for one in ids if await self._store.segment(one) is None]
+
+    async def end_task(self, status: TaskStatus) -> TaskStatus | None:
+        """Record how a task ended and release its locks; what was recorded, None if it had ended before.
+
+        A task whose segments were published has done its work, whatever became of its process after: what is there
+        and is served shall not be called a failure, and be done again.
 
         Under the same lock as the granting: a lock that is stored just before the end must not be noted after it.
         """
         async with self._deciding:
-            ended = await self._store.end_task(self._leader, task_id, status)
-            self._lockbox.task_ended(task_id)
+            if status.state is TaskState.FAILED:
+                row = await self._store.task(status.id)
+                if row is not None and row.active and row.published:
+                    log.warning("task %s failed after it had published: it counts as done", status.id)
+                    status = TaskStatus.success(status.id, status.duration_ms, status.location)
+            ended = await self._store.end_task(self._leader, status.id, status.to_json())
+            self._lockbox.task_ended(status.id)
+            self.waiting.discard(status.id)
         self._locks_changed()
-        return ended
+        return status if ended else None
+
+    def locked_intervals(self, least: Mapping[str, int]) -> dict[str, list[str]]:
+        """The locked intervals of these datasources, of tasks with at least the priority given with each."""
+        found: dict[str, set[Interval]] = {}
+        for held in self._lockbox.held():
+            lock = held.lock
+            if not lock.revoked and lock.data_source in least and lock.priority >= least[lock.data_source]:
+                found.setdefault(lock.data_source, set()).add(lock.interval)
+        return {name: [str(interval) for interval in sorted(intervals)] for name, intervals in found.items()}
 
     def _locks_changed(self) -> None:
         """Locks were released: those that wait look again."""
         self._released.set()
         self._released = trio.Event()
+
+
+def action_type(holder: Mapping[str, Any]) -> str:
+    """The type of the action in a request, for the metrics; only known ones, as it comes from outside."""
+    action = holder.get("action")
+    kind = action.get("type") if isinstance(action, Mapping) else None
+    return kind if isinstance(kind, str) and kind in ACTION_TYPES else "other"
 
 
 def _checked(row: TaskRow | None, task: Mapping[str, Any]) -> TaskRow:

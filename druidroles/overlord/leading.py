@@ -8,6 +8,7 @@ each write is fenced and says whether it found what it expected, and the next lo
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
@@ -19,11 +20,14 @@ from coordserver.client import ConnectionLossError, ThrottledError
 from coordserver.core.errors import DiskFullError
 from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
 from druidroles.http.epochs import EPOCH_HEADER
-from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, TaskRow
+from druidroles.metadata import Audit, LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, TaskRow
 from druidroles.model.decode import ModelError
 from druidroles.model.iso import format_iso
-from druidroles.model.task import TaskLock, TaskStatus
+from druidroles.model.task import TaskLock, TaskState, TaskStatus
 from druidroles.overlord.actions import TaskActions
+from druidroles.overlord.blacklist import Blacklist, BlacklistRule
+from druidroles.overlord.counts import Counts
+from druidroles.overlord.listing import STATES, Listed
 from druidroles.overlord.lockbox import HeldLock, Lockbox
 from druidroles.overlord.planner import (
     Action,
@@ -31,6 +35,7 @@ from druidroles.overlord.planner import (
     Finish,
     Forget,
     Limits,
+    Policy,
     QueuedTask,
     Seen,
     Stop,
@@ -38,8 +43,10 @@ from druidroles.overlord.planner import (
     loads,
     plan,
 )
-from druidroles.overlord.select import SelectStrategy, WorkerLoad, equal_distribution
+from druidroles.overlord.select import Strategy, WorkerLoad, equal_distribution
 from druidroles.overlord.submission import queued
+from druidroles.overlord.worker_config import NAME as WORKER_CONFIG
+from druidroles.overlord.worker_config import WorkerConfig
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +68,16 @@ def monotonic_ms() -> int:
     return int(trio.current_time() * 1000)
 
 
+@attrs.frozen(kw_only=True)
+class Rules:
+    """What a leader is told at its start: timeouts, the blacklist, and the strategy until one is configured."""
+
+    limits: Limits = attrs.field(factory=Limits)
+    blacklist: BlacklistRule = attrs.field(factory=BlacklistRule)
+    strategy: Strategy = equal_distribution
+    parallel_ratio: float = 1.0
+
+
 class Leading:
     """Made by `begin`, then `run`. HTTP resources use it meanwhile; when the term is over the fences refuse them."""
 
@@ -72,32 +89,51 @@ class Leading:
         queue: TaskQueue,
         http: httpx2.AsyncClient,
         wall_ms: Callable[[], int],
-        limits: Limits | None = None,
-        strategy: SelectStrategy = equal_distribution,
+        rules: Rules | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.store = store
         self.leader = leader
         self.tree = tree
+        self.rules = rules or Rules()
+        self.counts = counts or Counts()
+        self.config = WorkerConfig(self.rules.strategy)
+        self.blacklist = Blacklist(self.rules.blacklist)
         self.tasks: dict[str, TaskRow] = {}
         self.last_completed_ms: dict[str, int] = {}
         self.actions = TaskActions(store, leader, Lockbox(), self._on_published, wall_ms)
         self._queue = queue
         self._http = http
         self._wall_ms = wall_ms
-        self._limits = limits or Limits()
-        self._strategy = strategy
+        self._queue_of: dict[str, tuple[TaskRow, QueuedTask]] = {}
         self._waiting: dict[Place, _Waiting] = {}
         self._gone_since: dict[str, int] = {}
         self._ran: set[str] = set()
         self._stopping: set[Place] = set()
+        self._claims: frozenset[Place] = frozenset()
+        self._slow: set[str] = set()
         self._retry = False
         self._published = trio.Event()
         self._scope = trio.CancelScope()
 
     async def begin(self) -> None:
-        """Read tasks and locks; the epoch must have been raised and the view be complete before."""
+        """Read tasks, locks and configuration; the epoch must have been raised and the view be complete before.
+
+        Garbage in a row hurts nothing else: it is reported and passed over.
+        """
         for row in await self.store.active_tasks():
-            self.tasks[row.id] = row
+            try:
+                queued(row)
+            except ModelError as fault:
+                log.error("task %s is skipped: %s", row.id, fault)
+            else:
+                self.tasks[row.id] = row
+        configured = await self.store.config(WORKER_CONFIG)
+        if configured is not None:
+            try:
+                self.config = WorkerConfig.parse(configured)
+            except ModelError as fault:
+                log.error("the stored worker configuration is not used: %s", fault)
         held = []
         for stored in await self.store.locks():
             try:
@@ -132,6 +168,13 @@ class Leading:
         self._look_again()
         return True
 
+    async def configure(self, config: WorkerConfig, audit: Audit) -> None:
+        """Spread tasks over workers like this from now on."""
+        await self.store.set_config(self.leader, WORKER_CONFIG, config.json, audit)
+        self.config = config
+        log.info("the worker configuration is changed by %r: %s", audit.author, audit.comment)
+        self._look_again()
+
     async def shut_down(self, task_id: str, why: str) -> bool:
         """End a task that has not ended; its worker is told by the next look. False if it had ended."""
         return await self._end(Finish(task_id, None, TaskStatus.failure(task_id, why)))
@@ -141,9 +184,31 @@ class Leading:
         announcement = None if row.worker is None else self.tree.statuses.get((row.worker, row.id))
         return None if announcement is None else announcement.status
 
+    def listed(self, row: TaskRow) -> Listed:
+        """A task as it is shown."""
+        if not row.active:
+            return Listed(row)
+        return Listed(row, self.running(row), row.id in self.actions.waiting)
+
+    def queue(self) -> dict[str, object]:
+        """How long the queue is and since when its head waits, for the status in the tree."""
+        states = Counter(self.listed(row).state for row in self.tasks.values())
+        waiting = (row.created_date for row in self.tasks.values() if self.listed(row).state == "pending")
+        return {
+            "tasks": {state: states[state] for state in STATES if state != "complete"},
+            "pendingSince": next(waiting, None),
+            "workers": len(self.tree.workers),
+            "blacklisted": sorted(self.blacklist.workers),
+        }
+
     def worker_loads(self) -> list[WorkerLoad]:
         """The workers with what they have to do."""
         return loads(self._seen(), self._queued())
+
+    def barred_until(self, worker: str) -> int | None:
+        """Until which wall clock time a worker of the blacklist gets no tasks."""
+        until = self.blacklist.until(worker)
+        return None if until is None else self._wall_ms() + until - monotonic_ms()
 
     def worker_url(self, worker: str) -> str:
         """Where a worker answers, announced or not."""
@@ -159,7 +224,8 @@ class Leading:
         """Plan and act once; when to look again if nothing changes."""
         now_ms = monotonic_ms()
         self._note(now_ms)
-        planned = plan(self._queued(), self._seen(), now_ms, self._limits, self._strategy)
+        policy = Policy(self.config.strategy, self.config.limits, self.rules.parallel_ratio)
+        planned = plan(self._queued(), self._seen(), now_ms, self.rules.limits, policy)
         self._retry = False
         try:
             for action in planned.actions:
@@ -169,7 +235,8 @@ class Leading:
         except (MetadataError, ConnectionLossError, ThrottledError, DiskFullError) as fault:
             log.warning("looking again in %.0f s after: %s", RETRY_S, fault)
             self._retry = True
-        again = float("inf") if planned.look_again_ms is None else planned.look_again_ms / 1000
+        next_ms = [at for at in (planned.look_again_ms, self.blacklist.next_ms) if at is not None]
+        again = min(next_ms) / 1000 if next_ms else float("inf")
         return min(again, trio.current_time() + RETRY_S) if self._retry else again
 
     def _note(self, now_ms: int) -> None:
@@ -188,6 +255,12 @@ class Leading:
             row = self.tasks.get(task_id)
             if row is not None and row.worker == worker:
                 self._ran.add(task_id)
+        claims = frozenset(tree.statuses)
+        self._slow -= {worker for worker, _ in claims - self._claims}
+        self._slow &= tree.workers.keys()
+        self._claims = claims
+        for worker in self.blacklist.sweep(len(tree.workers), now_ms):
+            log.info("worker %s gets tasks again", worker)
 
     def _seen(self) -> Seen:
         return Seen(
@@ -196,10 +269,18 @@ class Leading:
             statuses=self.tree.statuses,
             gone_since=self._gone_since,
             ran=self._ran,
+            barred=self.blacklist.workers,
+            slow=self._slow,
         )
 
     def _queued(self) -> Mapping[str, QueuedTask]:
-        return {row.id: queued(row) for row in self.tasks.values()}
+        """The active tasks as the planner needs them; what has not changed since the last look is not read again."""
+        known = self._queue_of
+        self._queue_of = {
+            row.id: kept if (kept := known.get(row.id)) is not None and kept[0] is row else (row, queued(row))
+            for row in self.tasks.values()
+        }
+        return {task_id: task for task_id, (_, task) in self._queue_of.items()}
 
     # Acting
 
@@ -210,12 +291,15 @@ class Leading:
             case Withdraw(task_id, worker):
                 if await self._queue.withdraw(worker, task_id):
                     log.info("task %s is withdrawn from worker %s", task_id, worker)
+                    row = self.tasks.get(task_id)
+                    if row is not None and row.worker == worker:
+                        self._slow.add(worker)  # it was its own to claim, and it did not
                 self._waiting.pop((worker, task_id), None)
                 self._look_again()
             case Finish(task_id, worker):
                 await self._end(action)
                 if worker is not None:
-                    self.last_completed_ms[worker] = self._wall_ms()
+                    self._judge(worker, task_id)
                     await self._queue.forget(worker, task_id)
             case Forget(task_id, worker):
                 await self._queue.forget(worker, task_id)
@@ -223,6 +307,17 @@ class Leading:
                 if (worker, task_id) not in self._stopping:
                     self._stopping.add((worker, task_id))
                     nursery.start_soon(self._stop, worker, task_id)
+
+    def _judge(self, worker: str, task_id: str) -> None:
+        """A task has ended: note what it says of its worker, where the worker itself has told."""
+        self.last_completed_ms[worker] = self._wall_ms()
+        announcement = self.tree.statuses.get((worker, task_id))
+        if announcement is None or not announcement.status.is_complete:
+            return
+        if announcement.status.state is TaskState.SUCCESS:
+            self.blacklist.succeeded(worker)
+        elif self.blacklist.failed(worker, len(self.tree.workers), monotonic_ms()):
+            log.warning("worker %s gets no tasks for a while: too many have failed there in a row", worker)
 
     async def _assign(self, task_id: str, worker: str) -> None:
         row = self.tasks.get(task_id)
@@ -238,33 +333,40 @@ class Leading:
             self.tasks[task_id] = attrs.evolve(row, attempt=attempt, worker=worker)
         if await self._queue.assign(worker, task_id, row.payload, attempt):
             self._waiting.setdefault((worker, task_id), _Waiting(monotonic_ms(), False))
+            self.counts.assigned(row, self._wall_ms())
             log.info("task %s is assigned to worker %s, attempt %d", task_id, worker, attempt)
         else:
             self._retry = True
 
     async def _end(self, end: Finish) -> bool:
         """Record an end. The row goes from here only when it is in the store."""
-        status = end.status
-        ended = await self.actions.end_task(end.task_id, status.to_json())
-        self.tasks.pop(end.task_id, None)
+        ended = await self.actions.end_task(end.status)
+        row = self.tasks.pop(end.task_id, None)
         self._ran.discard(end.task_id)
-        if ended:
-            why = "" if status.error_msg is None else f" ({status.error_msg})"
-            log.info("task %s: %s%s", end.task_id, status.state.value, why)
+        if ended is not None:
+            why = "" if ended.error_msg is None else f" ({ended.error_msg})"
+            log.info("task %s: %s%s", end.task_id, ended.state.value, why)
+            if row is not None:
+                self.counts.ended(row, ended)
         self._look_again()
-        return ended
+        return ended is not None
+
+    async def command(self, worker: str, path: str) -> httpx2.Response:
+        """POST to a worker with our epoch; where it knows a higher one this term is over. Raises HTTPError."""
+        headers = {EPOCH_HEADER: str(self.leader.epoch)}
+        response = await self._http.post(f"{self.worker_url(worker)}{path}", headers=headers, timeout=STOP_TIMEOUT_S)
+        if response.status_code == 409:
+            self.depose()
+        return response
 
     async def _stop(self, worker: str, task_id: str) -> None:
         """Tell a worker once; the next look tells it again if the task still runs then."""
-        url = f"{self.worker_url(worker)}/druid/worker/v1/task/{quote(task_id, safe='')}/shutdown"
         log.info("telling worker %s to stop task %s", worker, task_id)
         try:
             with trio.move_on_after(STOP_TIMEOUT_S):
-                response = await self._http.post(url, headers={EPOCH_HEADER: str(self.leader.epoch)})
+                response = await self.command(worker, f"/druid/worker/v1/task/{quote(task_id, safe='')}/shutdown")
                 if response.status_code >= 400:
                     log.warning("worker %s does not stop task %s: %s", worker, task_id, response.text[:200])
-                if response.status_code == 409:
-                    self.depose()
         except httpx2.HTTPError as fault:
             log.warning("worker %s cannot be told to stop task %s: %r", worker, task_id, fault)
         await trio.sleep(STOP_AGAIN_S)

@@ -22,17 +22,23 @@ STATES = ("waiting", "pending", "running", "complete")
 
 @attrs.frozen
 class Listed:
-    """A task and what its worker says of it: None while it is pending, and where it has ended."""
+    """A task and what its worker says of it: None while it is pending, and where it has ended.
+
+    `waits`: it has asked for a lock and does not have it. Tasks ask while they run, so it takes its slot meanwhile.
+    """
 
     row: TaskRow
     said: TaskStatus | None = None
+    waits: bool = False
 
     @property
     def state(self) -> str:
-        """One of STATES. No task waits before it runs here: tasks ask for their locks while they run."""
+        """One of STATES."""
         if not self.row.active:
             return "complete"
-        return "pending" if self.said is None else "running"
+        if self.said is None:
+            return "pending"
+        return "waiting" if self.waits else "running"
 
     @property
     def status(self) -> TaskStatus:
@@ -90,6 +96,11 @@ class TaskFilter:
             most=None if most is None else int(most),
         )
 
+    @property
+    def takes_all_ended(self) -> bool:
+        """Whether of the ended tasks none is left out."""
+        return self.data_source is None and self.kind is None and self.created is None
+
     def takes(self, task: Listed) -> bool:
         """Whether it is wanted. As in Druid, the time of creation is asked of tasks that have ended only."""
         return (
@@ -100,14 +111,16 @@ class TaskFilter:
         )
 
 
-def worker_json(load: WorkerLoad, running: Iterable[str], last_completed_ms: int) -> dict[str, Any]:
+def worker_json(
+    load: WorkerLoad, running: Iterable[str], last_completed_ms: int, barred_until_ms: int | None = None
+) -> dict[str, Any]:
     """A worker with what it has to do."""
     return {
         "worker": load.worker.to_json(),
         "currCapacityUsed": load.used,
-        "currParallelIndexCapacityUsed": 0,
+        "currParallelIndexCapacityUsed": load.parallel,
         "availabilityGroups": sorted(load.groups),
         "runningTasks": sorted(running),
         "lastCompletedTaskTime": format_iso(last_completed_ms),
-        "blacklistedUntil": None,
+        "blacklistedUntil": None if barred_until_ms is None else format_iso(barred_until_ms),
     }

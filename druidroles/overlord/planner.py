@@ -10,30 +10,57 @@ An active task is in one of these states, told by two subtrees alone:
 A worker claims by one transaction that deletes the assignment and creates the status, so a task is never in two of
 these, and once its assignment is gone without a status nobody can start it any more. Each assignment is counted in the
 store first (the attempt), and only the newest attempt can publish; whatever else is found running is told to stop.
+
+A worker that does not claim what it was given is slow: what waits for it goes to another that has room, and it gets no
+more than one assignment at a time, for want of a better one, until it claims again. So one bad worker holds up nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 
 import attrs
 
 from druidroles.model.server import Worker
 from druidroles.model.task import TaskAnnouncement, TaskStatus
-from druidroles.overlord.select import SelectStrategy, WorkerLoad, choose
+from druidroles.overlord.select import (
+    Need,
+    SelectStrategy,
+    TaskLimits,
+    WorkerLoad,
+    choose,
+    equal_distribution,
+)
 
 Place = tuple[str, str]  # (worker host:port, task id)
 
 
 @attrs.frozen(kw_only=True)
 class QueuedTask:
-    """An active task as the planner needs it. `attempt` 0: never assigned; `worker` is that of the newest attempt."""
+    """An active task as the planner needs it. `attempt` 0: never assigned; `worker` is that of the newest attempt.
+
+    `supervisor` is the task that a sub-task works for, and ends with.
+    """
 
     id: str
     availability_group: str
     required_capacity: int = 1
     attempt: int = 0
     worker: str | None = None
+    type: str = ""
+    data_source: str = ""
+    supervisor: str | None = None
+
+    @property
+    def need(self) -> Need:
+        """What its worker must have."""
+        return Need(
+            type=self.type,
+            data_source=self.data_source,
+            required=self.required_capacity,
+            group=self.availability_group,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +68,8 @@ class Seen:
     """The tree as the Overlord sees it.
 
     `assignments` are the unclaimed ones with the time at which each was first seen. `gone_since` holds when a worker
-    that still has statuses was last announced. `ran` are tasks whose claim this leader has seen.
+    that still has statuses was last announced. `ran` are tasks whose claim this leader has seen. `barred` are workers
+    that get no tasks (the blacklist), `slow` those from which an assignment was taken back and that claimed none since.
     """
 
     workers: Mapping[str, Worker]
@@ -49,14 +77,28 @@ class Seen:
     statuses: Mapping[Place, TaskAnnouncement]
     gone_since: Mapping[str, int] = attrs.field(factory=dict)
     ran: Set[str] = frozenset()
+    barred: Set[str] = frozenset()
+    slow: Set[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """Druid's timeouts: `taskAssignmentTimeout` PT5M, `taskCleanupTimeout` PT15M."""
+    """Druid's timeouts, `taskAssignmentTimeout` PT5M and `taskCleanupTimeout` PT15M; and ours: how long a worker may
+    leave an assignment unclaimed before another gets it that has room.
+    """
 
     assignment_timeout_ms: int = 300_000
     cleanup_timeout_ms: int = 900_000
+    slow_claim_ms: int = 5_000
+
+
+@attrs.frozen
+class Policy:
+    """How tasks are spread: the strategy, limits by type of task, and Druid's `parallelIndexTaskSlotRatio`."""
+
+    strategy: SelectStrategy = equal_distribution
+    task_limits: TaskLimits = attrs.field(factory=TaskLimits)
+    parallel_ratio: float = 1.0
 
 
 @attrs.frozen
@@ -125,33 +167,47 @@ class _Clock:
         return False
 
 
-def plan(tasks: Mapping[str, QueuedTask], seen: Seen, now_ms: int, limits: Limits, strategy: SelectStrategy) -> Plan:
+def plan(tasks: Mapping[str, QueuedTask], seen: Seen, now_ms: int, limits: Limits, policy: Policy) -> Plan:
     """What to do now. `tasks` are the active ones in the order in which they shall be assigned."""
     clock = _Clock(now_ms)
     actions: list[Action] = []
     placed: set[str] = set()
+    ended: set[str] = set()
+    late: list[Place] = []
     for place, announcement in seen.statuses.items():
         if _is_current(tasks, place):
             placed.add(place[1])
-        actions += _about_status(tasks.get(place[1]), place, announcement, seen, clock, limits)
+        for action in _about_status(tasks.get(place[1]), place, announcement, seen, clock, limits):
+            actions.append(action)
+            if isinstance(action, Finish):
+                ended.add(action.task_id)
     for place, since_ms in seen.assignments.items():
         if place in seen.statuses:
             continue  # the two views are read one after the other: it has been claimed
+        placed.add(place[1])
         if _should_withdraw(tasks, place, since_ms, seen, clock, limits):
             actions.append(Withdraw(place[1], place[0]))
-        placed.add(place[1])
+        elif clock.passed(since_ms + limits.slow_claim_ms):
+            late.append(place)
     pending = []
     for task in tasks.values():
-        if task.id in placed:
+        if task.id in ended:
             continue
-        if task.id in seen.ran:
+        if task.supervisor is not None and task.supervisor not in tasks:
+            actions.append(Finish(task.id, None, TaskStatus.failure(task.id, _ORPHANED)))
+        elif task.id in placed:
+            continue
+        elif task.id in seen.ran:
             actions.append(Finish(task.id, task.worker, TaskStatus.failure(task.id, _DISAPPEARED)))
         else:
             pending.append(task)
-    actions += _assign(pending, loads(seen, tasks), strategy)
+    room = _Room(seen, tasks, policy, {host for host, _ in late})
+    actions += room.take_back(late)
+    actions += room.give(pending)
     return Plan(tuple(actions), clock.next_ms)
 
 
+_ORPHANED = "its supervisor task has ended"
 _DISAPPEARED = "the status of the task disappeared from its worker"
 _WORKER_GONE = "the worker of the task went away and did not come back in time"
 
@@ -196,23 +252,88 @@ def _should_withdraw(
 def loads(seen: Seen, tasks: Mapping[str, QueuedTask]) -> list[WorkerLoad]:
     """The announced workers with the slots that claimed and unclaimed tasks take, ordered by host."""
     used: dict[str, WorkerLoad] = {host: WorkerLoad(worker) for host, worker in sorted(seen.workers.items())}
-    for (host, _), announcement in seen.statuses.items():
-        if host in used and not announcement.status.is_complete:
-            used[host] = used[host].with_task(announcement.required_capacity, announcement.availability_group)
-    for host, task_id in seen.assignments:
-        if host in used and (host, task_id) not in seen.statuses:
-            task = tasks.get(task_id) or QueuedTask(id=task_id, availability_group=task_id)
-            used[host] = used[host].with_task(task.required_capacity, task.availability_group)
+    for host, need in _placed(seen, tasks):
+        if host in used:
+            used[host] = used[host].with_task(need)
     return list(used.values())
 
 
-def _assign(pending: Iterable[QueuedTask], available: Iterable[WorkerLoad], strategy: SelectStrategy) -> list[Action]:
-    by_host = {load.worker.host: load for load in available}
-    actions: list[Action] = []
-    for task in pending:
-        chosen = choose(by_host.values(), task.required_capacity, task.availability_group, strategy)
-        if chosen is not None:
-            host = chosen.worker.host
-            by_host[host] = chosen.with_task(task.required_capacity, task.availability_group)
-            actions.append(Assign(task.id, host))
-    return actions
+def _placed(seen: Seen, tasks: Mapping[str, QueuedTask]) -> Iterable[tuple[str, Need]]:
+    """Each task that takes slots of a worker, claimed or not, with that worker."""
+    for (host, _), announcement in seen.statuses.items():
+        if not announcement.status.is_complete:
+            yield (
+                host,
+                Need(
+                    type=announcement.type,
+                    data_source=announcement.data_source,
+                    required=announcement.required_capacity,
+                    group=announcement.availability_group,
+                ),
+            )
+    for host, task_id in seen.assignments:
+        if (host, task_id) not in seen.statuses:
+            yield host, (tasks.get(task_id) or QueuedTask(id=task_id, availability_group=task_id)).need
+
+
+class _Room:
+    """The free slots of the workers, while a plan gives them away one by one."""
+
+    def __init__(self, seen: Seen, tasks: Mapping[str, QueuedTask], policy: Policy, late: Set[str]) -> None:
+        everybody = loads(seen, tasks)
+        self._tasks = tasks
+        self._policy = policy
+        self._open = {load.worker.host: load for load in everybody if _has_room(load)}
+        for host in seen.barred:
+            self._open.pop(host, None)
+        self._slow = seen.slow | late
+        self._busy = {host for host, task_id in seen.assignments if (host, task_id) not in seen.statuses}
+        self._capacity = sum(load.worker.capacity for load in everybody)
+        self._by_type: Counter[str] = Counter()
+        for _, need in _placed(seen, tasks):
+            self._by_type[need.type] += need.required
+
+    def take_back(self, late: Iterable[Place]) -> list[Action]:
+        """Withdraw what is left unclaimed and could be at another worker, whose slots are kept for it in this plan."""
+        actions: list[Action] = []
+        for host, task_id in late:
+            task = self._tasks[task_id]
+            chosen = self._choose(task.need, [load for name, load in self._open.items() if name not in self._slow])
+            if chosen is not None:
+                self._take(chosen, task.need)
+                actions.append(Withdraw(task_id, host))
+        return actions
+
+    def give(self, pending: Iterable[QueuedTask]) -> list[Action]:
+        """Assign what can be assigned, in order; what does not fit lets what comes after it pass."""
+        actions: list[Action] = []
+        for task in pending:
+            if not self._open:
+                break  # thousands may wait; without a slot none is looked at
+            need = task.need
+            if not self._policy.task_limits.allow(need, self._by_type[need.type], self._capacity):
+                continue
+            chosen = self._choose(need, [load for name, load in self._open.items() if name not in self._slow])
+            if chosen is None:
+                slow = [load for name, load in self._open.items() if name in self._slow and name not in self._busy]
+                chosen = self._choose(need, slow)
+            if chosen is not None:
+                self._by_type[need.type] += need.required
+                self._busy.add(chosen.worker.host)
+                self._take(chosen, need)
+                actions.append(Assign(task.id, chosen.worker.host))
+        return actions
+
+    def _choose(self, need: Need, among: list[WorkerLoad]) -> WorkerLoad | None:
+        return choose(among, need, self._policy.strategy, self._policy.parallel_ratio)
+
+    def _take(self, load: WorkerLoad, need: Need) -> None:
+        load = load.with_task(need)
+        if _has_room(load):
+            self._open[load.worker.host] = load
+        else:
+            del self._open[load.worker.host]
+
+
+def _has_room(load: WorkerLoad) -> bool:
+    return load.worker.enabled and load.free > 0

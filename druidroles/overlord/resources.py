@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 import httpx2
@@ -21,18 +21,21 @@ from druidroles.coordination.payloads import dumps
 from druidroles.http.body import read_json, read_json_object
 from druidroles.http.errors import DruidHttpError
 from druidroles.http.relay import RelayedResponse
-from druidroles.metadata import MetadataError, StaleEpochError, TaskRow
+from druidroles.metadata import MetadataError, StaleEpochError
 from druidroles.model.decode import ModelError
-from druidroles.overlord.actions import ActionRefusedError
+from druidroles.overlord.actions import ActionRefusedError, action_type
 from druidroles.overlord.leading import Leading
-from druidroles.overlord.listing import Listed, TaskFilter, worker_json
-from druidroles.overlord.submission import INDEX_PARALLEL, TASK_BYTES_MAX, complete_task, new_row
+from druidroles.overlord.listing import Listed, TaskFilter
+from druidroles.overlord.resources_workers import worker_handlers
+from druidroles.overlord.submission import TASK_BYTES_MAX, complete_task, new_row
 from druidroles.segments.errors import IngestionError
-from druidroles.segments.spec import parse_spec
 
 BASE = "/druid/indexer/v1"
 ACTION_BYTES_MAX = 64 << 20  # a publication of 50,000 segments is half of it
 COMPLETE_MAX = 1000  # ended tasks that a listing reads unless it asks for another number
+SEARCHED_MAX = 10_000  # ended tasks that a listing looks through for those of a datasource or type
+# Of streaming ingestion and previews, which there are none of.
+_UNSUPPORTED = ("/supervisor", "/supervisor/{rest:path}", "/sampler")
 _LETTERS = "abcdefghijklmnop"  # those of Druid's random ids
 
 
@@ -86,8 +89,11 @@ class OverlordResources:
             ("/pendingTasks", self._in_state("pending"), "GET"),
             ("/runningTasks", self._in_state("running"), "GET"),
             ("/completeTasks", self._in_state("complete"), "GET"),
-            ("/workers", self._workers, "GET"),
-            ("/totalWorkerCapacity", self._capacity, "GET"),
+            ("/task/{id}/segments", self._segments, "GET"),
+            ("/lockedIntervals", self._locked_intervals, "POST"),
+            ("/pendingSegments/{name}", self._pending_segments, "DELETE"),
+            *worker_handlers(),
+            *((path, _unsupported, method) for path in _UNSUPPORTED for method in ("GET", "POST")),
         ]
         return [
             Route(f"{BASE}/leader", self._leader),
@@ -134,22 +140,23 @@ class OverlordResources:
         posted = await read_json_object(request)
         now_ms = wall_ms()
         task = complete_task(posted, "".join(random.choices(_LETTERS, k=8)), now_ms)
-        if len(dumps(task)) > TASK_BYTES_MAX:
-            raise DruidHttpError(413, f"the task is over the limit of {TASK_BYTES_MAX} bytes")
-        if task["type"] == INDEX_PARALLEL and parse_spec(task).append:
-            raise ModelError("spec.ioConfig.appendToExisting is not supported")
+        size = len(dumps(task))
+        if size > TASK_BYTES_MAX:
+            raise DruidHttpError(
+                413, f"the task has {size} bytes, over the limit of {TASK_BYTES_MAX} of an assignment in the tree"
+            )
         if not await leading.submit(new_row(task, now_ms)):
             raise DruidHttpError(400, f"task {task['id']} already exists", error="Task already exists")
         return JSONResponse({"task": task["id"]})
 
     async def _act(self, request: Request, leading: Leading) -> Response:
-        return JSONResponse(
-            {"result": await leading.actions.perform(await read_json_object(request, ACTION_BYTES_MAX))}
-        )
+        holder = await read_json_object(request, ACTION_BYTES_MAX)
+        with leading.counts.actions.time(taskActionType=action_type(holder)):
+            return JSONResponse({"result": await leading.actions.perform(holder)})
 
     async def _find(self, request: Request, leading: Leading) -> Listed | None:
         row = leading.tasks.get(request.path_params["id"]) or await leading.store.task(request.path_params["id"])
-        return None if row is None else _listed(row, leading)
+        return None if row is None else leading.listed(row)
 
     async def _task(self, request: Request, leading: Leading) -> Response:
         found = await self._find(request, leading)
@@ -167,11 +174,13 @@ class OverlordResources:
         ids = await read_json(request)
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
             raise ModelError("the request body is not a list of task ids")
+        if not ids:
+            raise ModelError("no task ids are given")
         statuses = {}
         for one in ids:
             row = leading.tasks.get(one) or await leading.store.task(one)
             if row is not None:
-                statuses[one] = _listed(row, leading).status.to_json()
+                statuses[one] = leading.listed(row).status.to_json()
         return JSONResponse(statuses)
 
     async def _reports(self, request: Request, leading: Leading) -> Response:
@@ -205,6 +214,20 @@ class OverlordResources:
             await leading.shut_down(task_id, "Shutdown request from user")
         return JSONResponse({"dataSource": name}, status_code=200 if tasks else 404)
 
+    async def _segments(self, request: Request, leading: Leading) -> Response:
+        raise DruidHttpError(404, "which segments a task published is not kept, as in Druid", error="Not found")
+
+    async def _locked_intervals(self, request: Request, leading: Leading) -> Response:
+        """{datasource: the intervals locked by tasks of at least its priority}."""
+        least = await read_json_object(request)
+        if not all(isinstance(value, int) and not isinstance(value, bool) for value in least.values()):
+            raise ModelError("the request body is not an object of datasources with their priorities")
+        return JSONResponse(leading.actions.locked_intervals(least))
+
+    async def _pending_segments(self, request: Request, leading: Leading) -> Response:
+        # Nothing here appends to existing segments, so none is ever pending.
+        return JSONResponse({"numDeleted": 0})
+
     # Listings
 
     async def _tasks(self, request: Request, leading: Leading) -> Response:
@@ -217,34 +240,19 @@ class OverlordResources:
 
         return handler
 
-    async def _workers(self, request: Request, leading: Leading) -> Response:
-        found: list[dict[str, Any]] = []
-        for load in leading.worker_loads():
-            host = load.worker.host
-            running = [task for (worker, task), said in leading.tree.statuses.items() if worker == host]
-            found.append(worker_json(load, running, leading.last_completed_ms.get(host, 0)))
-        return JSONResponse(found)
 
-    async def _capacity(self, request: Request, leading: Leading) -> Response:
-        loads = leading.worker_loads()
-        return JSONResponse(
-            {
-                "currentClusterCapacity": sum(load.worker.capacity for load in loads),
-                "maximumCapacityWithAutoScale": -1,
-                "usedClusterCapacity": sum(load.used for load in loads),
-            }
-        )
-
-
-def _listed(row: TaskRow, leading: Leading) -> Listed:
-    return Listed(row, leading.running(row) if row.active else None)
+async def _unsupported(request: Request, leading: Leading) -> Response:
+    message = f"{request.url.path} is not supported: there are batch tasks only"
+    raise DruidHttpError(501, message, error="Unsupported operation")
 
 
 async def _list(wanted: TaskFilter, leading: Leading) -> Response:
-    found = [task for row in leading.tasks.values() if wanted.takes(task := _listed(row, leading))]
+    found = [task for row in leading.tasks.values() if wanted.takes(task := leading.listed(row))]
     if wanted.state in (None, "complete"):
-        ended = await leading.store.ended_tasks(COMPLETE_MAX if wanted.most is None else wanted.most)
-        found += [task for row in ended if row.id not in leading.tasks and wanted.takes(task := Listed(row))]
+        most = COMPLETE_MAX if wanted.most is None else wanted.most
+        ended = await leading.store.ended_tasks(most if wanted.takes_all_ended else max(most, SEARCHED_MAX))
+        complete = [task for row in ended if row.id not in leading.tasks and wanted.takes(task := Listed(row))]
+        found += complete[:most]
     return JSONResponse([task.to_json() for task in found])
 
 

@@ -22,7 +22,9 @@ from druidroles.coordination.task_queue import TaskQueue, TaskTree
 from druidroles.groups import first_error
 from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
 from druidroles.model.server import NodeRole
-from druidroles.overlord.leading import Leading
+from druidroles.overlord.blacklist import BlacklistRule
+from druidroles.overlord.counts import Counts
+from druidroles.overlord.leading import Leading, Rules
 from druidroles.overlord.planner import Limits
 from druidroles.overlord.resources import OverlordResources, wall_ms
 from druidroles.overlord.select import STRATEGIES
@@ -32,16 +34,21 @@ log = logging.getLogger(__name__)
 
 STORE_ROLE = "overlord"  # the role's name in the store's table of epochs
 _LEADER_S = 5.0  # READY waits this long for the cluster to have a leader
+_TELL_S = 0.5  # between two looks at the queue for the status in the tree
 _PAUSE_S = 1.0  # between a term that could not begin or was cut short and the next try
 
 
 @attrs.frozen(kw_only=True)
 class OverlordSettings:
-    """`metadata` is the SQLite file; `strategy` one of Druid's: equalDistribution, fillCapacity."""
+    """`metadata` is the SQLite file; `strategy` one of Druid's: equalDistribution, fillCapacity, until another is set
+    over HTTP; `parallel_ratio` Druid's `parallelIndexTaskSlotRatio`.
+    """
 
     metadata: Path
     strategy: str = "equalDistribution"
     limits: Limits = attrs.field(factory=Limits)
+    blacklist: BlacklistRule = attrs.field(factory=BlacklistRule)
+    parallel_ratio: float = 1.0
 
 
 class Overlord:
@@ -52,6 +59,8 @@ class Overlord:
         self._context = context
         self._settings = settings
         self._leaders = LeaderView(context.zk, context.paths.overlord_latch)
+        self._counts = Counts(context.metrics)
+        self._counts.follow(lambda: self.leading)
 
     @property
     def leader_url(self) -> str | None:
@@ -122,18 +131,34 @@ class Overlord:
                 TaskQueue(context.zk, context.paths, term),
                 context.http,
                 wall_ms,
-                self._settings.limits,
-                STRATEGIES[self._settings.strategy],
+                Rules(
+                    limits=self._settings.limits,
+                    blacklist=self._settings.blacklist,
+                    strategy=STRATEGIES[self._settings.strategy],
+                    parallel_ratio=self._settings.parallel_ratio,
+                ),
+                self._counts,
             )
             await leading.begin()
             self.leading = leading
             self._leaders.revision.bump()
-            status.say(**_status(term))
             try:
-                await leading.run()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_tell, leading, term, status)
+                    await leading.run()
+                    nursery.cancel_scope.cancel(reason="the term is over")
             finally:
                 self.leading = None
                 status.say(**_status(None))
+
+
+async def _tell(leading: Leading, term: Term, status: StatusAnnouncer) -> None:
+    """Keep the status in the tree up to date; what changes often is gathered there, and here too."""
+    while True:
+        revision = leading.tree.revision.value
+        status.say(**_status(term), **leading.queue())
+        await trio.sleep(_TELL_S)
+        await leading.tree.changed(revision)
 
 
 def _status(term: Term | None) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """A task as a user posts it, made into the task that is stored: checked, named, with Druid's defaults. Pure.
 
-Raises ModelError naming the field at fault, so that a malformed task is refused whole before anything is stored.
+Raises ModelError or IngestionError naming the field at fault, so that a malformed task is refused whole before anything
+is stored.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from druidroles.metadata import TaskRow
 from druidroles.model.decode import ModelError, get_int, get_object, need_str, opt_str
+from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
 from druidroles.model.task import (
     TaskStatus,
@@ -21,13 +23,22 @@ from druidroles.model.task import (
     task_type,
 )
 from druidroles.overlord.planner import QueuedTask
+from druidroles.overlord.select import INDEX_PARALLEL
+from druidroles.segments.compaction import parse_compaction
+from druidroles.segments.spec import parse_spec
+from druidroles.segments.splits import parse_parallel
 
-INDEX_PARALLEL = "index_parallel"
+INDEX = "index"
+SUB_TASK = "single_phase_sub_task"
+COMPACT = "compact"
+KILL = "kill"
 NOOP = "noop"
-TASK_TYPES = (INDEX_PARALLEL, NOOP)
+_INGESTIONS = (INDEX_PARALLEL, INDEX, SUB_TASK)
+SUB_TASK_TYPES = (SUB_TASK,)
+TASK_TYPES = (*_INGESTIONS, COMPACT, KILL, NOOP)
 
-# Druid's Tasks: batch ingestion 50, what is not listed 0; `priority` in the context wins.
-_PRIORITIES = {INDEX_PARALLEL: 50}
+# Druid's Tasks: batch ingestion 50, merging 25, what is not listed 0; `priority` in the context wins.
+_PRIORITIES = {INDEX_PARALLEL: 50, INDEX: 50, SUB_TASK: 50, COMPACT: 25}
 # A task's id is the name of a znode and of a directory; file names end at 255 bytes.
 _ID_BYTES_MAX = 240
 # Druid's maxZnodeBytes: an assignment is one znode.
@@ -65,13 +76,30 @@ def complete_task(posted: Mapping[str, Any], letters: str, now_ms: int) -> dict[
     task.setdefault("dataSource", data_source)
     _check_resource(task)
     task_priority(task, 0)
+    _check_work(task, kind)
     return task
+
+
+def _check_work(task: Mapping[str, Any], kind: str) -> None:
+    """See that the task's process will understand what it is to do."""
+    if kind in _INGESTIONS:
+        if parse_spec(task).append:
+            raise ModelError("spec.ioConfig.appendToExisting is not supported")
+        parse_parallel(task["spec"])
+    if kind == SUB_TASK:
+        need_str(task, "supervisorTaskId")
+    elif kind == COMPACT:
+        parse_compaction(task)
+    elif kind == KILL and Interval.parse(need_str(task, "interval")).is_empty:
+        raise ModelError(f"interval {task['interval']} is empty")
 
 
 def _data_source(posted: Mapping[str, Any], kind: str) -> str:
     if kind == NOOP:
         get_int(posted, "runTime", 0)
         return check_name(opt_str(posted, "dataSource") or "none", "dataSource")
+    if kind in (COMPACT, KILL):
+        return check_name(need_str(posted, "dataSource"), "dataSource")
     spec = get_object(posted, "spec")
     if spec is None:
         raise ModelError("spec is missing")
@@ -114,6 +142,9 @@ def queued(row: TaskRow) -> QueuedTask:
         required_capacity=get_int(resource, "requiredCapacity", 1),
         attempt=row.attempt,
         worker=row.worker,
+        type=row.type,
+        data_source=row.data_source,
+        supervisor=opt_str(row.payload, "supervisorTaskId") if row.type in SUB_TASK_TYPES else None,
     )
 
 

@@ -9,7 +9,8 @@ All of it is synchronous: call it in a thread or a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,13 @@ def build_segments(spec: IngestionSpec, work_dir: Path, *, threads: int = 2, mem
     Raises InputError where the input cannot be read, SpecError where it does not fit the spec.
     """
     files = spec.input_source.files(work_dir)
+    with build_database(work_dir, threads, memory_limit) as connection:
+        return SegmentBuild(connection, spec, work_dir, files).run()
+
+
+@contextmanager
+def build_database(work_dir: Path, threads: int, memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database file for the time of one build; what DuckDB cannot do becomes InputError."""
     connection = duckdb.connect(
         str(work_dir / "build.duckdb"),
         config={
@@ -108,7 +116,7 @@ def build_segments(spec: IngestionSpec, work_dir: Path, *, threads: int = 2, mem
         },
     )
     try:
-        return _Build(connection, spec, work_dir, files).run()
+        yield connection
     except duckdb.Error as fault:
         raise InputError(f"the input cannot be made into segments: {fault}") from fault
     finally:
@@ -121,7 +129,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-class _Build:
+class SegmentBuild:
     """One build. Tables name their columns by number (d0 the first dimension, m0 the first metric that has a field), so
     that no name of the input can meet one of ours, or another that differs from it by case alone.
     """
@@ -255,7 +263,7 @@ class _Build:
         # The remainder of SQL takes the sign of the dividend; before 1970 it needs the second one.
         within = f"((__time % {_HOUR_MS}) + {_HOUR_MS}) % {_HOUR_MS}"
         hours = [row[0] for row in self._execute(f"SELECT DISTINCT (__time - {within}) // {_HOUR_MS} FROM typed")]
-        segments = _buckets_of(hours, self._spec.segment_granularity)
+        segments = self._chunks(hours)
         time, join, values = "__time", "", {"starts": [item.start_ms for item in segments]}
         if self._spec.query_granularity.bucket(0).duration_ms > 1:
             values["cuts"] = [item.start_ms for item in _buckets_of(hours, self._spec.query_granularity)]
@@ -276,6 +284,10 @@ class _Build:
                 f"data; the limit is {SEGMENTS_MAX}"
             )
         return [item for item in segments if item.start_ms in present]
+
+    def _chunks(self, hours: Iterable[int]) -> list[Interval]:
+        """The time chunks that may hold rows, in order, where rows lie in these hours since 1970."""
+        return _buckets_of(hours, self._spec.segment_granularity)
 
     def _metric_outputs(self) -> list[str]:
         values = {metric.name: f"m{n}" for n, metric in enumerate(self._measured)}
@@ -338,6 +350,3 @@ def _buckets_of(hours: Iterable[int], granularity: Granularity) -> list[Interval
         if len(buckets) > _BUCKETS_MAX:
             raise SpecError(f"the granularity {granularity.to_json()} makes too many buckets of the data")
     return buckets
-
-
-__all__ = ["BuildResult", "BuiltSegment", "RowStats", "build_segments"]

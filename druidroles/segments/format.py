@@ -63,6 +63,17 @@ def check_segment_file(path: Path) -> int:
     return int(counted[0]) if counted else 0
 
 
+def columns_of(path: Path) -> dict[str, str]:
+    """The columns of a segment file with DuckDB's names of their types; raises SegmentFileError. Blocks."""
+    connection = _database().cursor()
+    try:
+        return {str(row[0]): str(row[1]) for row in _describe(connection, path)}
+    except duckdb.Error as fault:
+        raise SegmentFileError(f"the segment file {path} is damaged: {fault}") from None
+    finally:
+        connection.close()
+
+
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
     # One for the process, a cursor for each check: to open one takes several times as long as to read a footer.

@@ -87,30 +87,30 @@ class IngestionSpec:
 
 def parse_spec(task: Mapping[str, Any]) -> IngestionSpec:
     """Read the `spec` of a task; raises SpecError naming the field at fault."""
-    with _within("the task"):
+    with within("the task"):
         spec = need_object(task, "spec")
-    with _within("spec"):
+    with within("spec"):
         schema, io = need_object(spec, "dataSchema"), need_object(spec, "ioConfig")
         tuning = get_object(spec, "tuningConfig") or {}
-    with _within("dataSchema"):
+    with within("dataSchema"):
         parts = {**_parse_schema(schema), **_parse_granularity(get_object(schema, "granularitySpec") or {})}
-    with _within("ioConfig"):
+    with within("ioConfig"):
         refuse(io, "dropExisting", "firehose")
         source, form = need_object(io, "inputSource"), need_object(io, "inputFormat")
         append = get_bool(io, "appendToExisting", False)
-    with _within("ioConfig.inputSource"):
+    with within("ioConfig.inputSource"):
         input_source = parse_input_source(source)
-    with _within("ioConfig.inputFormat"):
+    with within("ioConfig.inputFormat"):
         input_format = parse_input_format(form)
-    with _within("tuningConfig"):
-        rows = _rows_per_segment(tuning)
+    with within("tuningConfig"):
+        rows = parse_rows_per_segment(tuning)
     return IngestionSpec(
         **parts, input_source=input_source, input_format=input_format, rows_per_segment=rows, append=append
     )
 
 
 @contextmanager
-def _within(path: str) -> Iterator[None]:
+def within(path: str) -> Iterator[None]:
     """Say where the fault lies that a field's reader found."""
     try:
         yield
@@ -128,7 +128,7 @@ def refuse(obj: Mapping[str, Any], *keys: str) -> None:
 def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     refuse(schema, "parser", "projections")
     transforms = get_object(schema, "transformSpec") or {}
-    with _within("dataSchema.transformSpec"):
+    with within("dataSchema.transformSpec"):
         refuse(transforms, "filter", "transforms")
     data_source = need_str(schema, "dataSource")
     if not data_source.strip() or "/" in data_source or data_source.startswith("."):
@@ -138,11 +138,11 @@ def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     if time_format not in FORMATS:
         raise SpecError(f"timestampSpec.format {time_format!r} is not supported; there are {', '.join(FORMATS)}")
     dimensions = get_object(schema, "dimensionsSpec") or {}
-    with _within("dimensionsSpec"):
+    with within("dimensionsSpec"):
         refuse(dimensions, "spatialDimensions", "useSchemaDiscovery", "includeAllDimensions")
         items = get_list(dimensions, "dimensions")
-    named = tuple(_dimension(item, f"dimensionsSpec.dimensions[{n}]") for n, item in enumerate(items))
-    metrics = tuple(_metric(item, f"metricsSpec[{n}]") for n, item in enumerate(get_list(schema, "metricsSpec")))
+    named = tuple(parse_dimension(item, f"dimensionsSpec.dimensions[{n}]") for n, item in enumerate(items))
+    metrics = tuple(parse_metric(item, f"metricsSpec[{n}]") for n, item in enumerate(get_list(schema, "metricsSpec")))
     check_names([item.name for item in named] + [item.name for item in metrics])
     return {
         "data_source": data_source,
@@ -159,11 +159,11 @@ def _parse_granularity(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind = opt_str(spec, "type") or "uniform"
     if kind != "uniform":
         raise SpecError(f"granularitySpec.type {kind!r} is not supported; there is uniform")
-    with _within("granularitySpec.segmentGranularity"):
+    with within("granularitySpec.segmentGranularity"):
         segment = Granularity.parse(spec.get("segmentGranularity") or "DAY")
-    with _within("granularitySpec.queryGranularity"):
+    with within("granularitySpec.queryGranularity"):
         query = Granularity.parse(spec.get("queryGranularity") or "none")
-    with _within("granularitySpec.intervals"):
+    with within("granularitySpec.intervals"):
         intervals = tuple(sorted(Interval.parse(str(text)) for text in get_list(spec, "intervals")))
     return {
         "segment_granularity": segment,
@@ -173,10 +173,11 @@ def _parse_granularity(spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _dimension(value: Any, path: str) -> Dimension:
+def parse_dimension(value: Any, path: str) -> Dimension:
+    """Read one of `dimensionsSpec.dimensions`; `path` says where it lies. Raises SpecError."""
     if isinstance(value, str):
         return Dimension(value)
-    with _within(path):
+    with within(path):
         obj = as_object(value, "a dimension that is not a name")
         kind, name = (opt_str(obj, "type") or "string").lower(), need_str(obj, "name")
     if kind not in COLUMN_TYPES:
@@ -184,8 +185,9 @@ def _dimension(value: Any, path: str) -> Dimension:
     return Dimension(name, COLUMN_TYPES[kind])
 
 
-def _metric(value: Any, path: str) -> Metric:
-    with _within(path):
+def parse_metric(value: Any, path: str) -> Metric:
+    """Read one of `metricsSpec`; `path` says where it lies. Raises SpecError."""
+    with within(path):
         obj = as_object(value, "a metric")
         kind, name = need_str(obj, "type"), need_str(obj, "name")
         if kind not in METRIC_TYPES:
@@ -204,7 +206,8 @@ def check_names(names: Sequence[str]) -> None:
             raise SpecError("__time is the time column and cannot be a dimension or metric")
 
 
-def _rows_per_segment(tuning: Mapping[str, Any]) -> int:
+def parse_rows_per_segment(tuning: Mapping[str, Any]) -> int:
+    """Read what `tuningConfig` says of the size of segments; raises SpecError, or ModelError."""
     refuse(tuning, "forceGuaranteedRollup")
     partitions = get_object(tuning, "partitionsSpec") or {}
     kind = opt_str(partitions, "type") or "dynamic"
@@ -214,6 +217,3 @@ def _rows_per_segment(tuning: Mapping[str, Any]) -> int:
     if rows < 1:
         raise SpecError(f"maxRowsPerSegment must be at least 1, not {rows}")
     return rows
-
-
-__all__ = ["Dimension", "IngestionSpec", "Metric", "check_names", "parse_spec"]

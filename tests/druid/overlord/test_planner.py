@@ -15,6 +15,7 @@ from druidroles.overlord.planner import (
     Forget,
     Limits,
     Plan,
+    Policy,
     QueuedTask,
     Seen,
     Stop,
@@ -45,7 +46,7 @@ def announced(task_id: str, status: TaskStatus | None = None, capacity: int = 1)
 
 
 def planned(queue: dict[str, QueuedTask], seen: Seen, now_ms: int = 0) -> Plan:
-    return plan(queue, seen, now_ms, LIMITS, equal_distribution)
+    return plan(queue, seen, now_ms, LIMITS, Policy())
 
 
 def actions(queue: dict[str, QueuedTask], seen: Seen, now_ms: int = 0) -> tuple[Action, ...]:
@@ -81,8 +82,8 @@ def test_disabled_workers_big_tasks_and_availability_groups() -> None:
 def test_the_fullest_worker_that_fits_where_that_is_the_strategy() -> None:
     seen = Seen(workers=workers(a=5, b=2), assignments={}, statuses={("b", "t0"): announced("t0")})
     queue = tasks(task("t0", "b"), task("t1"))
-    assert plan(queue, seen, 0, LIMITS, fill_capacity).actions == (Assign("t1", "b"),)
-    assert plan(queue, seen, 0, LIMITS, equal_distribution).actions == (Assign("t1", "a"),)
+    assert plan(queue, seen, 0, LIMITS, Policy(fill_capacity)).actions == (Assign("t1", "b"),)
+    assert plan(queue, seen, 0, LIMITS, Policy(equal_distribution)).actions == (Assign("t1", "a"),)
 
 
 def test_an_assignment_is_withdrawn_when_nobody_claims_it() -> None:
