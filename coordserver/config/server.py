@@ -1,72 +1,206 @@
-"""What `coord server` can be told, with defaults. Bytes and milliseconds unless a name says otherwise."""
+"""What `coord server` can be told, with defaults. docs/settings.md is drawn from here, and so are the flags."""
+
+# ruff: noqa: RUF009 - what `setting` gives is a field, not a default
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import frozen
+import attrs
 
 from coordserver.config.address import Address
+from coordserver.config.setting import required, setting, setting_of
 from coordserver.core.errors import CoordError
+from coordserver.wire.fourletter import WORDS
 
 DEFAULT_LISTEN = Address("127.0.0.1", 2181)
 DEFAULT_TICK_TIME_MS = 2_000
 TLS_CLIENT_AUTH = ("none", "want", "need")
+AUTO = "auto"
+ALL_WORDS = frozenset(word.decode("ascii") for word in WORDS)
+REMOTE_WORDS = frozenset({"srvr", "ruok", "isro"})
+"""Words that anybody may say: what scripts and read-only clients need, and nothing about other clients."""
+
+_DAY_MS = 86_400_000
 
 
 class ConfigError(CoordError):
     """Settings are wrong. The text names every fault, not only the first."""
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class ServerConfig:
-    """Settings of one server. Raises ConfigError naming everything that is wrong.
+    """Settings of one server. Raises ConfigError naming everything that is wrong."""
 
-    - `listen`: where the one port is opened; several addresses are allowed.
-    - `data_dir`: holds log and snapshots; made if its parent exists; one server at a time.
-    - `tick_time_ms`: ZooKeeper's tickTime. It only sets the default bounds of the session timeout, 2 and 20 of it.
-    - `session_timeout_min_ms`, `session_timeout_max_ms`: bounds of what clients may ask for; 0: from the tick.
-    - `snapshot_every`: records between snapshots. Lower restarts faster and writes more.
-    - `snapshots_kept`: older ones, and the log that none of them needs, are removed.
-    - `segment_bytes`: size of a log segment, preallocated.
-    - `max_connections`: accepted at once; further ones are closed at once.
-    - `outstanding`: unanswered requests of one connection, above which it is not read from.
-    - `frame_bytes`, `znode_bytes`: the longest request and the largest data of a znode.
-    - `output_bytes`: unread answers and events at which a connection is cut off.
-    - `handshake_ms`: how long a new connection may take to say who it is.
-    - `stall_ms`: how long a connection may have unread output without reading any of it.
-    - `super_digest`: `user:hash` of the user who may do everything (DigestAuthenticationProvider.superDigest).
-    - `enforce_quota`: hard limits of quotas refuse writes, as ZooKeeper's enforceQuota.
-    - `tls_cert`, `tls_key`: PEM files; with them the port takes TLS too. `tls_ca`: who signs clients' certificates.
-    - `tls_client_auth`: none, want or need a client's certificate, whose subject is its identity (scheme x509).
-    - `super_x509`: the subject that may do everything (X509AuthenticationProvider.superUser).
-    - `stop_ms`: how long a graceful stop waits for requests in flight and for clients to read their answers.
-    """
-
-    listen: tuple[Address, ...] = (DEFAULT_LISTEN,)
-    data_dir: Path
-    tick_time_ms: int = DEFAULT_TICK_TIME_MS
-    session_timeout_min_ms: int = 0
-    session_timeout_max_ms: int = 0
-    snapshot_every: int = 100_000
-    snapshots_kept: int = 3
-    segment_bytes: int = 64 * 1024 * 1024
-    max_connections: int = 20_000
-    outstanding: int = 1_000
-    frame_bytes: int = 4 * 1024 * 1024
-    znode_bytes: int = 1024 * 1024
-    output_bytes: int = 16 * 1024 * 1024
-    handshake_ms: int = 10_000
-    stall_ms: int = 30_000
-    stop_ms: int = 5_000
-    super_digest: str = ""
-    super_x509: str = ""
-    enforce_quota: bool = False
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_ca: Path | None = None
-    tls_client_auth: str = "none"
+    listen: tuple[Address, ...] = setting(
+        (DEFAULT_LISTEN,),
+        "Where everything is spoken on one port, TLS too if there is a certificate. Port 0: a free one.",
+        zoo_key="clientPortAddress, clientPort",
+    )
+    secure_listen: tuple[Address, ...] = setting(
+        (), "Where only TLS is spoken.", zoo_key="secureClientPortAddress, secureClientPort"
+    )
+    admin_listen: tuple[Address, ...] = setting(
+        (), "Where only HTTP is spoken.", zoo_key="admin.serverAddress, admin.serverPort"
+    )
+    listen_backlog: int = setting(
+        1_024,
+        "Connections that may wait to be accepted.",
+        zoo_key="clientPortListenBacklog",
+        least=1,
+        most=65_535,
+    )
+    data_dir: Path = required(
+        "Holds log and snapshots; made if its parent exists; one server at a time.", zoo_key="dataDir"
+    )
+    tick_time_ms: int = setting(
+        DEFAULT_TICK_TIME_MS,
+        "It only sets the default bounds of the session timeout, 2 and 20 of it.",
+        unit="ms",
+        zoo_key="tickTime",
+        least=1,
+        most=3_600_000,
+    )
+    session_timeout_min_ms: int = setting(
+        0, "Least session timeout; 0: from the tick.", unit="ms", zoo_key="minSessionTimeout", least=0, most=_DAY_MS
+    )
+    session_timeout_max_ms: int = setting(
+        0, "Greatest session timeout; 0: from the tick.", unit="ms", zoo_key="maxSessionTimeout", least=0, most=_DAY_MS
+    )
+    snapshot_every: int = setting(
+        100_000,
+        "Records between snapshots. Lower restarts faster and writes more.",
+        zoo_key="snapCount",
+        least=1,
+        most=2**40,
+    )
+    snapshots_kept: int = setting(
+        3,
+        "Older ones are removed, and the log that none needs.",
+        zoo_key="autopurge.snapRetainCount",
+        least=1,
+        most=1_000,
+    )
+    segment_bytes: int = setting(
+        64 * 1024 * 1024,
+        "Size of a log segment, preallocated.",
+        unit="bytes",
+        zoo_key="preAllocSize",
+        least=64 * 1024,
+        most=2**40,
+    )
+    fsync_warning_ms: int = setting(
+        1_000,
+        "A sync of the log that takes longer is worth a line.",
+        unit="ms",
+        zoo_key="fsync.warningthresholdms",
+        least=1,
+        most=_DAY_MS,
+    )
+    max_connections: int = setting(
+        20_000,
+        "Open connections; further ones are closed at once.",
+        zoo_key="maxCnxns",
+        least=1,
+        most=1_000_000,
+    )
+    max_connections_per_address: int = setting(
+        0, "The same from one address; 0: no limit.", zoo_key="maxClientCnxns", least=0, most=1_000_000
+    )
+    outstanding: int = setting(
+        1_000,
+        "Unanswered requests of a connection, above which it is not read from.",
+        zoo_key="globalOutstandingLimit",
+        least=1,
+        most=1_000_000,
+    )
+    frame_bytes: int = setting(
+        4 * 1024 * 1024, "Longest request of the native protocol.", unit="bytes", least=1_024, most=2**31 - 1
+    )
+    jute_frame_bytes: int = setting(
+        0xFFFFF,
+        "Longest request of ZooKeeper's protocol.",
+        unit="bytes",
+        zoo_key="jute.maxbuffer",
+        least=1_024,
+        most=2**31 - 1,
+    )
+    znode_bytes: int = setting(1024 * 1024, "Largest data of a znode.", unit="bytes", least=0, most=2**31 - 1)
+    output_bytes: int = setting(
+        16 * 1024 * 1024,
+        "Unread answers and events at which a connection is cut off.",
+        unit="bytes",
+        least=64 * 1024,
+        most=2**40,
+    )
+    handshake_ms: int = setting(
+        10_000, "How long a new connection may take to say who it is.", unit="ms", least=1, most=_DAY_MS
+    )
+    stall_ms: int = setting(
+        30_000, "How long a connection may leave its answers unread.", unit="ms", least=1, most=_DAY_MS
+    )
+    stop_ms: int = setting(5_000, "How long a graceful stop waits for clients.", unit="ms", least=0, most=_DAY_MS)
+    container_check_ms: int = setting(
+        60_000,
+        "How often containers and znodes with a TTL are looked through.",
+        unit="ms",
+        zoo_key="znode.container.checkIntervalMs",
+        least=1,
+        most=_DAY_MS,
+    )
+    container_never_used_ms: int = setting(
+        300_000,
+        "When a container goes that never had a child; 0: never.",
+        unit="ms",
+        zoo_key="znode.container.maxNeverUsedIntervalMs",
+        least=0,
+        most=2**40,
+    )
+    container_per_check: int = setting(
+        10_000,
+        "Containers and znodes with a TTL removed by one look.",
+        zoo_key="znode.container.maxPerMinute",
+        least=1,
+        most=1_000_000,
+    )
+    enforce_quota: bool = setting(False, "Hard limits of quotas refuse writes.", zoo_key="enforceQuota")
+    super_digest: str = setting(
+        "",
+        "USER:HASH of the user who may do everything.",
+        zoo_key="DigestAuthenticationProvider.superDigest",
+        secret=True,
+    )
+    super_x509: str = setting(
+        "", "Subject of the certificate that may do everything.", zoo_key="X509AuthenticationProvider.superUser"
+    )
+    fourletter_whitelist: str = setting(
+        AUTO,
+        "Four-letter words that are answered, with commas between; *: all; auto: all if every address is loopback, "
+        f"else {', '.join(sorted(REMOTE_WORDS))}.",
+        zoo_key="4lw.commands.whitelist",
+    )
+    admin_commands: str = setting(
+        AUTO,
+        "Whether HTTP has /commands; auto: if every address is loopback.",
+        zoo_key="admin.enableServer",
+        choices=(AUTO, "on", "off"),
+    )
+    tls_cert: Path | None = setting(
+        None, "PEM file; with tls_key every port takes TLS too.", zoo_key="ssl.keyStore.location"
+    )
+    tls_key: Path | None = setting(None, "PEM file of the certificate's key.", zoo_key="ssl.keyStore.location")
+    tls_key_password: str = setting(
+        "", "Of the key's file, if it is encrypted.", zoo_key="ssl.keyStore.password", secret=True
+    )
+    tls_ca: Path | None = setting(None, "PEM file: who signs clients' certificates.", zoo_key="ssl.trustStore.location")
+    tls_client_auth: str = setting(
+        "none",
+        "Whether a client shows a certificate, whose subject is its identity (scheme x509).",
+        zoo_key="ssl.clientAuth",
+        choices=TLS_CLIENT_AUTH,
+    )
 
     def __attrs_post_init__(self) -> None:
         faults = list(self._faults())
@@ -81,42 +215,61 @@ class ServerConfig:
             self.session_timeout_max_ms or 20 * self.tick_time_ms,
         )
 
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can connect."""
+        return all(_is_loopback(address.host) for address in self.listen + self.secure_listen + self.admin_listen)
+
+    @property
+    def fourletter_words(self) -> frozenset[str]:
+        """The words that are answered."""
+        if self.fourletter_whitelist == AUTO:
+            return ALL_WORDS if self.local else REMOTE_WORDS
+        words = _words(self.fourletter_whitelist)
+        return ALL_WORDS if "*" in words else words
+
+    @property
+    def has_admin_commands(self) -> bool:
+        """Whether HTTP has /commands."""
+        return self.local if self.admin_commands == AUTO else self.admin_commands == "on"
+
     def _faults(self) -> Iterator[str]:
-        if not self.listen:
+        if not self.listen and not self.secure_listen:
             yield "listen: at least one address is needed"
-        for name, least, most in _RANGES:
-            value = getattr(self, name)
-            if not least <= value <= most:
-                yield f"{name}: {value} is not from {least} to {most}"
+        for attribute in attrs.fields(ServerConfig):
+            known, value = setting_of(attribute), getattr(self, attribute.name)
+            if known.least is not None and known.most is not None and not known.least <= value <= known.most:
+                yield f"{attribute.name}: {value} is not from {known.least} to {known.most}"
+            if known.choices and value not in known.choices:
+                yield f"{attribute.name}: {value!r} is not one of {', '.join(known.choices)}"
         low, high = self.timeout_bounds_ms
         if low > high:
             yield f"session timeouts: the least, {low} ms, is above the greatest, {high} ms"
-        if self.tls_client_auth not in TLS_CLIENT_AUTH:
-            yield f"tls_client_auth: {self.tls_client_auth!r} is not one of {', '.join(TLS_CLIENT_AUTH)}"
-        elif self.tls_client_auth != "none" and self.tls_ca is None:
+        if self.znode_bytes > self.frame_bytes:
+            yield f"znode_bytes: {self.znode_bytes} is above frame_bytes, {self.frame_bytes}"
+        if self.fourletter_whitelist != AUTO:
+            unknown = _words(self.fourletter_whitelist) - ALL_WORDS - {"*"}
+            if unknown:
+                yield f"fourletter_whitelist: no such words: {', '.join(sorted(unknown))}"
+        yield from self._tls_faults()
+
+    def _tls_faults(self) -> Iterator[str]:
+        if self.tls_client_auth in TLS_CLIENT_AUTH[1:] and self.tls_ca is None:
             yield f"tls_client_auth: {self.tls_client_auth} needs tls_ca"
         if (self.tls_cert is None) != (self.tls_key is None):
             yield "tls_cert and tls_key go together"
         if self.tls_ca is not None and self.tls_cert is None:
             yield "tls_ca needs tls_cert and tls_key"
-        if self.znode_bytes > self.frame_bytes:
-            yield f"znode_bytes: {self.znode_bytes} is above frame_bytes, {self.frame_bytes}"
+        if self.secure_listen and self.tls_cert is None:
+            yield "secure_listen needs tls_cert and tls_key"
 
 
-_DAY_MS = 86_400_000
-_RANGES: tuple[tuple[str, int, int], ...] = (
-    ("tick_time_ms", 1, 3_600_000),
-    ("session_timeout_min_ms", 0, _DAY_MS),
-    ("session_timeout_max_ms", 0, _DAY_MS),
-    ("snapshot_every", 1, 2**40),
-    ("snapshots_kept", 1, 1_000),
-    ("segment_bytes", 64 * 1024, 2**40),
-    ("max_connections", 1, 1_000_000),
-    ("outstanding", 1, 1_000_000),
-    ("frame_bytes", 1_024, 2**31 - 1),
-    ("znode_bytes", 0, 2**31 - 1),
-    ("output_bytes", 64 * 1024, 2**40),
-    ("handshake_ms", 1, _DAY_MS),
-    ("stall_ms", 1, _DAY_MS),
-    ("stop_ms", 0, _DAY_MS),
-)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",")) - {""}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

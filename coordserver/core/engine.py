@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from coordserver.core import reaper
@@ -282,6 +282,18 @@ class Engine:
                 )
             )
         return listing
+
+    def expiries(self, now_ms: int) -> Iterator[tuple[int, int]]:
+        """(session id, ms until it expires if it is not heard of), of the sessions there are at the first step."""
+        for session_id in tuple(self._live):
+            left = self.expires_in(session_id, now_ms)
+            if left is not None:
+                yield session_id, left
+
+    def expires_in(self, session_id: int, now_ms: int) -> int | None:
+        """In how many ms a session expires if it is not heard of; None if there is none of that id."""
+        live = self._live.get(session_id)
+        return None if live is None else live.touched + live.timeout_ms - self._expiry.time(now_ms)
 
     def statistics(self) -> EngineStatistics:
         """Counters of the engine; those of the state are `machine.statistics()`."""

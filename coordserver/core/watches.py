@@ -12,7 +12,7 @@ Watchers that hear the same get the very same tuple of events, so that an edge m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from coordserver.core.access import allowed
@@ -102,6 +102,7 @@ class WatchManager(Generic[W]):
         self._persistent: _Table[W] = _Table()
         self._recursive: _Table[W] = _Table()
         self._tables = (self._data, self._child, self._persistent, self._recursive)
+        self._on_znodes = (self._data, self._persistent, self._recursive)
         self._by_kind = {
             1: (self._child,),
             2: (self._data,),
@@ -138,6 +139,33 @@ class WatchManager(Generic[W]):
     def held_by(self, watcher: W) -> int:
         """How many watches a watcher holds."""
         return sum(len(table.by_watcher.get(watcher, ())) for table in self._tables)
+
+    def watchers(self) -> tuple[W, ...]:
+        """Who watches a znode itself, or a subtree; watches on children only do not count (ZooKeeper's `wchc`)."""
+        return tuple(dict.fromkeys(watcher for table in self._on_znodes for watcher in table.by_watcher))
+
+    def watched(self) -> Iterator[str]:
+        """The paths that they watch. The first step copies the keys, after which the tables may change."""
+        yield from dict.fromkeys(path for table in self._on_znodes for path in table.by_path)
+
+    def watched_by(self, watcher: W) -> tuple[str, ...]:
+        """The paths that one of them watches."""
+        return tuple(dict.fromkeys(path for table in self._on_znodes for path in table.by_watcher.get(watcher, ())))
+
+    def watching(self, path: str) -> tuple[W, ...]:
+        """Which of them watch a path."""
+        return tuple(dict.fromkeys(watcher for table in self._on_znodes for watcher in table.by_path.get(path, ())))
+
+    def summary(self) -> tuple[int, int, int]:
+        """(watchers, paths, watches) of them. Costs as much as there are watchers, and paths of persistent watches."""
+        data, *others = self._on_znodes
+        paths = len(data.by_path)
+        seen = [data.by_path]
+        for table in others:
+            paths += sum(1 for path in table.by_path if not any(path in earlier for earlier in seen))
+            seen.append(table.by_path)
+        watches = sum(len(held) for table in self._on_znodes for held in table.by_watcher.values())
+        return len(self.watchers()), paths, watches
 
     def counts(self) -> tuple[int, int]:
         """(watches, paths watched), summed over the kinds."""

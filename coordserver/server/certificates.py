@@ -45,7 +45,7 @@ class Certificates:
         if config.tls_cert is None:
             raise ConfigError("tls_cert: missing")
         try:
-            context.load_cert_chain(config.tls_cert, config.tls_key)
+            context.load_cert_chain(config.tls_cert, config.tls_key, lambda: config.tls_key_password)
         except (OSError, ssl.SSLError) as fault:
             raise ConfigError(f"tls_cert {config.tls_cert}, tls_key {config.tls_key}: {fault}") from None
         context.verify_mode = _VERIFY[config.tls_client_auth]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
+from coordserver.config.address import Address
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
 
@@ -14,7 +15,7 @@ class Channel:
 
     __slots__ = ("blocked", "fd", "mask", "opened_ms", "peer", "port", "progress_ms", "socket")
 
-    def __init__(self, sock: socket.socket, peer: str, port: PortConnection, now_ms: int) -> None:
+    def __init__(self, sock: socket.socket, peer: Address, port: PortConnection, now_ms: int) -> None:
         self.socket = sock
         self.fd = sock.fileno()
         self.peer = peer
@@ -25,13 +26,18 @@ class Channel:
         self.mask = 0
 
     @property
+    def open(self) -> bool:
+        """The socket is not closed."""
+        return self.socket.fileno() >= 0
+
+    @property
     def output(self) -> Output:
         """What waits to be sent."""
         return self.port.output
 
     def wanted_mask(self) -> int:
         """What epoll should report for it now. Hang-ups and errors are reported always."""
-        mask = select.EPOLLIN if self.port.wants_input else 0
+        mask = select.EPOLLIN if self.port.hears else 0
         return mask | select.EPOLLOUT if self.blocked else mask
 
     def read(self, size: int) -> bytes | None:

@@ -14,7 +14,6 @@ from coordserver.core.errors import CoordError
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 ACCEPTS_A_TURN = 64
 EXHAUSTED_PAUSE_S = 0.1
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -25,19 +24,19 @@ class ListenError(CoordError):
     """An address cannot be listened on."""
 
 
-def bind(addresses: Sequence[Address]) -> list[socket.socket]:
+def bind(addresses: Sequence[Address], backlog: int) -> list[socket.socket]:
     """Listening, non-blocking sockets. Raises ListenError; then none is left open."""
     sockets: list[socket.socket] = []
     try:
         for address in addresses:
-            sockets.append(_bind(address))
+            sockets.append(_bind(address, backlog))
     except ListenError:
         close(sockets)
         raise
     return sockets
 
 
-def _bind(address: Address) -> socket.socket:
+def _bind(address: Address, backlog: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -50,7 +49,7 @@ def _bind(address: Address) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(target)
-        sock.listen(BACKLOG)
+        sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
@@ -70,9 +69,9 @@ def close(sockets: Sequence[socket.socket]) -> None:
 
 
 async def accept(
-    listening: socket.socket, add: Callable[[socket.socket, Address], None], room: Callable[[], bool]
+    listening: socket.socket, add: Callable[[socket.socket, Address], None], room: Callable[[str], bool]
 ) -> None:
-    """Accept until cancelled. `room` says whether another connection may stay; others are closed at once."""
+    """Accept until cancelled. `room` says whether another connection of a host may stay; others are closed at once."""
     while True:
         await trio.lowlevel.wait_readable(listening)
         for _ in range(ACCEPTS_A_TURN):
@@ -88,7 +87,7 @@ async def accept(
                 if error.errno in _EXHAUSTED:
                     await trio.sleep(EXHAUSTED_PAUSE_S)
                 break
-            if not room():
+            if not room(peer[0]):
                 _log.warning("connection of %s closed: too many connections", peer[0])
                 sock.close()
                 continue

@@ -28,7 +28,8 @@ from coordserver.core.errors import WireError
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
 from coordserver.wire.output import Output
-from coordserver.wire.port import PortConnection
+from coordserver.wire.port import EVERYTHING, PortConnection
+from coordserver.wire.sniff import Speech
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +41,13 @@ _REPORTS = 256
 class Poller:
     """Owns every accepted socket. All methods run in the trio thread and none blocks.
 
-    `connect` makes what speaks on a new socket of a host. `kick` is called after requests were handled, before
-    anything is sent.
+    `connect` makes what speaks on a new socket of a host, given what may be spoken there. `kick` is called
+    after requests were handled, before anything is sent.
     """
 
     def __init__(
         self,
-        connect: Callable[[Output, str], PortConnection],
+        connect: Callable[[Output, str, frozenset[Speech]], PortConnection],
         kick: Callable[[], None],
         clock: Clock,
         *,
@@ -65,21 +66,32 @@ class Poller:
         self._dirty: list[Channel] = []
         self._resumable: deque[Channel] = deque()
         self._reading = True
+        self._hosts: dict[str, int] = {}
         self.accepted = 0
         self.cut_off = 0
+        self.bytes_received = 0
 
     def __len__(self) -> int:
         """Open connections."""
         return len(self._channels)
 
-    def add(self, sock: socket.socket, peer: Address) -> None:
+    def channels(self) -> tuple[Channel, ...]:
+        """All of them, at this moment."""
+        return tuple(self._channels.values())
+
+    def of_host(self, host: str) -> int:
+        """Open connections from one address."""
+        return self._hosts.get(host, 0)
+
+    def add(self, sock: socket.socket, peer: Address, speaks: frozenset[Speech] = EVERYTHING) -> None:
         """Take over an accepted, non-blocking socket."""
         channel: Channel
         output = Output(lambda: self._dirty.append(channel), soft=self._soft, hard=self._hard)
-        channel = Channel(sock, str(peer), self._connect(output, peer.host), self._clock.now_ms())
+        channel = Channel(sock, peer, self._connect(output, peer.host, speaks), self._clock.now_ms())
         channel.mask = channel.wanted_mask()
         self._epoll.register(channel.fd, channel.mask)
         self._channels[channel.fd] = channel
+        self._hosts[peer.host] = self.of_host(peer.host) + 1
         self.accepted += 1
 
     async def run(self) -> None:
@@ -163,6 +175,7 @@ class Poller:
         try:
             data = channel.read(READ_BYTES)
             if data is not None:
+                self.bytes_received += len(data)
                 channel.port.receive(data, self._clock.now_ms(), self._clock.wall_ms())
         except (OSError, EOFError):
             self._drop(channel)
@@ -194,8 +207,11 @@ class Poller:
         if self._channels.get(channel.fd) is not channel:
             return
         output = channel.output
-        if channel.port.wrapping is not None:
-            channel.port.wrapping.prepare()
+        port = channel.port
+        if port.wrapping is not None:
+            port.wrapping.prepare()
+        if port.traffic.waiting:
+            port.traffic.settle(now_ms)
         if output.overflowed:
             self._cut(channel, f"does not read: more than {output.hard} bytes pending")
             return
@@ -234,3 +250,12 @@ class Poller:
         channel.socket.close()
         channel.output.finish()
         channel.port.lost(self._clock.now_ms())
+        channel.port.traffic.server.ended(channel.port.traffic)
+        self._forget_host(channel.peer.host)
+
+    def _forget_host(self, host: str) -> None:
+        left = self._hosts[host] - 1
+        if left:
+            self._hosts[host] = left
+        else:
+            del self._hosts[host]

@@ -16,6 +16,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import trio
 from attrs import define, field
@@ -37,14 +38,16 @@ from coordserver.server.ticker import Ticker
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk
 from coordserver.storage.recovery import Recovered, recover
+from coordserver.wire.admin import Admin
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.jute.replies import SharedNotifications
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native import NativeConnection
 from coordserver.wire.output import Output
-from coordserver.wire.port import PortConnection, SessionConnection
+from coordserver.wire.port import EVERYTHING, HTTP_ONLY, TLS_ONLY, PortConnection, SessionConnection
 from coordserver.wire.sniff import Speech
 from coordserver.wire.tls import TlsConnection
+from coordserver.wire.traffic import ServerTraffic, Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
     `own_process`: tune what belongs to the whole process, as garbage collection. Raises ListenError, StorageError; the
     latter in an ExceptionGroup once it serves.
     """
-    sockets = listener.bind(config.listen)
+    sockets = listener.bind(config.listen + config.secure_listen + config.admin_listen, config.listen_backlog)
     try:
         handle = ServerHandle(tuple(listener.bound_address(sock) for sock in sockets))
         with open_data_dir(config.data_dir) as disk:
@@ -120,7 +123,8 @@ class _Server:
         self._credentials = Credentials(config.super_digest, config.super_x509)
         self._certificates = Certificates(config) if config.tls_cert is not None else None
         self._encode_events = SharedNotifications().encode
-        self._status = Status(self._engine, recovered.log)
+        self._traffic = ServerTraffic()
+        recovered.log.slow_sync_s = config.fsync_warning_ms / 1000
         self._poller = Poller(
             self._connect,
             lambda: self._committer.kick(),
@@ -133,8 +137,21 @@ class _Server:
             disk, recovered.machine, self._committer, every=config.snapshot_every, kept=config.snapshots_kept
         )
         self._ticker = Ticker(self._engine, self._poller, clock, self._check_deadlines, own_process=own_process)
-        self._status.poller = self._poller
-        self._status.ticker = self._ticker
+        self._status = Status(
+            config,
+            self._engine,
+            recovered.log,
+            disk,
+            self._poller,
+            self._ticker,
+            self._snapshotter,
+            clock,
+            self._traffic,
+            self._credentials,
+        )
+        self._admin = Admin(
+            self._status, config.fourletter_words, commands=config.has_admin_commands, hosts=_names(config)
+        )
 
     async def run(
         self, sockets: list[socket.socket], handle: ServerHandle, task_status: trio.TaskStatus[ServerHandle]
@@ -148,9 +165,10 @@ class _Server:
                     accepting.start_soon(self._ticker.run)
                     accepting.start_soon(self._snapshotter.run)
                     self._engine.open(self._clock.now_ms())
-                    for sock in sockets:
-                        accepting.start_soon(listener.accept, sock, self._poller.add, self._has_room)
-                    self._status.serving = True
+                    for sock, speaks in zip(sockets, self._spoken(), strict=True):
+                        add = partial(self._poller.add, speaks=speaks)
+                        accepting.start_soon(listener.accept, sock, add, self._has_room)
+                    self._status.open_at(handle.addresses)
                     task_status.started(handle)
                     await handle.wait_stopping()
                     accepting.cancel_scope.cancel(reason="stopping")
@@ -175,18 +193,33 @@ class _Server:
         if self._snapshotter.last_index != self._committer.applied_index:
             await self._snapshotter.take()
 
-    def _connect(self, output: Output, host: str) -> PortConnection:
+    def _spoken(self) -> list[frozenset[Speech]]:
+        """What is spoken on each of the listening sockets, in their order."""
+        config = self._config
+        kinds = ((config.listen, EVERYTHING), (config.secure_listen, TLS_ONLY), (config.admin_listen, HTTP_ONLY))
+        return [speaks for addresses, speaks in kinds for _ in addresses]
+
+    def _connect(self, output: Output, host: str, speaks: frozenset[Speech]) -> PortConnection:
+        traffic = Traffic(self._traffic)
         make_tls = None
         certificates = self._certificates
         if certificates is not None:
 
             def make_tls(out: Output) -> TlsConnection:
-                return TlsConnection(out, certificates.context, lambda inner, who: self._port(inner, host, who))
+                return TlsConnection(
+                    out, certificates.context, lambda inner, who: self._port(inner, host, traffic, who)
+                )
 
-        return self._port(output, host, "", make_tls)
+        return self._port(output, host, traffic, make_tls=make_tls, speaks=speaks)
 
     def _port(
-        self, output: Output, host: str, subject: str, make_tls: Callable[[Output], TlsConnection] | None = None
+        self,
+        output: Output,
+        host: str,
+        traffic: Traffic,
+        subject: str = "",
+        make_tls: Callable[[Output], TlsConnection] | None = None,
+        speaks: frozenset[Speech] = EVERYTHING,
     ) -> PortConnection:
         identities = self._credentials.connection(host, subject)
 
@@ -196,7 +229,7 @@ class _Server:
                 out,
                 self._limits,
                 identities,
-                self._status.traffic,
+                traffic,
                 credentials=self._credentials,
             )
 
@@ -206,15 +239,22 @@ class _Server:
                 out,
                 self._limits,
                 identities,
-                self._status.traffic,
+                traffic,
                 credentials=self._credentials,
                 encode_events=self._encode_events,
             )
 
-        return PortConnection(output, {Speech.NATIVE: native, Speech.JUTE: jute}, self._status.facts, make_tls)
+        makers = {Speech.NATIVE: native, Speech.JUTE: jute}
+        return PortConnection(
+            output, makers, self._admin, make_tls, identities=identities, traffic=traffic, speaks=speaks
+        )
 
-    def _has_room(self) -> bool:
-        return len(self._poller) < self._config.max_connections
+    def _has_room(self, host: str) -> bool:
+        of_host = self._config.max_connections_per_address
+        if len(self._poller) < self._config.max_connections and (not of_host or self._poller.of_host(host) < of_host):
+            return True
+        self._traffic.rejected += 1
+        return False
 
     def _check_deadlines(self, now_ms: int) -> None:
         if self._certificates is not None:
@@ -222,10 +262,17 @@ class _Server:
         self._poller.check_deadlines(now_ms, self._config.handshake_ms, self._config.stall_ms)
 
 
+def _names(config: ServerConfig) -> frozenset[str]:
+    """By what names this server may be called."""
+    addresses = config.listen + config.secure_listen + config.admin_listen
+    return frozenset(name.lower() for name in (socket.gethostname(), *(address.host for address in addresses)))
+
+
 def wire_limits(config: ServerConfig) -> WireLimits:
     """The limits that connections keep."""
     return WireLimits(
         frame_bytes=config.frame_bytes,
+        jute_frame_bytes=config.jute_frame_bytes,
         outstanding=config.outstanding,
         znode_bytes=config.znode_bytes,
         output_soft_bytes=min(WireLimits().output_soft_bytes, config.output_bytes),
@@ -241,6 +288,9 @@ def make_engine(config: ServerConfig, machine: Machine, clock: Clock) -> Engine:
         session_timeout_ms_max=high,
         outstanding_per_session=2 * config.outstanding + 1,
         znode_bytes=config.znode_bytes,
+        container_check_ms=config.container_check_ms,
+        container_never_used_ms=config.container_never_used_ms,
+        container_per_check=config.container_per_check,
         enforce_quota=config.enforce_quota,
         x509=config.tls_ca is not None,
     )

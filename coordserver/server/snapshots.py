@@ -29,7 +29,10 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Snapshotter:
-    """Takes one every `every` records, and when told to. `last_index`: of the last one, or where this start began."""
+    """Takes one every `every` records, and when told to. `last_index`: of the last one, or where this start began.
+
+    `last`: zxid of the last one taken, and the second since 1970 at which it was there.
+    """
 
     def __init__(self, disk: Disk, machine: Machine, committer: Committer, *, every: int, kept: int) -> None:
         self._disk = disk
@@ -39,6 +42,10 @@ class Snapshotter:
         self._kept = kept
         self._due = machine.index + every
         self.last_index = machine.index
+        self.last: tuple[int, int] | None = None
+        self.taken = 0
+        self.total_s = 0.0
+        self.max_s = 0.0
 
     async def run(self) -> None:
         """Take snapshots when they are due, until cancelled."""
@@ -51,7 +58,7 @@ class Snapshotter:
         """Take one now. None, and a line in the log, if it cannot be written; the log still has everything."""
         started = time.perf_counter()
         async with self._committer.paused() as index:
-            rows = await self._gather()
+            rows, zxid = await self._gather(), self._machine.zxid
         self._due = index + self._every
         try:
             info = await self._write(index, rows)
@@ -59,7 +66,11 @@ class Snapshotter:
             _log.error("snapshot at index %d failed, the log is kept: %s", index, error)
             return None
         self.last_index = index
+        self.last = zxid, int(time.time())
         elapsed = time.perf_counter() - started
+        self.taken += 1
+        self.total_s += elapsed
+        self.max_s = max(self.max_s, elapsed)
         _log.info("%s: %d rows, %d bytes in %.2f s", info.name, info.rows, info.bytes, elapsed)
         return info
 

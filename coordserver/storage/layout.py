@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable
 
 LOCK = "lock"
+LOG = "log"
+SNAPSHOT = "snapshot"
 _NAME = re.compile(r"(log|snapshot)\.([0-9a-f]{16})")
 _TEMPORARY = re.compile(r"(log|snapshot)\.[0-9a-f]{16}\.tmp")
 

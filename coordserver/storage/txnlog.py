@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 ZERO_BYTES = 256 * 1024
-SLOW_SYNC_S = 1.0  # ZooKeeper's fsync.warningthresholdms
+SLOW_SYNC_S = 1.0
 
 
 @attrs.frozen
@@ -49,10 +49,13 @@ class LogStatistics:
     syncs_slow: int
     sync_s_last: float
     sync_s_max: float
+    sync_s_total: float
 
 
 class TxnLog:
-    """The open log. Made by recovery."""
+    """The open log. Made by recovery. `slow_sync_s`: a sync that takes longer is worth a line (ZooKeeper's
+    fsync.warningthresholdms).
+    """
 
     def __init__(
         self,
@@ -73,7 +76,8 @@ class TxnLog:
         self._broken = ""
         self._sealed = True  # recovery leaves it so
         self._batches = self._records = self._bytes = self._syncs_slow = 0
-        self._sync_s_last = self._sync_s_max = 0.0
+        self._sync_s_last = self._sync_s_max = self._sync_s_total = 0.0
+        self.slow_sync_s = SLOW_SYNC_S
 
     @property
     def next_index(self) -> int:
@@ -129,6 +133,7 @@ class TxnLog:
             syncs_slow=self._syncs_slow,
             sync_s_last=self._sync_s_last,
             sync_s_max=self._sync_s_max,
+            sync_s_total=self._sync_s_total,
         )
 
     def _encode(self, payload: bytes, count: int) -> tuple[bytes, int]:
@@ -149,7 +154,8 @@ class TxnLog:
             raise StorageError(self._broken) from error
         self._sync_s_last = self._clock() - started
         self._sync_s_max = max(self._sync_s_max, self._sync_s_last)
-        if self._sync_s_last >= SLOW_SYNC_S:
+        self._sync_s_total += self._sync_s_last
+        if self._sync_s_last >= self.slow_sync_s:
             self._syncs_slow += 1
             _log.warning("fdatasync of %s took %.1f s; writes waited that long", segment.name, self._sync_s_last)
 

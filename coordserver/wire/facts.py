@@ -1,23 +1,23 @@
-"""What the server tells about itself to four-letter words and HTTP, gathered when somebody asks."""
+"""What the server tells about itself to four-letter words and HTTP, gathered when somebody asks.
+
+Counts are gathered at once; none of them walks the tree. Listings are iterators: whoever answers takes a slice of one,
+lets sockets be served, and takes the next (wire/answer.py). Each begins with a copy of the keys it goes over, so what
+changes meanwhile may be told or not, and nothing is told twice.
+"""
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
+from attrs import field, frozen
 
-class Traffic:
-    """Requests received, replies and events sent, by all native connections of one server."""
-
-    __slots__ = ("received", "sent")
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.sent = 0
+from coordserver.wire.traffic import Latency
 
 
 @frozen(kw_only=True)
 class ServerFacts:
-    """Counts at one moment. `serving` is False while the server starts or stops."""
+    """Counts at one moment. `serving` is False while the server starts or stops. Times in ms unless named otherwise."""
 
     version: str
     serving: bool
@@ -30,30 +30,157 @@ class ServerFacts:
     connections: int = 0
     outstanding: int = 0
     received: int = 0
-    sent: int = 0
+    answered: int = 0
+    notified: int = 0
+    latency: Latency = field(factory=Latency)
+    bytes_received: int = 0
+    connections_accepted: int = 0
+    connections_rejected: int = 0
+    connections_cut_off: int = 0
+    tls_handshakes: int = 0
+    sessions_expired: int = 0
+    auth_failed: int = 0
+    requests_too_large: int = 0
+    requests_refused: int = 0
     fsync_last_us: int = 0
     fsync_max_us: int = 0
+    fsync_total_us: int = 0
     fsyncs: int = 0
+    fsyncs_slow: int = 0
     records_logged: int = 0
+    log_bytes: int = 0
+    snapshots: int = 0
+    snapshot_total_ms: int = 0
+    snapshot_max_ms: int = 0
+    open_files: int = 0
+    open_files_max: int = 0
+    uptime_ms: int = 0
     loop_late_max_ms: int = 0
     apply_faults: int = 0
+    read_faults: int = 0
 
-    def monitored(self) -> list[tuple[str, int]]:
-        """The numbers under ZooKeeper's names (`mntr`) where they mean the same, ours after them."""
-        return [
-            ("znode_count", self.znodes),
-            ("watch_count", self.watches),
-            ("ephemerals_count", self.ephemerals),
-            ("approximate_data_size", self.data_bytes),
-            ("num_alive_connections", self.connections),
-            ("outstanding_requests", self.outstanding),
-            ("global_sessions", self.sessions),
-            ("packets_received", self.received),
-            ("packets_sent", self.sent),
-            ("fsyncs", self.fsyncs),
-            ("fsync_last_us", self.fsync_last_us),
-            ("fsync_max_us", self.fsync_max_us),
-            ("records_logged", self.records_logged),
-            ("loop_late_max_ms", self.loop_late_max_ms),
-            ("apply_faults", self.apply_faults),
-        ]
+    @property
+    def node_count(self) -> int:
+        """As ZooKeeper counts, whose tree has the root under two names."""
+        return self.znodes + 1 if self.znodes else 0
+
+    @property
+    def sent(self) -> int:
+        """Replies and events."""
+        return self.answered + self.notified
+
+    @property
+    def latency_min(self) -> int:
+        """Of requests answered since the last reset."""
+        return self.latency.least_of(self.answered)
+
+    @property
+    def latency_avg(self) -> float:
+        """Of requests answered since the last reset."""
+        return self.latency.average_of(self.answered)
+
+
+@frozen(kw_only=True)
+class ConnectionFacts:
+    """One connection. The session's part means something if `session_id` is not 0.
+
+    `operations` are the bits of what its socket is watched for: 1 reading, 4 writing. `opened_ms` is wall time;
+    `answered_ms`, of its last answer, and `expires_ms` are of the monotonic clock and of wall time.
+    """
+
+    address: str
+    operations: int
+    secure: bool = False
+    queued: int = 0
+    received: int = 0
+    sent: int = 0
+    session_id: int = 0
+    timeout_ms: int = 0
+    last_operation: int = 0
+    last_xid: int = -1
+    last_zxid: int = -1
+    opened_ms: int = 0
+    answered_ms: int = 0
+    expires_ms: int = 0
+    latency_last: int = 0
+    latency_min: int = 0
+    latency_avg: float = 0.0
+    latency_max: int = 0
+
+
+@frozen
+class WatchSummary:
+    """How many connections watch how many paths with how many watches, not counting those on children."""
+
+    connections: int
+    paths: int
+    watches: int
+
+
+@frozen
+class SnapshotFacts:
+    """The last snapshot: the zxid it holds the state of, and when it was there, in seconds since 1970."""
+
+    zxid: int
+    at_s: int
+
+
+class Teller(Protocol):
+    """A server as it can be asked. Nothing here waits."""
+
+    def facts(self) -> ServerFacts:
+        """Counts of this moment."""
+
+    def connections(self) -> Iterator[ConnectionFacts]:
+        """All connections, the asking one among them."""
+
+    def expiries(self) -> Iterator[tuple[int, int]]:
+        """(session id, wall time at which it expires unless it is heard of before)."""
+
+    def ephemeral_owners(self) -> Sequence[int]:
+        """Ids of the sessions that have ephemerals."""
+
+    def ephemerals_of(self, session_id: int) -> Sequence[str]:
+        """Paths of a session's ephemerals."""
+
+    def watch_summary(self) -> WatchSummary:
+        """How many watches there are."""
+
+    def watches_by_session(self) -> Iterator[tuple[int, Sequence[str]]]:
+        """(session id, paths that its connection watches), children watches left out."""
+
+    def watches_by_path(self) -> Iterator[tuple[str, Sequence[int]]]:
+        """(path, ids of the sessions that watch it), children watches left out."""
+
+    def configuration(self) -> Mapping[str, str | int]:
+        """Settings under ZooKeeper's names."""
+
+    def environment(self) -> Mapping[str, str]:
+        """What the process runs in."""
+
+    def properties(self) -> Mapping[str, str | int]:
+        """Every setting under its own name, secrets masked."""
+
+    def directory_bytes(self) -> tuple[int, int]:
+        """Bytes of snapshots and of the log."""
+
+    def last_snapshot(self) -> SnapshotFacts | None:
+        """None before the first."""
+
+    def reset_connections(self) -> None:
+        """Begin to count each connection anew."""
+
+    def reset_server(self) -> None:
+        """Begin to count the server's traffic anew."""
+
+    @property
+    def trace_mask(self) -> int:
+        """A number that is kept for whoever sets it."""
+
+    @trace_mask.setter
+    def trace_mask(self, mask: int) -> None: ...
+
+    def may_administer(self, credentials: str, connection: Sequence[tuple[str, str]]) -> bool | None:
+        """Whether `SCHEME DATA` of an Authorization header, with what the connection is by itself, has every right on
+        the root; None if it proves nothing.
+        """

@@ -1,49 +1,98 @@
-"""The least of HTTP/1.1 that health checks and scrapers need: GET and HEAD of three paths, one request a connection."""
+"""The least of HTTP/1.1 (RFC 9112) that health checks, scrapers and administrators need: one request a connection,
+whose end is also the end of a body that has no length. A request's own body is not read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from attrs import frozen
+
 from coordserver.core.errors import WireError
-from coordserver.wire.facts import ServerFacts
 
 HEAD_BYTES = 8192
 _END = b"\r\n\r\n"
+_METHODS = ("GET", "HEAD", "POST")
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    503: "Service Unavailable",
+}
+TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def answer(request: bytes | bytearray, facts: ServerFacts) -> bytes | None:
-    """The response to a request once its head is complete; None before. Raises WireError for one that is too long."""
-    end = request.find(_END)
-    if end < 0:
-        if len(request) > HEAD_BYTES:
-            raise WireError(f"an HTTP head of more than {HEAD_BYTES} bytes")
+@frozen
+class Request:
+    """A request's head. Names of headers are in lower case; of several of one name the last counts."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@frozen
+class Response:
+    """An answer. A body of pieces ends with the connection, one that is a text has its length said before."""
+
+    status: int
+    kind: str
+    body: str | Iterator[str]
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def pieces(self, *, with_body: bool) -> Iterator[str]:
+        """Head and body, to be sent in this order."""
+        fields = [("Content-Type", self.kind), *self.headers, ("Connection", "close")]
+        if isinstance(self.body, str):
+            fields.append(("Content-Length", str(len(self.body.encode()))))
+        yield (
+            f"HTTP/1.1 {self.status} {_REASONS[self.status]}\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in fields)
+            + "\r\n"
+        )
+        if with_body:
+            yield from (self.body,) if isinstance(self.body, str) else self.body
+
+
+def text(status: int, line: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    """A short answer of one line."""
+    return Response(status, TEXT, line + "\n", headers)
+
+
+def parse(data: bytes | bytearray) -> Request | Response | None:
+    """The request, once its head is complete; None before; what to answer where it is none of HTTP/1.
+
+    Raises WireError for a head that is too long.
+    """
+    end = data.find(_END)
+    if end < 0 and len(data) <= HEAD_BYTES:
         return None
-    words = bytes(request[:end]).split(b"\r\n", 1)[0].split(b" ")
-    if len(words) != 3 or words[0] not in (b"GET", b"HEAD") or not words[2].startswith(b"HTTP/1."):
-        return _response(400, "text/plain", b"bad request\n", with_body=True)
-    status, kind, body = _resource(words[1].split(b"?", 1)[0], facts)
-    return _response(status, kind, body, with_body=words[0] == b"GET")
-
-
-def _resource(path: bytes, facts: ServerFacts) -> tuple[int, str, bytes]:
-    match path:
-        case b"/livez":
-            return 200, "text/plain", b"ok\n"
-        case b"/readyz":
-            return (200, "text/plain", b"ok\n") if facts.serving else (503, "text/plain", b"not serving\n")
-        case b"/metrics":
-            return 200, "text/plain; version=0.0.4", _metrics(facts).encode()
-    return 404, "text/plain", b"not found\n"
-
-
-def _metrics(facts: ServerFacts) -> str:
-    return "".join(f"{key} {value}\n" for key, value in facts.monitored())
-
-
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
-
-
-def _response(status: int, kind: str, body: bytes, *, with_body: bool) -> bytes:
-    head = (
-        f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
-        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + (body if with_body else b"")
+    if not 0 <= end <= HEAD_BYTES:
+        raise WireError(f"an HTTP head of more than {HEAD_BYTES} bytes")
+    first, *lines = bytes(data[:end]).decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
+        return text(400, "bad request")
+    if words[0] not in _METHODS:
+        return text(405, "method not allowed", (("Allow", ", ".join(_METHODS)),))
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            return text(400, "bad request")
+        headers[name.lower()] = value.strip()
+    try:
+        target = urlsplit(words[1])
+    except ValueError:
+        return text(400, "bad request")
+    if not target.path.startswith("/"):
+        return text(400, "bad request")
+    return Request(words[0], unquote(target.path), dict(parse_qsl(target.query)), headers)

@@ -19,11 +19,11 @@ from coordserver.core.errors import ErrorCode, WireError
 from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
-from coordserver.wire.facts import Traffic
 from coordserver.wire.framing import FrameBuffer, Oversized, frame
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
 from coordserver.wire.packing import leading_int, pack, unpack, unpack_prefix
+from coordserver.wire.traffic import Traffic
 
 MAGIC = "coord"
 VERSION = 1
@@ -36,6 +36,8 @@ NO_NUMBER = -2
 TURN_FRAMES = 512
 """Frames of one connection handled before others have their turn."""
 
+_CREATE_SESSION = int(Op.CREATE_SESSION)
+_PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
 _IDENTITIES_MAX = 64  # they are in the record of every write
 _MAX_NUMBER = 2**63 - 1
@@ -107,16 +109,21 @@ class NativeConnection:
         attachment = self._attachment
         if attachment is None:
             return
+        self._held = self._take_frames(attachment, now_ms, wall_ms)
+        if self.outstanding:
+            self._traffic.waits(now_ms)
+
+    def _take_frames(self, attachment: Attachment, now_ms: int, wall_ms: int) -> bool:
+        """Whether frames may be left that can be handled later."""
         following = self._frames.next
         for _ in range(TURN_FRAMES):
             if not self.wants_input:
                 break
             body = following()
             if body is None:
-                self._held = False
-                return
+                return False
             self._handle(attachment, body, now_ms, wall_ms)
-        self._held = len(self._frames) > 0
+        return len(self._frames) > 0
 
     def lost(self, now_ms: int) -> None:
         """The peer is gone, or is being cut off; the session stays."""
@@ -135,12 +142,14 @@ class NativeConnection:
         self._frames.feed(bytes(self._greeting[used:]))
         self._greeting = None
         self.name = hello.name
+        self._traffic.received += 1
         self._attachment = self._engine.connect(self, hello, self._identities, now_ms, wall_ms)
 
     def _handle(self, attachment: Attachment, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
         self.outstanding += 1
         self._traffic.received += 1
         if isinstance(body, Oversized):
+            self._traffic.server.too_large += 1
             number = leading_int(body.head)
             detail = f"frame of {body.length} bytes, the limit is {self._limits.frame_bytes}"
             self._refuse(attachment, number, ErrorCode.TOO_LARGE, detail)
@@ -171,6 +180,7 @@ class NativeConnection:
                 self._engine.refuse(attachment, number, int(ErrorCode.BAD_ARGUMENTS), "not (scheme, auth)", _AUTH)
                 return
         if proven is None:
+            self._traffic.server.auth_failed += 1
             self._engine.refuse(attachment, number, int(ErrorCode.AUTH_FAILED), f"scheme {scheme}", _AUTH)
             return
         identities = tuple(dict.fromkeys((*attachment.identities, *proven)))
@@ -212,19 +222,24 @@ class NativeConnection:
         if w.error:
             self._end()
         else:
+            self._traffic.welcomed(w.session_id, w.timeout_ms, w.zxid, _CREATE_SESSION)
             self._welcomed = True
 
     def reply(self, number: int, zxid: int, op: int, error: int, result: tuple[Any, ...], detail: str) -> None:
         """Answer one request."""
         self.outstanding -= 1
-        self._traffic.sent += 1
-        self._last_zxid = zxid
+        traffic = self._traffic
+        traffic.answered += 1
+        traffic.op = op
+        if number >= 0 and op != _PING:
+            traffic.xid = number
+        traffic.zxid = self._last_zxid = zxid
         fields = (detail,) if error else result
         self.output.write(frame(pack((number, zxid, int(error), *fields))))
 
     def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
         """Tell what one zxid changed."""
-        self._traffic.sent += 1
+        self._traffic.notified += 1
         self._last_zxid = zxid
         self.output.write(frame(pack((EVENT_NUMBER, zxid, tuple((int(kind), path) for kind, path in events)))))
 

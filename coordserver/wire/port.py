@@ -1,18 +1,30 @@
 """The one port: a connection that finds out what it speaks and then is that.
 
-It has the shape that drivers know: `receive`, `resume`, `lost`, `wants_input`, `holds_input` and an `output`.
+It has the shape that drivers know: `receive`, `resume`, `lost`, `wants_input`, `holds_input` and an `output`. A word or
+an HTTP request is answered by the connection itself, in slices: some pieces a turn, and none while the peer does not
+take what there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from itertools import islice
 from typing import Protocol
 
+from coordserver.core.acl import Identity
 from coordserver.core.errors import WireError
-from coordserver.wire import fourletter, http
-from coordserver.wire.facts import ServerFacts
+from coordserver.wire import fourletter
+from coordserver.wire.admin import Admin
 from coordserver.wire.output import Output
 from coordserver.wire.sniff import SNIFF_BYTES, Speech, sniff
+from coordserver.wire.traffic import Traffic
+
+TURN_PIECES = 256
+"""Pieces of an answer, a line each or so, after which others have their turn."""
+
+EVERYTHING = frozenset({Speech.NATIVE, Speech.JUTE, Speech.TLS, Speech.FOUR_LETTER, Speech.HTTP})
+TLS_ONLY = frozenset({Speech.TLS})
+HTTP_ONLY = frozenset({Speech.HTTP})
 
 
 class SessionConnection(Protocol):
@@ -37,31 +49,56 @@ class SessionConnection(Protocol):
 class WrappingConnection(SessionConnection, Protocol):
     """One that has an encoding of its own around another connection: it has its turn before each send."""
 
+    @property
+    def shaking_hands(self) -> bool: ...
+
     def prepare(self) -> None: ...
 
 
 class PortConnection:
     """One accepted connection. `makers` give what carries a session in each protocol that does, `make_tls` what wraps
-    one; None where TLS is not spoken, as inside TLS.
+    one; None where TLS is not spoken, as inside TLS. `speaks`: what is accepted here. `identities`: what the connection
+    is by itself. `traffic` is shared with whatever speaks on it.
     """
 
-    __slots__ = ("_facts", "_head", "_make_tls", "_makers", "_speech", "output", "session", "wrapping")
+    __slots__ = (
+        "_admin",
+        "_answer",
+        "_head",
+        "_identities",
+        "_make_tls",
+        "_makers",
+        "_speaks",
+        "_speech",
+        "output",
+        "session",
+        "traffic",
+        "wrapping",
+    )
 
     def __init__(
         self,
         output: Output,
         makers: Mapping[Speech, Callable[[Output], SessionConnection]],
-        facts: Callable[[], ServerFacts],
+        admin: Admin,
         make_tls: Callable[[Output], WrappingConnection] | None = None,
+        *,
+        identities: tuple[Identity, ...] = (),
+        traffic: Traffic | None = None,
+        speaks: frozenset[Speech] = EVERYTHING,
     ) -> None:
         self.output = output
         self.session: SessionConnection | None = None
         self.wrapping: WrappingConnection | None = None
+        self.traffic = traffic or Traffic()
         self._make_tls = make_tls
         self._makers = makers
-        self._facts = facts
+        self._admin = admin
+        self._identities = identities
+        self._speaks = speaks
         self._head = bytearray()
         self._speech: Speech | None = None
+        self._answer: Generator[str, None, None] | None = None
 
     @property
     def speech(self) -> Speech | None:
@@ -70,27 +107,49 @@ class PortConnection:
 
     @property
     def settled(self) -> bool:
-        """The peer has said who it is and was accepted; until then it is on a deadline."""
-        return self.session is not None and self.session.attached
+        """The peer has said who it is and was accepted, or is being answered; until then it is on a deadline."""
+        if self.session is not None:
+            return self.session.attached
+        return self._answer is not None or self.output.finished
+
+    @property
+    def shaking_hands(self) -> bool:
+        """TLS is not agreed on yet."""
+        return self.wrapping is not None and self.wrapping.shaking_hands
 
     @property
     def wants_input(self) -> bool:
         """Reading makes sense now."""
-        return self.session.wants_input if self.session is not None else not self.output.finished
+        if self.session is not None:
+            return self.session.wants_input
+        return not (self.output.finished or (self._answer is not None and self.output.crowded))
 
     @property
     def holds_input(self) -> bool:
-        """Bytes were read that `resume` may be able to handle."""
-        return self.session is not None and self.session.holds_input
+        """There is something that `resume` may be able to go on with."""
+        return self._answer is not None or (self.session is not None and self.session.holds_input)
+
+    @property
+    def hears(self) -> bool:
+        """The socket is to be read. While it is being answered, a peer may have closed its half of the connection."""
+        if self.session is not None:
+            return self.session.wants_input
+        return self._answer is None and not self.output.finished
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
         """Handle what was read. Raises WireError if this connection is to be closed."""
         if self.session is not None:
             self.session.receive(data, now_ms, wall_ms)
             return
+        if self._answer is not None or self.output.finished:
+            return
         self._head += data
         if self._speech is None:
             self._speech = sniff(self._head)
+            if self._speech is None:
+                return
+            if self._speech not in self._speaks:
+                raise WireError(f"{self._speech.value} is not spoken here")
         match self._speech:
             case Speech.NATIVE | Speech.JUTE:
                 self._become(self._makers[self._speech](self.output), now_ms, wall_ms)
@@ -100,13 +159,9 @@ class PortConnection:
                 self.wrapping = self._make_tls(self.output)
                 self._become(self.wrapping, now_ms, wall_ms)
             case Speech.FOUR_LETTER:
-                self._say(fourletter.answer(bytes(self._head[:SNIFF_BYTES]), self._facts()))
+                self._say_word()
             case Speech.HTTP:
-                self._say_http()
-            case Speech.UNKNOWN:
-                raise WireError("an unknown protocol")
-            case None:
-                pass
+                self._say(self._admin.http(self._head, self._identities))
 
     def _become(self, session: SessionConnection, now_ms: int, wall_ms: int) -> None:
         head, self._head = bytes(self._head), bytearray()
@@ -114,9 +169,11 @@ class PortConnection:
         session.receive(head, now_ms, wall_ms)
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
-        """Handle held input as far as the limits allow."""
+        """Handle held input, or go on with an answer, as far as the limits allow."""
         if self.session is not None:
             self.session.resume(now_ms, wall_ms)
+        elif self._answer is not None:
+            self._go_on(self._answer)
 
     def prepare(self) -> None:
         """Bytes are about to be sent: let what wraps them have its turn."""
@@ -127,14 +184,34 @@ class PortConnection:
         """The peer is gone, or is being cut off."""
         if self.session is not None:
             self.session.lost(now_ms)
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
 
-    def _say(self, text: bytes | None) -> None:
-        if text is None:
+    def _say_word(self) -> None:
+        word, argument = bytes(self._head[:SNIFF_BYTES]), bytes(self._head[SNIFF_BYTES:])
+        if word == fourletter.TAKES_ARGUMENT and len(argument) < fourletter.ARGUMENT_BYTES:
+            return
+        answer = self._admin.word(word, argument[: fourletter.ARGUMENT_BYTES])
+        if answer is None:
             raise WireError("an unknown four-letter word")
-        self.output.write(text)
-        self.output.finish()
+        self._say(answer)
 
-    def _say_http(self) -> None:
-        response = http.answer(self._head, self._facts())
-        if response is not None:
-            self._say(response)
+    def _say(self, answer: Iterator[str] | None) -> None:
+        if answer is not None:
+            self._head.clear()
+            self.traffic.received += 1
+            self._answer = _one_by_one(answer)
+            self._go_on(self._answer)
+
+    def _go_on(self, answer: Generator[str, None, None]) -> None:
+        pieces = list(islice(answer, TURN_PIECES))
+        self.output.write("".join(pieces).encode())
+        if len(pieces) < TURN_PIECES:
+            self._answer = None
+            self.output.finish()
+
+
+def _one_by_one(pieces: Iterator[str]) -> Generator[str, None, None]:
+    """As a generator, which can be closed."""
+    yield from pieces

@@ -20,6 +20,7 @@ SNIFF_BYTES = 4
 TLS_HANDSHAKE = 0x16
 """The type of a TLS record that begins a connection (RFC 8446, §5.1)."""
 
+HTTP_STARTS = (b"GET ", b"HEAD", b"POST")
 CONNECT_BYTES_MAX = 65_536
 """The longest first frame of ZooKeeper's protocol: what is longer is no ConnectRequest."""
 
@@ -41,7 +42,7 @@ def sniff(head: bytes | bytearray) -> Speech | None:
     word = head[:SNIFF_BYTES]
     if word.isalpha() and word.islower():
         return Speech.FOUR_LETTER
-    if word in (b"GET ", b"HEAD"):
+    if word in HTTP_STARTS:
         return Speech.HTTP
     return Speech.UNKNOWN
 

@@ -71,6 +71,11 @@ class TlsConnection:
         return self._inner is not None and self._inner.settled
 
     @property
+    def shaking_hands(self) -> bool:
+        """The handshake is under way."""
+        return self._inner is None
+
+    @property
     def wants_input(self) -> bool:
         """Reading makes sense now."""
         if self._output.finished:

@@ -20,7 +20,6 @@ from coordserver.core.errors import ErrorCode, WireError
 from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
-from coordserver.wire.facts import Traffic
 from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.jute import replies
 from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, RECONFIG, SASL
@@ -29,6 +28,7 @@ from coordserver.wire.jute.requests import DECODERS, ConnectRequest, decode_conn
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
 from coordserver.wire.sniff import CONNECT_BYTES_MAX
+from coordserver.wire.traffic import Traffic
 
 TURN_FRAMES = 512
 """Frames of one connection handled before others have their turn."""
@@ -36,6 +36,7 @@ TURN_FRAMES = 512
 _HEADER = struct.Struct(">ii")
 _HEADER_BYTES = 8
 _OK = int(ErrorCode.OK)
+_CREATE_SESSION = int(Op.CREATE_SESSION)
 _MULTI = int(Op.MULTI)
 _PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
@@ -111,21 +112,27 @@ class JuteConnection:
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
+        self._held = self._take_frames(now_ms, wall_ms)
+        if self.outstanding:
+            self._traffic.waits(now_ms)
+
+    def _take_frames(self, now_ms: int, wall_ms: int) -> bool:
+        """Whether frames may be left that can be handled later."""
         following = self._frames.next
         for _ in range(TURN_FRAMES):
             if not self.wants_input:
                 break
             body = following()
             if body is None:
-                self._held = False
-                return
+                return False
             if isinstance(body, Oversized):
+                self._traffic.server.too_large += 1
                 raise WireError(f"frame of {body.length} bytes, the limit is {self._frames.limit}")
             if self._request is None:
                 self._connect(body, now_ms, wall_ms)
             else:
                 self._handle(body, now_ms, wall_ms)
-        self._held = len(self._frames) > 0
+        return len(self._frames) > 0
 
     def lost(self, now_ms: int) -> None:
         """The peer is gone, or is being cut off; the session stays."""
@@ -136,6 +143,7 @@ class JuteConnection:
 
     def _connect(self, body: bytes, now_ms: int, wall_ms: int) -> None:
         self._request = request = decode_connect(body)
+        self._traffic.received += 1
         self._frames.limit = self._limits.jute_frame_bytes
         hello = Hello(
             request.session_id, request.password, request.timeout_ms, max(request.last_zxid, 0), None, "", False
@@ -171,8 +179,10 @@ class JuteConnection:
         """What does not go through the core, and what is not known."""
         if op == _AUTH:
             self._engine.touch(attachment, now_ms)
+            self._traffic.answered += 1
             self._authenticate(attachment, xid, body)
         elif op == SASL:
+            self._traffic.answered += 1
             self.output.write(_frame(xid, 0, _OK, replies.NO_TOKEN))
         elif op == RECONFIG:
             self.outstanding += 1
@@ -193,6 +203,7 @@ class JuteConnection:
             return
         proven = self._credentials.identities(scheme or "", auth or b"", self._identities)
         if proven is None:
+            self._traffic.server.auth_failed += 1
             self.output.write(_frame(xid, 0, _AUTH_FAILED))
             self._end()
             return
@@ -212,12 +223,18 @@ class JuteConnection:
             return
         read_only = None if request.read_only is None else False
         self.output.write(replies.connect_response(w.timeout_ms, w.session_id, w.password, read_only))
+        self._traffic.welcomed(w.session_id, w.timeout_ms, w.zxid, _CREATE_SESSION)
         self._welcomed = True
 
     def reply(self, number: int, zxid: int, op: int, error: int, result: tuple[Any, ...], detail: str) -> None:
         """Answer one request."""
         self.outstanding -= 1
-        self._traffic.sent += 1
+        traffic = self._traffic
+        traffic.answered += 1
+        traffic.zxid = zxid
+        traffic.op = op
+        if number >= 0:
+            traffic.xid = number
         if op == _MULTI:
             self._reply_multi(number, zxid, error, result)
         elif not error:
@@ -238,6 +255,7 @@ class JuteConnection:
 
     def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
         """Tell what one zxid changed; -1 for what set_watches found changed long ago."""
+        self._traffic.notified += len(events)
         self.output.write(self._encode_events(zxid, events))
 
     def close(self, reason: int) -> None:

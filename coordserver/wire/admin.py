@@ -1,0 +1,160 @@
+"""Who may ask the server what, by four-letter words and by HTTP: the one place from which both are answered.
+
+HTTP: `/livez` and `/readyz`, `/metrics` (Prometheus), `/commands` and `/commands/NAME` (ZooKeeper's AdminServer). A
+command that changes something needs an Authorization whose identity has every right on the root, and is refused where
+a browser may have been tricked into it: a Host that is no name of ours, or an Origin that is not that Host.
+
+Answers that grow with what there is (listings) are bounded in number: `LISTINGS_AT_ONCE`. Each is drawn in slices by
+its connection, and no faster than its reader takes it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterator, Sequence
+
+from attrs import define, field
+
+from coordserver.wire import admin_commands, fourletter, http
+from coordserver.wire.admin_commands import Command, CommandError
+from coordserver.wire.facts import Teller
+from coordserver.wire.http import Request, Response
+from coordserver.wire.metrics import exposition
+
+LISTINGS_AT_ONCE = 8
+_COMMANDS = "/commands"
+_BUSY = "too many listings at once, ask again"
+_UNAUTHORIZED = (("WWW-Authenticate", "digest"),)
+
+
+@define
+class Admin:
+    """Answers for one server. `words` are the four-letter words that are allowed, `commands` whether `/commands` is
+    there, `hosts` the names by which the server may be called beside addresses and localhost.
+    """
+
+    teller: Teller
+    words: frozenset[str]
+    commands: bool = True
+    hosts: frozenset[str] = frozenset()
+    _listings: int = field(default=0, init=False)
+
+    def word(self, word: bytes, argument: bytes) -> Iterator[str] | None:
+        """The pieces of an answer; None for an unknown word."""
+        if word not in fourletter.WORDS:
+            return None
+        if word.decode("ascii") not in self.words:
+            return iter((fourletter.refusal(word),))
+        if word not in fourletter.LISTINGS:
+            return fourletter.answer(word, argument, self.teller)
+        if self._listings >= LISTINGS_AT_ONCE:
+            return iter((_BUSY + "\n",))
+        return self._listing(fourletter.answer(word, argument, self.teller))
+
+    def http(self, data: bytes | bytearray, identities: Sequence[tuple[str, str]]) -> Iterator[str] | None:
+        """The pieces of a response once the request's head is complete; None before. `identities`: what the connection
+        is by itself. Raises WireError for a head that is too long.
+        """
+        request = http.parse(data)
+        if request is None:
+            return None
+        if isinstance(request, Response):
+            return request.pieces(with_body=True)
+        response = self._respond(request, identities)
+        return response.pieces(with_body=request.method != "HEAD")
+
+    def _respond(self, request: Request, identities: Sequence[tuple[str, str]]) -> Response:
+        path = request.path
+        if self.commands and (path == _COMMANDS or path.startswith(f"{_COMMANDS}/")):
+            name = path.removeprefix(_COMMANDS).removeprefix("/")
+            return self._command(name, request, identities) if name else _index(request)
+        if path not in ("/livez", "/readyz", "/metrics"):
+            return http.text(404, "not found")
+        if request.method == "POST":
+            return _not_allowed("GET, HEAD")
+        if path == "/metrics":
+            return Response(200, http.PROMETHEUS, exposition(self.teller.facts()))
+        if path == "/readyz" and not self.teller.facts().serving:
+            return http.text(503, "not serving")
+        return http.text(200, "ok")
+
+    def _command(self, name: str, request: Request, identities: Sequence[tuple[str, str]]) -> Response:
+        command = admin_commands.BY_NAME.get(name)
+        if command is None:
+            return _error(200, name, f"Unknown command: {name}")
+        name = command.names[0]
+        if command.changes:
+            if request.method == "HEAD":
+                return _not_allowed("GET, POST")
+            refused = self._refuse_change(name, request, identities)
+            if refused is not None:
+                return refused
+        elif request.method == "POST":
+            return _not_allowed("GET, HEAD")
+        if not command.always and not self.teller.facts().serving:
+            return _error(200, name, fourletter.NOT_SERVING.strip())
+        if command.long and self._listings >= LISTINGS_AT_ONCE:
+            return _error(503, name, _BUSY)
+        try:
+            body = _body(command, command.members(self.teller, request.query))
+        except CommandError as fault:
+            return _error(200, name, str(fault))
+        return Response(200, http.JSON, self._listing(body) if command.long else "".join(body))
+
+    def _refuse_change(self, name: str, request: Request, identities: Sequence[tuple[str, str]]) -> Response | None:
+        host = request.headers.get("host", "")
+        if not self._is_ours(host):
+            return _error(403, name, "refused: the Host header names no address of this server")
+        origin = request.headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            return _error(403, name, "refused: the request comes from another origin")
+        credentials = request.headers.get("authorization", "")
+        allowed = self.teller.may_administer(credentials, identities)
+        if allowed is None:
+            return _error(401, name, "an Authorization header is needed: digest USER:PASSWORD", _UNAUTHORIZED)
+        return None if allowed else _error(403, name, "refused: not every right on /")
+
+    def _is_ours(self, host: str) -> bool:
+        """A browser that was lured by a name of somebody else's says that name (DNS rebinding)."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+        name = name.removeprefix("[").removesuffix("]").lower()
+        if name == "localhost" or name in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _listing(self, pieces: Iterator[str]) -> Iterator[str]:
+        self._listings += 1
+        try:
+            yield from pieces
+        finally:
+            self._listings -= 1
+
+
+def _body(command: Command, members: Iterator[str]) -> Iterator[str]:
+    yield "{\n"
+    yield from members
+    yield f'  "command" : {json.dumps(command.names[0])},\n  "error" : null\n}}'
+
+
+def _error(status: int, name: str, fault: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    body = f'{{\n  "command" : {json.dumps(name)},\n  "error" : {json.dumps(fault)}\n}}'
+    return Response(status, http.JSON, body, headers)
+
+
+def _not_allowed(methods: str) -> Response:
+    return http.text(405, "method not allowed", (("Allow", methods),))
+
+
+def _index(request: Request) -> Response:
+    if request.method == "POST":
+        return _not_allowed("GET, HEAD")
+    links = "".join(
+        f'<a href="{_COMMANDS}/{command.names[0]}">{command.names[0]}</a>\n<br/>\n'
+        for command in admin_commands.COMMANDS
+    )
+    return Response(200, http.HTML, links)

@@ -1,0 +1,138 @@
+"""The numbers that can be watched: one table, told by `mntr`, by `/commands/monitor` and by `/metrics`.
+
+Names are ZooKeeper's where a number means the same as there; what is ours begins with `coord_`. What ZooKeeper counts
+of its own inside (its processors' queues, its caches) has no name here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from attrs import frozen
+
+from coordserver.wire.facts import ServerFacts
+
+Number = int | float
+
+
+class Kind(Enum):
+    """What a number is to Prometheus."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+
+
+@frozen
+class Metric:
+    """One number."""
+
+    name: str
+    kind: Kind
+    value: Callable[[ServerFacts], Number]
+    about: str
+
+
+@frozen
+class Summary:
+    """Times in ms of something that happened `count` times."""
+
+    name: str
+    count: Callable[[ServerFacts], int]
+    total: Callable[[ServerFacts], Number]
+    most: Callable[[ServerFacts], Number]
+    about: str
+
+
+def _gauge(name: str, value: Callable[[ServerFacts], Number], about: str) -> Metric:
+    return Metric(name, Kind.GAUGE, value, about)
+
+
+def _counter(name: str, value: Callable[[ServerFacts], Number], about: str) -> Metric:
+    return Metric(name, Kind.COUNTER, value, about)
+
+
+METRICS: tuple[Metric, ...] = (
+    _gauge("ephemerals_count", lambda f: f.ephemerals, "Ephemeral znodes."),
+    _gauge("num_alive_connections", lambda f: f.connections, "Open connections, whatever they speak."),
+    _gauge("avg_latency", lambda f: round(f.latency_avg, 4), "Average time to answer a request, in ms."),
+    _gauge("min_latency", lambda f: f.latency_min, "Least time to answer a request, in ms."),
+    _gauge("max_latency", lambda f: f.latency.most, "Greatest time to answer a request, in ms."),
+    _gauge("outstanding_requests", lambda f: f.outstanding, "Requests taken and not answered yet."),
+    _gauge("znode_count", lambda f: f.node_count, "Znodes; the root counts twice, as in ZooKeeper."),
+    _gauge("global_sessions", lambda f: f.sessions, "Sessions, with a connection or without."),
+    _gauge("local_sessions", lambda f: 0, "Sessions that only one member knows; there are none."),
+    _gauge("packets_sent", lambda f: f.sent, "Replies and events sent since the last reset."),
+    _gauge("packets_received", lambda f: f.received, "Requests received since the last reset."),
+    _gauge("connection_drop_probability", lambda f: 0.0, "Connections are never dropped by chance."),
+    _gauge("watch_count", lambda f: f.watches, "Watches of all kinds."),
+    _gauge("auth_failed_count", lambda f: f.auth_failed, "Credentials that were refused."),
+    _gauge("open_file_descriptor_count", lambda f: f.open_files, "Open file descriptors of the process."),
+    _gauge("max_file_descriptor_count", lambda f: f.open_files_max, "The limit of open file descriptors."),
+    _gauge("approximate_data_size", lambda f: f.data_bytes, "Bytes of data in all znodes."),
+    _gauge("uptime", lambda f: f.uptime_ms, "Since the port was opened, in ms."),
+    _gauge("outstanding_tls_handshake", lambda f: f.tls_handshakes, "TLS handshakes under way."),
+    _counter("bytes_received_count", lambda f: f.bytes_received, "Bytes read from connections."),
+    _counter("connection_rejected", lambda f: f.connections_rejected, "Connections closed for being too many."),
+    _counter("large_requests_rejected", lambda f: f.requests_too_large, "Requests longer than the limit."),
+    _counter("stale_sessions_expired", lambda f: f.sessions_expired, "Sessions that were not heard of in time."),
+    _counter("coord_connections_accepted", lambda f: f.connections_accepted, "Connections accepted."),
+    _counter("coord_connections_cut_off", lambda f: f.connections_cut_off, "Connections closed for what they did."),
+    _counter("coord_requests_refused", lambda f: f.requests_refused, "Requests refused before the log."),
+    _counter("coord_fsyncs", lambda f: f.fsyncs, "Batches written to the log and synced."),
+    _counter("coord_fsyncs_slow", lambda f: f.fsyncs_slow, "Syncs slower than fsync_warning_ms."),
+    _gauge("coord_fsync_last_us", lambda f: f.fsync_last_us, "The last sync of the log, in µs."),
+    _counter("coord_records_logged", lambda f: f.records_logged, "Records written to the log."),
+    _counter("coord_log_bytes", lambda f: f.log_bytes, "Bytes written to the log."),
+    _gauge("coord_loop_late_max_ms", lambda f: f.loop_late_max_ms, "How late a tick was at most."),
+    _counter("coord_apply_faults", lambda f: f.apply_faults, "Writes that failed in an unforeseen way."),
+    _counter("coord_read_faults", lambda f: f.read_faults, "Reads that failed in an unforeseen way."),
+)
+
+SUMMARIES: tuple[Summary, ...] = (
+    Summary(
+        "fsynctime",
+        lambda f: f.fsyncs,
+        lambda f: f.fsync_total_us // 1_000,
+        lambda f: f.fsync_max_us // 1_000,
+        "Time to sync a batch of the log, in ms.",
+    ),
+    Summary(
+        "snapshottime",
+        lambda f: f.snapshots,
+        lambda f: f.snapshot_total_ms,
+        lambda f: f.snapshot_max_ms,
+        "Time to write a snapshot, in ms.",
+    ),
+)
+
+
+def monitored(facts: ServerFacts) -> Iterator[tuple[str, Number]]:
+    """Every number under its name; a summary's parts as ZooKeeper's `mntr` names them."""
+    for metric in METRICS:
+        yield metric.name, metric.value(facts)
+    for summary in SUMMARIES:
+        count, total = summary.count(facts), summary.total(facts)
+        yield f"avg_{summary.name}", round(total / count, 4) if count else 0.0
+        yield f"max_{summary.name}", summary.most(facts)
+        yield f"cnt_{summary.name}", count
+        yield f"sum_{summary.name}", total
+
+
+def exposition(facts: ServerFacts) -> str:
+    """The same in Prometheus' text format, version 0.0.4."""
+    lines: list[str] = []
+    for metric in METRICS:
+        lines += (
+            f"# HELP {metric.name} {metric.about}",
+            f"# TYPE {metric.name} {metric.kind.value}",
+            f"{metric.name} {metric.value(facts)}",
+        )
+    for summary in SUMMARIES:
+        lines += (
+            f"# HELP {summary.name} {summary.about}",
+            f"# TYPE {summary.name} summary",
+            f"{summary.name}_sum {summary.total(facts)}",
+            f"{summary.name}_count {summary.count(facts)}",
+        )
+    return "\n".join(lines) + "\n"

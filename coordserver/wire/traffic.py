@@ -1,0 +1,174 @@
+"""What one connection has carried and how long its requests took, and the same of a server as a whole.
+
+Counting must cost next to nothing, so a request costs an increment and a reply a few assignments; everything else is
+worked out when somebody asks. A request that is answered in the turn in which it was read took no time that is worth a
+number, so only what is left over at the end of a turn (writes, and what waits behind them) is stamped, one stamp for
+all that one turn left. Numbers never fall back: a reset remembers where they stood.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+NO_OPERATION = 0
+NO_ZXID = -1
+NO_XID = -1
+
+
+class Latency:
+    """Milliseconds that requests took which had to wait."""
+
+    __slots__ = ("count", "last", "least", "most", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.least = 0
+        self.most = 0
+        self.last = 0
+
+    def record(self, ms: int, count: int) -> None:
+        """`count` requests took `ms` each."""
+        self.least = min(ms, self.least) if self.count else ms
+        self.most = max(ms, self.most)
+        self.last = ms
+        self.count += count
+        self.total += ms * count
+
+    def least_of(self, answered: int) -> int:
+        """The least of `answered` requests, of which those not recorded took no time."""
+        return self.least if self.count >= answered else 0
+
+    def average_of(self, answered: int) -> float:
+        """The average over `answered` requests."""
+        return self.total / answered if answered else 0.0
+
+
+class ServerTraffic:
+    """What all connections of a server share: totals of those that have ended, and counts of what is rare."""
+
+    def __init__(self) -> None:
+        self.latency = Latency()
+        self.auth_failed = 0
+        self.rejected = 0
+        self.too_large = 0
+        self.trace_mask = 306
+        self._ended = (0, 0, 0)
+        self._base = (0, 0, 0)
+
+    def ended(self, traffic: Traffic) -> None:
+        """A connection is gone: its counts go into the totals."""
+        self._ended = add(self._ended, traffic.counts())
+
+    def totals(self, open_counts: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(received, answered, notified) since the last reset; `open_counts` of the connections there are."""
+        received, answered, notified = add(self._ended, open_counts)
+        base = self._base
+        return received - base[0], answered - base[1], notified - base[2]
+
+    def reset(self, open_counts: tuple[int, int, int]) -> None:
+        """Begin to count anew."""
+        self._base = add(self._ended, open_counts)
+        self.latency = Latency()
+
+
+class Traffic:
+    """One connection's. Its session is told here too, whatever protocol carries it.
+
+    `received` counts requests, the handshake among them, `answered` replies and `notified` what was sent unasked.
+    `waiting` is not empty while requests are stamped that were not answered in the turn in which they came.
+    """
+
+    __slots__ = (
+        "_base",
+        "_recorded_at",
+        "_settled",
+        "answered",
+        "latency",
+        "notified",
+        "op",
+        "received",
+        "server",
+        "session_id",
+        "timeout_ms",
+        "waiting",
+        "xid",
+        "zxid",
+    )
+
+    def __init__(self, server: ServerTraffic | None = None) -> None:
+        self.server = server or ServerTraffic()
+        self.received = 0
+        self.answered = 0
+        self.notified = 0
+        self.session_id = 0
+        self.timeout_ms = 0
+        self.op = NO_OPERATION
+        self.xid = NO_XID
+        self.zxid = NO_ZXID
+        self.latency = Latency()
+        self.waiting: deque[tuple[int, int]] = deque()
+        self._settled = 0
+        self._recorded_at = -1
+        self._base = (0, 0, 0)
+
+    def waits(self, now_ms: int) -> None:
+        """A turn has ended that leaves requests unanswered."""
+        waiting = self.waiting
+        if not waiting:
+            self._settled = self.answered
+        elif waiting[-1][0] == self.received:
+            return
+        waiting.append((self.received, now_ms))
+
+    def settle(self, now_ms: int) -> None:
+        """Answers go out: note how long those took that waited."""
+        answered, waiting = self.answered, self.waiting
+        while waiting:
+            upto, since = waiting[0]
+            count = min(upto, answered) - self._settled
+            if count > 0:
+                self.latency.record(now_ms - since, count)
+                self.server.latency.record(now_ms - since, count)
+                self._settled += count
+                self._recorded_at = self._settled
+            if answered < upto:
+                return
+            waiting.popleft()
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that are not answered yet."""
+        return self.received - self.answered
+
+    @property
+    def last_latency(self) -> int:
+        """Of the last request that was answered."""
+        return self.latency.last if self._recorded_at == self.answered else 0
+
+    def welcomed(self, session_id: int, timeout_ms: int, zxid: int, op: int) -> None:
+        """The handshake was answered with a session."""
+        self.session_id, self.timeout_ms = session_id, timeout_ms
+        self.zxid, self.op = zxid, op
+        self.answered += 1
+
+    def counts(self) -> tuple[int, int, int]:
+        """(received, answered, notified) since the connection was opened."""
+        return self.received, self.answered, self.notified
+
+    def since_reset(self) -> tuple[int, int, int]:
+        """The same since the last `reset`."""
+        base = self._base
+        return self.received - base[0], self.answered - base[1], self.notified - base[2]
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self._base = self.counts()
+        self.latency = Latency()
+        self._recorded_at = -1
+        self.op, self.xid, self.zxid = NO_OPERATION, NO_XID, NO_ZXID
+
+
+def add(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Counts of two."""
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
