@@ -41,6 +41,12 @@ class BrokerResource:
         self._host = host
         self._admitted = 0
         self._running: dict[str, set[trio.CancelScope]] = {}
+        self._drained = trio.lowlevel.ParkingLot()
+
+    async def wait_drained(self) -> None:
+        """Wait until no query runs or waits here; the caller gives the deadline."""
+        while self._admitted:
+            await self._drained.park()
 
     def routes(self) -> list[BaseRoute]:
         """The routes to serve."""
@@ -96,6 +102,8 @@ class BrokerResource:
                 outcome = fault  # raised outside of the nursery, which would wrap it in a group
             finally:
                 self._admitted -= 1
+                if not self._admitted:
+                    self._drained.unpark_all()
                 scopes.discard(nursery.cancel_scope)
                 if not scopes:
                     self._running.pop(query.query_id or "", None)

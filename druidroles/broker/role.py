@@ -17,6 +17,8 @@ from druidroles.coordination.leaders import LeaderView
 from druidroles.process import Role, RoleContext
 
 DELTAS_AT_ONCE = 200  # about 2 ms of the timeline's work
+NEWS_S = 0.5  # in which Routers hear that a Broker goes
+QUERIES_S = 3.0  # for the queries that run when it stops
 
 
 @attrs.frozen
@@ -46,18 +48,26 @@ class Broker:
         return {}
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Follow the tree and the used segments; started once every announced segment is known."""
-        async with self._coordinators, self._inventory, trio.open_nursery() as nursery:
-            nursery.start_soon(self._used.run)
-            nursery.start_soon(self._used.follow_bumps, self._context.zk, self._context.paths)
-            await self._inventory.wait_synced()
-            seen = self._inventory.revision.value
-            await self._take_deltas()
-            self._initialized = True
-            task_status.started()
-            while True:
-                seen = await self._inventory.changed(seen)
+        """Follow the tree and the used segments; started once every announced segment is known.
+
+        When cancelled it goes on answering, from what it knows, while the news spreads that it goes.
+        """
+        try:
+            async with self._coordinators, self._inventory, trio.open_nursery() as nursery:
+                nursery.start_soon(self._used.run)
+                nursery.start_soon(self._used.follow_bumps, self._context.zk, self._context.paths)
+                await self._inventory.wait_synced()
+                seen = self._inventory.revision.value
                 await self._take_deltas()
+                self._initialized = True
+                task_status.started()
+                while True:
+                    seen = await self._inventory.changed(seen)
+                    await self._take_deltas()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
+                await trio.sleep(NEWS_S if self._initialized else 0)
+                await self._resource.wait_drained()
 
     async def _take_deltas(self) -> None:
         """Bring the view up to date, some segments at a time: all that came first, then what went."""
