@@ -71,7 +71,7 @@ class Transaction:
 
 def _result(op: int, result: Sequence[Any]) -> TxResult:
     if op == Op.CREATE:
-        return TxResult(result[0], result[1])
+        return TxResult(*result)
     if op == Op.SET_DATA:
         stat: Stat = result[0]
         return TxResult("", stat)

@@ -27,7 +27,10 @@ class Node(NamedTuple):
 
 
 class TxResult(NamedTuple):
-    """What one operation of a transaction gave: a create both, a set the Stat, a delete or check neither."""
+    """What one operation of a transaction gave: a create both, a set the Stat, a delete or check neither.
+
+    ZooKeepers before 3.9 give no Stat for a create.
+    """
 
     path: str = ""
     stat: Stat | None = None

@@ -111,7 +111,7 @@ class Announcement:
                 exchange = zk.transaction().delete(self.path, node.stat.version)
                 results = await exchange.create(self.path, data, ephemeral=True).commit()
                 made = results[-1].stat
-                self._stood_in = made.ephemeral_owner if made is not None else 0
+                self._stood_in = made.ephemeral_owner if made is not None else zk.session_id
             elif self._rival != owner:
                 self._rival = owner
                 log.warning("%s is announced by another session now (0x%x)", self.path, owner)
