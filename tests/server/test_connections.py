@@ -80,7 +80,7 @@ async def test_a_malformed_frame_is_answered_and_the_connection_lives(
 
 async def test_an_unknown_operation_is_unimplemented(server: ServerHandle) -> None:
     client = await RawClient.open(server.address)
-    for op in (999, -10, 13, 100, 1001):
+    for op in (999, -10, 13, 102, 1001):
         await client.stream.send_all(wire.encode_request(client.number + 1, op, 1, ()))
         client.number += 1
     await client.send(Op.PING)
