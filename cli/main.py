@@ -1,4 +1,4 @@
-"""`coord`: the one command. Its settings come from a flag, else the environment, else a TOML file, else a default.
+"""`coord`: the one command. Its settings come from a flag, else the environment, else a file, else a default.
 
 Commands are imported when they are called, so that `coord --help` and the start of a process stay quick. Errors that an
 operator can do something about are one line on stderr: exit code 2 for what was asked wrongly, 1 for what went wrong.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 
+from cli.config_file import load_for_root
 from cli.logs import FORMATS, LEVELS, setup_logging
 from coordserver import VERSION
-from coordserver.config.server import ConfigError
-from coordserver.config.toml import load_toml
 from druidroles.lifeline import follow_parent
 
 COMMANDS = {
@@ -50,29 +48,10 @@ class LazyGroup(click.Group):
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Make the file's tables the defaults of the commands they are named after. Unknown keys are refused."""
+    """Make what the file says the defaults of the commands that it speaks of."""
     if value is not None:
-        try:
-            tables = load_toml(value)
-        except ConfigError as fault:
-            raise click.UsageError(str(fault)) from None
-        unknown = list(_unknown_keys(ctx, ctx.command, tables, ""))
-        if unknown:
-            raise click.UsageError(f"{value}: unknown keys: {', '.join(unknown)}")
-        ctx.default_map = tables
+        ctx.default_map = load_for_root(ctx, value)
     return value
-
-
-def _unknown_keys(ctx: click.Context, command: click.Command, table: dict[str, Any], prefix: str) -> list[str]:
-    known = {param.name for param in command.params}
-    unknown: list[str] = []
-    for key, value in table.items():
-        inner = command.get_command(ctx, key) if isinstance(command, click.Group) else None
-        if inner is not None and isinstance(value, dict):
-            unknown += _unknown_keys(ctx, inner, value, f"{prefix}{key}.")
-        elif key not in known or isinstance(value, dict):
-            unknown.append(prefix + key)
-    return unknown
 
 
 @click.command(
@@ -86,7 +65,7 @@ def _unknown_keys(ctx: click.Context, command: click.Command, table: dict[str, A
     type=click.Path(path_type=Path, dir_okay=False),
     is_eager=True,
     callback=_load_config,
-    help="TOML file with a table for each command; keys are the long flags, with _ for -.",
+    help="TOML file with a table for each command, keys being the long flags with _ for -; or ZooKeeper's zoo.cfg.",
 )
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", help="Least severity that is logged.")
 @click.option("--log-format", type=click.Choice(FORMATS), default="text", help="Lines for people, or JSON objects.")

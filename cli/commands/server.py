@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
+from cli.config_file import WARNINGS, load_for_server
 from cli.running import run
 from coordserver.config.address import Address
-from coordserver.config.server import DEFAULT_LISTEN, DEFAULT_TICK_TIME_MS, TLS_CLIENT_AUTH, ConfigError, ServerConfig
+from coordserver.config.server import ConfigError, ServerConfig
+from coordserver.config.setting import setting_of
 from coordserver.core.errors import CoordError
+
+_log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,47 +38,62 @@ class AddressType(click.ParamType[Address]):
             self.fail(str(fault), param, ctx)
 
 
-_DEFAULTS = {
-    name: attribute.default
-    for name, attribute in ((a.name, a) for a in ServerConfig.__attrs_attrs__)
-    if isinstance(attribute.default, int)
-}
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_TYPES: dict[str, dict[str, Any]] = {
+    "int": {"type": int},
+    "bool": {"is_flag": True},
+    "str": {"type": str},
+    "Path": {"type": click.Path(path_type=Path)},
+    "Path | None": {"type": _FILE},
+    "tuple[Address, ...]": {"type": AddressType(), "multiple": True},
+}
 
 
-def _number(name: str, help_text: str) -> Callable[[F], F]:
-    flag = "--" + name.replace("_", "-")
-    return click.option(flag, name, type=int, default=_DEFAULTS[name], help=help_text)
+def settings_options(command: F) -> F:
+    """A flag for each setting of ServerConfig, in their order."""
+    for attribute in reversed(attrs.fields(ServerConfig)):
+        command = _option(attribute)(command)
+    return command
+
+
+def _option(attribute: attrs.Attribute[Any]) -> Callable[[F], F]:
+    known = setting_of(attribute)
+    options = dict(_TYPES[str(attribute.type)])
+    if known.choices:
+        options["type"] = click.Choice(known.choices)
+    if attribute.default is attrs.NOTHING:
+        options["required"] = True
+    elif isinstance(attribute.default, tuple):
+        options["default"] = tuple(map(str, attribute.default))
+    else:
+        options["default"] = attribute.default
+    return click.option("--" + attribute.name.replace("_", "-"), attribute.name, help=known.about, **options)
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """What this file says comes before what the one given to `coord` says."""
+    if value is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **load_for_server(ctx, value)}
+    return value
 
 
 @click.command("server")
-@click.option("--listen", type=AddressType(), multiple=True, default=(str(DEFAULT_LISTEN),), help="Port 0: a free one.")
-@click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Log and snapshots; one server each.")
-@click.option("--tick-time-ms", type=int, default=DEFAULT_TICK_TIME_MS, help="Session timeouts: 2 to 20 of it.")
-@_number("session_timeout_min_ms", "Least session timeout; 0: from the tick.")
-@_number("session_timeout_max_ms", "Greatest session timeout; 0: from the tick.")
-@_number("snapshot_every", "Records between snapshots.")
-@_number("snapshots_kept", "Older ones are removed, and the log that none needs.")
-@_number("segment_bytes", "Size of a log segment, preallocated.")
-@_number("max_connections", "Open connections, at most.")
-@_number("outstanding", "Unanswered requests of a connection, above which it is not read from.")
-@_number("frame_bytes", "Longest request.")
-@_number("znode_bytes", "Largest data of a znode.")
-@_number("output_bytes", "Unread answers at which a connection is cut off.")
-@_number("handshake_ms", "How long a new connection may take to say who it is.")
-@_number("stall_ms", "How long a connection may leave its answers unread.")
-@_number("stop_ms", "How long a graceful stop waits for clients.")
-@click.option("--super-digest", default="", help="USER:HASH of the user who may do everything.")
-@click.option("--super-x509", default="", help="Subject of the certificate that may do everything.")
-@click.option("--enforce-quota", is_flag=True, help="Hard limits of quotas refuse writes.")
-@click.option("--tls-cert", type=_FILE, help="PEM file; with --tls-key the port takes TLS too.")
-@click.option("--tls-key", type=_FILE, help="PEM file of the certificate's key.")
-@click.option("--tls-ca", type=_FILE, help="PEM file: who signs clients' certificates.")
-@click.option("--tls-client-auth", type=click.Choice(TLS_CLIENT_AUTH), default="none", help="A client's certificate.")
-def command(listen: tuple[Address, ...], data_dir: Path, **settings: Any) -> None:
+@click.option(
+    "--config",
+    type=_FILE,
+    is_eager=True,
+    expose_value=False,
+    callback=_load_config,
+    help="TOML file with a table [server], or ZooKeeper's zoo.cfg.",
+)
+@settings_options
+@click.pass_context
+def command(ctx: click.Context, /, data_dir: Path, **settings: Any) -> None:
     """Start the coordination server; SIGTERM or Ctrl-C stops it gracefully, a second one at once."""
+    if WARNINGS in ctx.meta:
+        _log.warning("%s", ctx.meta[WARNINGS])
     try:
-        config = ServerConfig(listen=listen, data_dir=data_dir.absolute(), **settings)
+        config = ServerConfig(data_dir=data_dir.absolute(), **settings)
     except ConfigError as fault:
         raise click.UsageError(str(fault)) from None
     gc.freeze()

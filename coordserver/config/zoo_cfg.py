@@ -1,0 +1,291 @@
+"""ZooKeeper's zoo.cfg, read as it is: a file of Java properties, whose keys become settings of ours.
+
+Every key that has a meaning here is honoured; a key that only says what this server does anyway is passed over; all
+others are named, so that nobody believes in a setting that does nothing. Where ZooKeeper's default differs from ours
+and its users would notice, the file gets ZooKeeper's. The keys may have the prefix `zookeeper.` of the system
+properties that they become there.
+
+An ensemble is refused: to start one of its members alone would split it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from coordserver.config.properties import parse_properties
+from coordserver.config.server import ALL_WORDS, AUTO, ConfigError
+
+PREFIX = "zookeeper."
+ANY_HOST = "0.0.0.0"
+_OFF = -1
+_PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
+_X509 = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
+_PEM_SUFFIX = ".pem"
+
+ZOOKEEPER_DEFAULTS: Mapping[str, Any] = {"tick_time_ms": 3_000, "max_connections_per_address": 60}
+"""ZooKeeper's, where the file says nothing and ours are other."""
+
+_AS_IT_IS: Mapping[str, frozenset[str]] = {
+    "forcesync": frozenset({"yes", "true"}),
+    "extendedtypesenabled": frozenset({"true"}),
+    "skipacl": frozenset({"no", "false"}),
+    "standaloneenabled": frozenset({"true"}),
+    "reconfigenabled": frozenset({"false"}),
+    "localsessionsenabled": frozenset({"false"}),
+    "readonlymode.enabled": frozenset({"false"}),
+    "client.portunification": frozenset({"true"}),
+    "client.certreload": frozenset({"true"}),
+    "admin.portunification": frozenset({"true"}),
+    "admin.commandurl": frozenset({"/commands"}),
+    "ssl.keystore.type": frozenset({"pem"}),
+    "ssl.truststore.type": frozenset({"pem"}),
+    "metricsprovider.classname": frozenset({"org.apache.zookeeper.metrics.impl.defaultmetricsprovider"}),
+    "peertype": frozenset({"participant"}),
+}
+"""Values of keys, both in lower case, that say what this server does anyway."""
+
+
+@frozen
+class ZooCfg:
+    """What a file says: `settings` by the names of ServerConfig, as a TOML file would have them; `ignored` keys."""
+
+    settings: Mapping[str, Any]
+    ignored: tuple[str, ...]
+
+
+def load_zoo_cfg(path: Path) -> ZooCfg:
+    """Read a file. Raises ConfigError naming the file and what is wrong with it."""
+    try:
+        return _Reader(_read(path)).read()
+    except ConfigError as fault:
+        raise ConfigError(f"{path}: {fault}") from None
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return parse_properties(path.read_text("latin-1"))
+    except OSError as error:
+        raise ConfigError(error.strerror or str(error)) from None
+
+
+class _Reader:
+    """Takes keys out of the file until only those are left that mean nothing here."""
+
+    def __init__(self, properties: Mapping[str, str]) -> None:
+        self._left: dict[str, tuple[str, str]] = {}
+        for key, value in properties.items():
+            self._left[key.strip().removeprefix(PREFIX).lower()] = (key.strip(), value.strip())
+        self._settings: dict[str, Any] = {}
+        self._dropped: list[str] = []
+
+    def read(self) -> ZooCfg:
+        member = self._membership()
+        for key, name, convert in _KEYS:
+            value = self._take(key)
+            if value is not None:
+                self._settings.setdefault(name, _converted(key, value, convert))
+        self._unlimited()
+        self._addresses(member)
+        self._administration()
+        self._words()
+        self._sizes()
+        self._tls()
+        self._directories()
+        settings = {**ZOOKEEPER_DEFAULTS, **self._settings}
+        return ZooCfg(settings, (*self._dropped, *self._rest()))
+
+    def _take(self, key: str) -> str | None:
+        found = self._left.pop(key.lower(), None)
+        return found[1] if found is not None else None
+
+    def _number(self, key: str) -> int | None:
+        value = self._take(key)
+        return None if value is None else _integer(key, value)
+
+    def _rest(self) -> Iterator[str]:
+        for key, (written, value) in self._left.items():
+            if key.startswith("authprovider.") and value == _X509:
+                continue
+            if value.lower() not in _AS_IT_IS.get(key, ()):
+                yield written
+
+    def _membership(self) -> str:
+        """The client address that the only server line names, if any. Raises ConfigError for an ensemble."""
+        servers = self._servers()
+        dynamic = self._take("dynamicConfigFile")
+        if dynamic is not None:
+            try:
+                servers |= _Reader(_read(Path(dynamic)))._servers()
+            except ConfigError as fault:
+                raise ConfigError(f"dynamicConfigFile {dynamic}: {fault}") from None
+        if len(servers) > 1:
+            raise ConfigError(
+                f"{', '.join(sorted(servers))}: several servers make an ensemble, of which this version cannot be part; "
+                "leave at most one of these lines"
+            )
+        return next(iter(servers.values()), "").partition(";")[2]
+
+    def _servers(self) -> dict[str, str]:
+        keys = [key for key in self._left if key.startswith("server.") and key.removeprefix("server.").isdigit()]
+        return {key: self._left.pop(key)[1] for key in keys}
+
+    def _unlimited(self) -> None:
+        """Numbers by which ZooKeeper means its default, or no limit."""
+        for name in ("session_timeout_min_ms", "session_timeout_max_ms"):
+            if self._settings.get(name) == _OFF:
+                del self._settings[name]
+        for name in ("max_connections", "listen_backlog"):
+            if self._settings.get(name, 1) <= 0:
+                del self._settings[name]
+
+    def _addresses(self, member: str) -> None:
+        """`member`: [HOST:]PORT of the server line, which counts where the file names no port itself."""
+        host, port = self._take("clientPortAddress"), self._number("clientPort")
+        secure_host, secure_port = self._take("secureClientPortAddress"), self._number("secureClientPort")
+        if port is None and member:
+            plain, _, secure = member.partition(";")
+            named, _, digits = plain.rpartition(":")
+            host, port = named or host, _integer("server.N", digits)
+            if secure and secure_port is None:
+                named, _, digits = secure.rpartition(":")
+                secure_host, secure_port = named or secure_host, _integer("server.N", digits)
+        self._settings["listen"] = [_address(host, port)] if port is not None else []
+        if secure_port is not None:
+            self._settings["secure_listen"] = [_address(secure_host, secure_port)]
+        if port is None and secure_port is None:
+            raise ConfigError("neither clientPort nor secureClientPort")
+
+    def _administration(self) -> None:
+        """AdminServer, and the metrics provider of Prometheus: where they were to listen, only HTTP is spoken."""
+        addresses: list[str] = []
+        enabled = self._take("admin.enableServer")
+        host, port = self._take("admin.serverAddress"), self._number("admin.serverPort")
+        if enabled is not None:
+            self._settings["admin_commands"] = "on" if _flag("admin.enableServer", enabled) else "off"
+        if port is not None and self._settings.get("admin_commands") != "off":
+            addresses.append(_address(host, port))
+        if self._left.get("metricsprovider.classname", ("", ""))[1] == _PROMETHEUS:
+            del self._left["metricsprovider.classname"]
+            host, port = self._take("metricsProvider.httpHost"), self._number("metricsProvider.httpPort")
+            addresses.append(_address(host, 7000 if port is None else port))
+        if addresses:
+            self._settings["admin_listen"] = list(dict.fromkeys(addresses))
+
+    def _words(self) -> None:
+        """Words that this server does not know are named among what is ignored."""
+        value = self._take("4lw.commands.whitelist")
+        if value is None:
+            self._settings["fourletter_whitelist"] = AUTO
+            return
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        known = [word for word in words if word in ALL_WORDS or word == "*"]
+        self._dropped += [f"4lw.commands.whitelist={word}" for word in words if word not in known]
+        self._settings["fourletter_whitelist"] = ",".join(known)
+
+    def _sizes(self) -> None:
+        """jute.maxbuffer is ZooKeeper's only limit of a znode too."""
+        longest = self._settings.get("jute_frame_bytes")
+        if longest is not None and longest > 1024 * 1024:
+            self._settings["znode_bytes"] = longest
+            self._settings["frame_bytes"] = max(4 * 1024 * 1024, longest + 64 * 1024)
+
+    def _directories(self) -> None:
+        """Log and snapshots are in one directory, and what no snapshot needs is removed with each new one."""
+        log = self._take("dataLogDir")
+        if log is not None and log != self._settings.get("data_dir"):
+            self._dropped.append("dataLogDir")
+        interval = self._number("autopurge.purgeInterval")
+        if interval is not None and interval <= 0:
+            self._dropped.append("autopurge.purgeInterval")
+
+    def _tls(self) -> None:
+        """PEM files only. Without a key store there is no TLS, and the other keys of TLS mean nothing."""
+        store = self._take("ssl.keyStore.location")
+        if store is None:
+            return
+        _require_pem("ssl.keyStore", store, self._left.get("ssl.keystore.type", ("", ""))[1])
+        self._settings["tls_cert"] = self._settings["tls_key"] = store
+        password = self._password("ssl.keyStore")
+        if password:
+            self._settings["tls_key_password"] = password
+        trusted = self._take("ssl.trustStore.location")
+        if trusted is not None:
+            _require_pem("ssl.trustStore", trusted, self._left.get("ssl.truststore.type", ("", ""))[1])
+            self._settings["tls_ca"] = trusted
+            self._password("ssl.trustStore")
+        asked = self._take("ssl.clientAuth")
+        self._settings["tls_client_auth"] = asked.lower() if asked else ("need" if trusted is not None else "none")
+
+    def _password(self, store: str) -> str:
+        """Of a store: a file's first line comes before what is in the file of settings itself."""
+        written, file = self._take(f"{store}.password"), self._take(f"{store}.passwordPath")
+        if file is None:
+            return written or ""
+        try:
+            return Path(file).read_text().rstrip("\r\n")
+        except OSError as error:
+            raise ConfigError(f"{store}.passwordPath {file}: {error.strerror}") from None
+
+
+def _require_pem(store: str, location: str, kind: str) -> None:
+    if (kind or ("PEM" if location.lower().endswith(_PEM_SUFFIX) else "")).upper() != "PEM":
+        raise ConfigError(f"{store}.location {location}: only PEM files can be read (NAME.pem, or {store}.type=PEM)")
+
+
+def _address(host: str | None, port: int) -> str:
+    host = (host or ANY_HOST).removeprefix("[").removesuffix("]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _converted(key: str, value: str, convert: Callable[[str, str], Any]) -> Any:
+    return convert(key, value)
+
+
+def _integer(key: str, value: str) -> int:
+    """As Java's Integer.decode: hexadecimal with 0x."""
+    try:
+        return int(value, 16) if value.lower().startswith(("0x", "-0x")) else int(value)
+    except ValueError:
+        raise ConfigError(f"{key}: {value!r} is not a number") from None
+
+
+def _kibibytes(key: str, value: str) -> int:
+    return _integer(key, value) * 1024
+
+
+def _flag(key: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ConfigError(f"{key}: {value!r} is neither true nor false")
+    return value.lower() == "true"
+
+
+def _text(key: str, value: str) -> str:
+    return value
+
+
+_KEYS: tuple[tuple[str, str, Callable[[str, str], Any]], ...] = (
+    ("dataDir", "data_dir", _text),
+    ("tickTime", "tick_time_ms", _integer),
+    ("minSessionTimeout", "session_timeout_min_ms", _integer),
+    ("maxSessionTimeout", "session_timeout_max_ms", _integer),
+    ("maxClientCnxns", "max_connections_per_address", _integer),
+    ("maxCnxns", "max_connections", _integer),
+    ("clientPortListenBacklog", "listen_backlog", _integer),
+    ("globalOutstandingLimit", "outstanding", _integer),
+    ("snapCount", "snapshot_every", _integer),
+    ("autopurge.snapRetainCount", "snapshots_kept", _integer),
+    ("preAllocSize", "segment_bytes", _kibibytes),
+    ("fsync.warningthresholdms", "fsync_warning_ms", _integer),
+    ("jute.maxbuffer", "jute_frame_bytes", _integer),
+    ("znode.container.checkIntervalMs", "container_check_ms", _integer),
+    ("znode.container.maxNeverUsedIntervalMs", "container_never_used_ms", _integer),
+    ("znode.container.maxPerMinute", "container_per_check", _integer),
+    ("enforceQuota", "enforce_quota", _flag),
+    ("DigestAuthenticationProvider.superDigest", "super_digest", _text),
+    ("X509AuthenticationProvider.superUser", "super_x509", _text),
+)
+"""Keys that are one setting each."""
