@@ -17,6 +17,15 @@ class LoadSegment:
 
 
 @attrs.frozen
+class MoveSegment:
+    """Order a server to load a segment that `source` serves, which is to drop it once this one serves it."""
+
+    server: str
+    segment: DataSegment
+    source: str
+
+
+@attrs.frozen
 class DropSegment:
     """Order a server to drop a segment it serves."""
 
@@ -48,4 +57,4 @@ class MarkUnused:
     reason: str
 
 
-Action = LoadSegment | DropSegment | CancelLoad | CancelDrop | MarkUnused
+Action = LoadSegment | MoveSegment | DropSegment | CancelLoad | CancelDrop | MarkUnused

@@ -1,10 +1,13 @@
 """The Coordinator's picture of the cluster: who holds which segment, what is on its way, what to look at again.
 
 One mutable object, changed by events (a server came, a batch was announced, a request was written) and read by the
-planners. Two ideas carry it:
+planners. Three ideas carry it:
 
 * **Projection.** What a planner decides is entered at once: a segment ordered to a server counts there as *loading*,
   one ordered away as *dropping*. So the next decision sees the last one, and nothing is ordered twice.
+* **Moves.** A segment that moves is *loading* on its target and *leaving* its source, where it counts as served until
+  it is dropped, but no longer for the balance. So a move changes the number of copies at no time, and if it comes to
+  nothing the copy is where it was.
 * **Dirt.** An event marks the segments whose verdict may have changed. The planners look at those only, so the work
   follows the change and not the number of segments. Segments of which no server holds a copy go before all others
   (`urgent`), the rest in the order in which they were marked.
@@ -20,6 +23,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from druidroles.balancer.cost import ServerCosts
 from druidroles.model.segment import DataSegment
 
 REPLICATING_TYPES = frozenset({"historical", "bridge"})
@@ -33,6 +37,8 @@ class Loading:
     tier: str  # of the server when it was ordered
     started: bool = False  # the Historical has begun: it can no longer be cancelled
     primary: bool = False  # no copy was held anywhere when it was ordered
+    source: str | None = None  # the server that the segment is moved from
+    late: bool = False  # begun, and not done within PT15M: another server is to load it too
 
 
 @attrs.define(eq=False)
@@ -45,9 +51,12 @@ class Server:
     priority: int = 0
     max_size: int = 0
     decommissioning: bool = False
+    stopping: bool = False  # it has said that it is about to go
     served: dict[str, DataSegment] = attrs.field(factory=dict)
     loading: dict[str, Loading] = attrs.field(factory=dict)
     dropping: dict[str, bool] = attrs.field(factory=dict)  # segment id -> started, so not to be cancelled
+    leaving: dict[str, str] = attrs.field(factory=dict)  # segment id -> the server it is moved to
+    costs: ServerCosts = attrs.field(factory=ServerCosts)  # of what it will hold once everything ordered is done
     served_bytes: int = 0
     loading_bytes: int = 0
     dropping_bytes: int = 0
@@ -70,7 +79,11 @@ class Server:
     @property
     def fill(self) -> float:
         """The part of its size that it will use once everything ordered is done."""
-        return self.projected_bytes / self.max_size if self.max_size > 0 else 1.0
+        return self.fill_with(0)
+
+    def fill_with(self, more_bytes: int) -> float:
+        """The same, with so much more."""
+        return (self.projected_bytes + more_bytes) / self.max_size if self.max_size > 0 else 1.0
 
     def involved(self, segment_id: str) -> bool:
         """True if it serves the segment, or an order about it is on its way."""
@@ -88,6 +101,8 @@ class Cluster:
         self._urgent: dict[str, None] = {}
         self._dirty: dict[str, None] = {}
         self.replicas_in_flight: dict[str, int] = {}  # tier -> loads beyond a first copy
+        self.moves_in_flight: dict[str, int] = {}  # tier -> loads of segments that move
+        self.placements = 0  # how often a copy came or went
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -107,6 +122,17 @@ class Cluster:
         """How many replicating servers serve it now, those about to drop it not counted."""
         holders = self._holders.get(segment_id, {}).values()
         return sum(1 for s in holders if segment_id in s.served and segment_id not in s.dropping)
+
+    def is_move(self, server: Server, segment_id: str) -> bool:
+        """Whether the load of it on this server takes the place of a copy that is still served."""
+        order = server.loading.get(segment_id)
+        source = None if order is None or order.source is None else self.servers.get(order.source)
+        return (
+            source is not None
+            and source.leaving.get(segment_id) == server.name
+            and segment_id not in source.dropping
+            and source.tier == server.tier
+        )
 
     def segment_ids(self) -> Iterable[str]:
         """Every segment that some replicating server holds or loads."""
@@ -161,9 +187,11 @@ class Cluster:
             self._announced_ms[segment_id] = now_ms
         if segment_id in server.served:
             return
-        self._end_loading(server, segment_id)
+        if not self._end_loading(server, segment_id):
+            server.costs.add(segment)
         server.served[segment_id] = segment
         server.served_bytes += segment.size
+        self.placements += 1
         if server.replicates:
             self._holders.setdefault(segment_id, {})[server.name] = server
             self.mark(segment_id)
@@ -175,8 +203,14 @@ class Cluster:
 
     def _forget_copy(self, server: Server, segment_id: str) -> None:
         self.end_drop(server, segment_id)
+        self.end_leaving(server, segment_id)
         segment = server.served.pop(segment_id)
         server.served_bytes -= segment.size
+        server.costs.remove(segment)
+        self.placements += 1
+        for holder in self.holders(segment_id):
+            if holder.leaving.get(segment_id) == server.name:
+                self.end_leaving(holder, segment_id)
         self._unhold(server, segment_id)
         if server.replicates:
             self.mark(segment_id)
@@ -192,42 +226,72 @@ class Cluster:
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
-    def begin_load(self, server: Server, segment: DataSegment, *, primary: bool) -> None:
-        """A load was ordered; it counts from now on."""
+    def begin_load(self, server: Server, segment: DataSegment, *, primary: bool, source: Server | None = None) -> None:
+        """A load was ordered; it counts from now on. With `source` it is a move from there."""
         if server.involved(segment.id):
             return
-        server.loading[segment.id] = Loading(segment, server.tier, primary=primary)
+        order = Loading(segment, server.tier, primary=primary, source=None if source is None else source.name)
+        server.loading[segment.id] = order
         server.loading_bytes += segment.size
+        server.costs.add(segment)
         if server.replicates:
             self._holders.setdefault(segment.id, {})[server.name] = server
-        if not primary:
-            self.replicas_in_flight[server.tier] = self.replicas_in_flight.get(server.tier, 0) + 1
+        in_flight = self._in_flight(order)
+        if in_flight is not None:
+            in_flight[server.tier] = in_flight.get(server.tier, 0) + 1
+        if source is not None and segment.id in source.served and segment.id not in source.leaving:
+            source.leaving[segment.id] = server.name
+            if segment.id not in source.dropping:
+                source.costs.remove(segment)
+
+    def _in_flight(self, order: Loading) -> dict[str, int] | None:
+        """Where an order counts while it is on its way."""
+        if order.source is not None:
+            return self.moves_in_flight
+        return None if order.primary else self.replicas_in_flight
 
     def end_load(self, server: Server, segment_id: str) -> None:
         """A load will not come to anything any more: refused, failed, cancelled or gone. The segment is marked."""
-        if self._end_loading(server, segment_id):
-            self._unhold(server, segment_id)
-            self.mark(segment_id)
+        order = server.loading.get(segment_id)
+        if order is None:
+            return
+        self._end_loading(server, segment_id)
+        server.costs.remove(order.segment)
+        source = None if order.source is None else self.servers.get(order.source)
+        if source is not None and source.leaving.get(segment_id) == server.name:
+            self.end_leaving(source, segment_id)
+        self._unhold(server, segment_id)
+        self.mark(segment_id)
 
     def _end_loading(self, server: Server, segment_id: str) -> bool:
         order = server.loading.pop(segment_id, None)
         if order is None:
             return False
         server.loading_bytes -= order.segment.size
-        if not order.primary:
-            self.replicas_in_flight[order.tier] -= 1
+        in_flight = self._in_flight(order)
+        if in_flight is not None:
+            in_flight[order.tier] -= 1
         return True
+
+    def end_leaving(self, server: Server, segment_id: str) -> None:
+        """The copy is not moved away any more: it is gone, or it stays."""
+        if server.leaving.pop(segment_id, None) is not None and segment_id not in server.dropping:
+            server.costs.add(server.served[segment_id])
 
     def begin_drop(self, server: Server, segment_id: str) -> None:
         """A drop was ordered; the copy no longer counts."""
         if segment_id in server.served and segment_id not in server.dropping:
             server.dropping[segment_id] = False
             server.dropping_bytes += server.served[segment_id].size
+            if segment_id not in server.leaving:
+                server.costs.remove(server.served[segment_id])
 
     def end_drop(self, server: Server, segment_id: str) -> None:
         """A drop is over: done, cancelled or gone. The segment is marked."""
         if server.dropping.pop(segment_id, None) is not None:
             server.dropping_bytes -= server.served[segment_id].size
+            if segment_id not in server.leaving:
+                server.costs.add(server.served[segment_id])
             self.mark(segment_id)
 
     # -- dirt ---------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Damping:
         self._config = config
         self._departures: dict[str, Departure] = {}
         self._held_until: dict[str, int] = {}
+        self._mass_until: dict[str, int] = {}
 
     def left(
         self, server: str, tier: str, segment_ids: Iterable[str], now_ms: int, *, stopping: bool, remaining: int
@@ -51,6 +52,7 @@ class Damping:
         gone = [d for d in self._departures.values() if d.tier == tier and now_ms - d.left_ms <= window_ms]
         mass = len(gone) >= 2 and len(gone) >= self._config.mass_part * (len(gone) + remaining)
         if mass:
+            self._mass_until[tier] = now_ms + self._config.mass_grace_ms
             for departure in gone:
                 self._hold(departure.segment_ids, departure.left_ms + self._config.mass_grace_ms)
         else:
@@ -70,6 +72,11 @@ class Damping:
             if segment_id in self._held_until:
                 self._held_until[segment_id] = min(self._held_until[segment_id], now_ms + self._config.grace_ms)
         return departure.segment_ids
+
+    def mass_until(self, tier: str, now_ms: int) -> int:
+        """Until when a tier that lost a large part counts as disturbed; 0 if it does not."""
+        until = self._mass_until.get(tier, 0)
+        return until if until > now_ms else 0
 
     def held_until(self, segment_id: str, now_ms: int) -> int:
         """The instant before which further replicas of the segment must not be ordered; 0 if they may be."""

@@ -7,7 +7,9 @@ may become of a request:
 * a failure is written into it: remembered with its cause, the request deleted, the segment planned anew, elsewhere;
 * it is gone and the segment is not announced: the announcement may be on its way, so that is a failure only after a
   grace (Druid's announcer writes in the background, up to two seconds later);
-* nobody begins with it within PT15M: taken back and counted as a failure.
+* nobody begins with it within PT15M: taken back and counted as a failure;
+* it was begun and is not done within PT15M: it goes on, because it cannot be taken back, and is told; where the
+  configuration says so, another server is asked as well.
 """
 
 from __future__ import annotations
@@ -20,18 +22,20 @@ import trio
 from coordserver.client import BadVersionError, KeeperError, SessionExpiredError
 from druidroles.coordination.load_queue import Key, LoadQueues, LoadQueueWriter, Outcome, QueueEntry
 from druidroles.coordinator.actions import Action as Planned
-from druidroles.coordinator.actions import CancelDrop, CancelLoad, DropSegment, LoadSegment
+from druidroles.coordinator.actions import CancelDrop, CancelLoad, DropSegment, LoadSegment, MoveSegment
 from druidroles.coordinator.cluster import Server
+from druidroles.coordinator.metrics import LoadQueueCounts
 from druidroles.coordinator.orders import Order, Orders
 from druidroles.coordinator.view import ClusterView
+from druidroles.http.metrics import Metrics
 from druidroles.model.change_request import Action, ChangeRequest, CoordMark
+from druidroles.model.segment import DataSegment
 
 log = logging.getLogger(__name__)
 
 BATCH = 400  # orders taken at once: four multis
 VANISHED_GRACE_MS = 2_000
 SWEEP_MS = 5_000  # how old a request is before its absence from the tree means anything
-LOAD_TIMEOUT_MS = 900_000
 RETRY_S = 0.5  # after the server refused a write for a passing reason
 
 
@@ -50,6 +54,7 @@ class Executor:
         writer: LoadQueueWriter,
         epoch: int,
         clock: Callable[[], int] = monotonic_ms,
+        counts: LoadQueueCounts | None = None,
     ) -> None:
         self.orders = Orders()
         self._view = view
@@ -57,6 +62,7 @@ class Executor:
         self._writer = writer
         self._epoch = epoch
         self._clock = clock
+        self._counts = counts or LoadQueueCounts(Metrics())
         self._deletes: dict[Key, int] = {}  # requests to delete, each at a version
         self._withdrawing: dict[Key, Order] = {}  # those among them that we want back
         self._vanished: dict[Key, tuple[Order, int]] = {}  # gone unannounced, and until when that may be right
@@ -68,15 +74,21 @@ class Executor:
         """Take a decision of the planners about a load queue; it is entered in the cluster already."""
         match action:
             case LoadSegment(server, segment, primary):
-                failed = self._view.failures.of_segment(segment.id).get(server)
-                attempt = failed.count + 1 if failed is not None else 1
-                self._put(Order(server, segment, Action.LOAD, primary, attempt))
+                self._put(Order(server, segment, Action.LOAD, primary, self._attempt(server, segment)))
+            case MoveSegment(server, segment, source):
+                self._put(Order(server, segment, Action.LOAD, False, self._attempt(server, segment), source))
             case DropSegment(server, segment):
                 self._put(Order(server, segment, Action.DROP))
             case CancelLoad(server, segment_id) | CancelDrop(server, segment_id):
                 self._withdraw(server, segment_id)
 
+    def _attempt(self, server: str, segment: DataSegment) -> int:
+        failed = self._view.failures.of_segment(segment.id).get(server)
+        return failed.count + 1 if failed is not None else 1
+
     def _put(self, order: Order) -> None:
+        order.ordered_ms = self._clock()
+        self._counts.assigned(order)
         self.orders.put(order)
         self._work.set()
 
@@ -84,9 +96,11 @@ class Executor:
         waiting = self.orders.remove_waiting(server, segment_id)
         if waiting is not None:
             waiting.withdrawn = True
+            self._counts.cancelled(waiting)
         standing = self.orders.remove_in_tree(server, segment_id)
         if standing is not None:
             self._take_back(standing)
+            self._counts.cancelled(standing)
 
     def _take_back(self, order: Order) -> None:
         self._withdrawing[order.key] = order
@@ -143,6 +157,10 @@ class Executor:
         vanished = self._vanished.get((server, segment_id))
         if vanished is not None and vanished[0].action is action:
             del self._vanished[server, segment_id]
+        order = self.orders.of(server, segment_id)
+        if order is not None and order.action is action and not order.done:
+            order.done = True
+            self._counts.succeeded(order)
         order = self.orders.in_tree(server, segment_id)
         # While the request is still seen, its deletion will be too.
         if order is not None and order.action is action and self._queues.entry(server, segment_id) is None:
@@ -198,6 +216,7 @@ class Executor:
         return order.segment.id in (server.loading if order.action is Action.LOAD else server.dropping)
 
     def _failed(self, order: Order, cause: str, now_ms: int) -> None:
+        self._counts.failed(order)
         server = self._view.cluster.servers.get(order.server)
         log.warning("%s did not %s %s: %s", order.server, order.action.value, order.segment.id, cause)
         if server is None:
@@ -216,15 +235,29 @@ class Executor:
         return min(dues, default=None)
 
     def sweep(self, now_ms: int) -> None:
-        """Find requests that came and went unseen, and those that nobody takes up."""
+        """Find requests that came and went unseen, those that nobody takes up, and those that do not end."""
+        timeout_ms = self._view.limits.load_timeout_ms
         old = [o for o in self.orders.all_in_tree() if o.written_ms is not None and now_ms - o.written_ms >= SWEEP_MS]
         for order in old:
             if self._queues.entry(*order.key) is None:
                 self._entry_gone(order.key, order.czxid, now_ms)
-            elif not order.started and order.written_ms is not None and now_ms - order.written_ms >= LOAD_TIMEOUT_MS:
+            elif order.written_ms is None or now_ms - order.written_ms < timeout_ms:
+                continue
+            elif not order.started:
                 self.orders.remove_in_tree(*order.key)
                 self._take_back(order)
-                self._failed(order, "not begun within PT15M", now_ms)
+                self._failed(order, f"not begun within {timeout_ms // 1000} s", now_ms)
+            elif not order.late:
+                self._is_late(order)
+
+    def _is_late(self, order: Order) -> None:
+        order.late = True
+        log.warning("%s has been at it for long: %s of %s", order.server, order.action.value, order.segment.id)
+        server = self._view.cluster.servers.get(order.server)
+        load = None if server is None else server.loading.get(order.segment.id)
+        if load is not None and self._view.limits.replicate_late:
+            load.late = True
+            self._view.cluster.mark(order.segment.id)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -293,7 +326,8 @@ class Executor:
         if server is None:
             return
         if order.action is Action.LOAD:
-            self._view.cluster.begin_load(server, order.segment, primary=order.primary)
+            source = None if order.source is None else self._view.cluster.servers.get(order.source)
+            self._view.cluster.begin_load(server, order.segment, primary=order.primary, source=source)
         else:
             self._view.cluster.begin_drop(server, order.segment.id)
         self.orders.put_in_tree(order, order.czxid, self._clock())

@@ -14,52 +14,65 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from random import Random
 from typing import Any
 
 import attrs
 import trio
 
-from coordserver.client import Client, SessionState, Term
+from coordserver.client import SessionState, Term
+from druidroles.balancer.strategies import RoundRobinStrategy, strategy_named
+from druidroles.coordination.following import View
 from druidroles.coordination.inventory import ServerInventory
+from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.load_queue import LoadQueues, LoadQueueWriter
-from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.published import tell_published
+from druidroles.coordination.status import StatusView
 from druidroles.coordinator.actions import MarkUnused
+from druidroles.coordinator.balancing import Balancing
 from druidroles.coordinator.cluster import Cluster
 from druidroles.coordinator.damping import Damping, DampingConfig
+from druidroles.coordinator.dynamic_config import DynamicConfig, read_stored
 from druidroles.coordinator.executor import Executor, monotonic_ms
 from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.overshadowing import overshadowed_by_served
+from druidroles.coordinator.kill import KillConfig, KillUnused
+from druidroles.coordinator.metrics import LoadQueueCounts
+from druidroles.coordinator.overlord import OverlordClient
 from druidroles.coordinator.picture import Picture
 from druidroles.coordinator.planner import (
-    mark_everything,
+    marking,
+    marking_everything,
     plan,
-    plan_overshadowed,
+    planning_overshadowed,
     release_throttled,
-    take_snapshot,
+    take_awaiting,
 )
 from druidroles.coordinator.reader import MetadataReader, Snapshot
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView, Limits
+from druidroles.coordinator.view import ClusterView
 from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError
+from druidroles.model.decode import ModelError
+from druidroles.process import RoleContext
 from druidroles.rules.rules import Rules
-from druidroles.timeline.overshadow import overshadowed
 
 log = logging.getLogger(__name__)
 
 ROLE = "coordinator"
 SLICE = 25  # segments planned between two checkpoints, about a millisecond
+BALANCED_PER_SLICE = 5  # copies looked at for a better place; each is compared with all servers of its tier
 
 
 @attrs.frozen(kw_only=True)
 class LeadingConfig:
-    """How a leader plans."""
+    """How a leader plans. `balancer` is the name of a strategy."""
 
     period_s: float = 60.0
-    limits: Limits = attrs.field(factory=Limits)
+    load_timeout_s: float = 900.0
+    balancer: str = "cost"
     damping: DampingConfig = attrs.field(factory=DampingConfig)
+    kill: KillConfig = attrs.field(factory=KillConfig)
 
 
 def wall_ms() -> int:
@@ -67,43 +80,66 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def make_view(config: LeadingConfig) -> ClusterView:
+    """The view of a term that begins, still empty."""
+    return ClusterView(
+        cluster=Cluster(),
+        used=UsedSegments(),
+        rules=Rules({}),
+        failures=FailureMemory(),
+        damping=Damping(config.damping),
+        timers=Timers(),
+        moves=strategy_named(config.balancer, Random()),
+        leading_since_ms=monotonic_ms(),
+    )
+
+
+async def in_slices(steps: Iterator[None]) -> None:
+    """Take the steps of a long work, letting others run in between."""
+    for _ in steps:
+        await trio.lowlevel.checkpoint()
+
+
+@attrs.frozen(kw_only=True)
+class Views:
+    """What a Coordinator follows, leader or not."""
+
+    inventory: ServerInventory
+    statuses: StatusView
+    queues: LoadQueues
+    overlords: LeaderView
+
+    def all(self) -> tuple[View, ...]:
+        """Each of them."""
+        return (self.inventory, self.statuses, self.queues, self.overlords)
+
+
 class Leading:
     """One term. `ready` says that the first picture is complete."""
 
-    def __init__(
-        self,
-        zk: Client,
-        paths: DruidPaths,
-        store: MetadataStore,
-        inventory: ServerInventory,
-        queues: LoadQueues,
-        term: Term,
-        config: LeadingConfig,
-    ) -> None:
+    def __init__(self, context: RoleContext, store: MetadataStore, views: Views, term: Term, config: LeadingConfig):
         self.leader = LeaderEpoch(role=ROLE, epoch=term.epoch)
         self.store = store
         self.rules = Rules({})
+        self.config = DynamicConfig()
         self.ready = False
-        self.view = ClusterView(
-            cluster=Cluster(),
-            used=UsedSegments(overshadowed),
-            rules=self.rules,
-            failures=FailureMemory(),
-            damping=Damping(config.damping),
-            timers=Timers(),
-            limits=config.limits,
-            leading_since_ms=monotonic_ms(),
-        )
+        self.view = make_view(config)
         self.reader = MetadataReader(store, lambda: self.view.used.by_id, self._take_snapshot)
-        self._zk = zk
-        self._paths = paths
-        self._inventory = inventory
-        self._queues = queues
+        self._context = context
+        self._zk = context.zk
+        self._views = views
         self._term = term
-        self._config = config
-        self._executor = Executor(self.view, queues, LoadQueueWriter(zk, paths, term), term.epoch)
-        self._picture = Picture(self.view, inventory, self._executor)
+        self._settings = config
+        counts = LoadQueueCounts(context.metrics)
+        writer = LoadQueueWriter(context.zk, context.paths, term)
+        self.executor = Executor(self.view, views.queues, writer, term.epoch, counts=counts)
+        self._picture = Picture(self.view, views.inventory, views.statuses, self.executor)
+        self._balancing = Balancing(self.view, Random())
+        self._duties = context.metrics.timer("coordinator/time", "How long a duty took.")
+        self.overlord = OverlordClient(context.http, views.overlords, self.leader)
         self._stored_rules: Mapping[str, Any] = {}
+        self._stored_config: Any = None
+        self._planning = trio.Lock()
         self._wake = trio.Event()
         self._period_over = self._cleaning = self._interrupted = False
 
@@ -116,21 +152,24 @@ class Leading:
         await self._wait_current()
         self._picture.build(monotonic_ms())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.reader.follow, self._zk, self._paths)
+            nursery.start_soon(self.reader.follow, self._zk, self._context.paths)
             await self.reader.first()
+            self._balancing.stir()
             self.ready = True
             log.info("leading with epoch %d: %d used segments", self.leader.epoch, len(self.view.used))
-            nursery.start_soon(self.reader.run, self._config.period_s)
-            nursery.start_soon(self._wake_on, self._inventory)
-            nursery.start_soon(self._wake_on, self._queues)
+            nursery.start_soon(self.reader.run, self._settings.period_s)
+            for view in (self._views.inventory, self._views.queues, self._views.statuses):
+                nursery.start_soon(self._wake_on, view)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._follow_connection)
-            nursery.start_soon(self._executor.run)
+            nursery.start_soon(self.executor.run)
+            kill = KillUnused(self.store, self.overlord, lambda: self.config, self._settings.kill)
+            nursery.start_soon(kill.run)
             await self._plan_for_ever()
 
     # -- waking -------------------------------------------------------------------------------------------------------
 
-    async def _wake_on(self, view: ServerInventory | LoadQueues) -> None:
+    async def _wake_on(self, view: View) -> None:
         seen = view.revision.value
         while True:
             seen = await view.changed(seen)
@@ -138,25 +177,49 @@ class Leading:
 
     async def _tick(self) -> None:
         while True:
-            await trio.sleep(self._config.period_s)
+            await trio.sleep(self._settings.period_s)
             self._period_over = True
             self._wake.set()
 
-    def _take_snapshot(self, snapshot: Snapshot) -> None:
-        take_snapshot(self.view, snapshot.segments, snapshot.read_ms)
-        if snapshot.rules != self._stored_rules:
-            self._stored_rules = snapshot.rules
-            self.rules = self.view.rules = Rules(snapshot.rules)
-            for data_source, fault in self.rules.faults.items():
-                log.error("the rules of %s cannot be read, so nothing is done there: %s", data_source, fault)
-            mark_everything(self.view)
+    async def _take_snapshot(self, snapshot: Snapshot) -> None:
+        """Take what was read. Other tasks run meanwhile, but nothing is planned while segments are being marked."""
+        changed: list[str] = []
+        for step in self.view.used.replacing(snapshot.segments, snapshot.read_ms):
+            changed = step or changed
+            await trio.lowlevel.checkpoint()
+        async with self._planning:
+            await in_slices(marking(self.view, [*changed, *take_awaiting(self.view)]))
+            if snapshot.rules != self._stored_rules:
+                await self._take_rules(snapshot.rules)
+            self._take_config(snapshot.config)
         self._wake.set()
+
+    async def _take_rules(self, stored: Mapping[str, Any]) -> None:
+        self._stored_rules = stored
+        self.rules = self.view.rules = Rules(stored)
+        for data_source, fault in self.rules.faults.items():
+            log.error("the rules of %s cannot be read, so nothing is done there: %s", data_source, fault)
+        await in_slices(marking_everything(self.view))
+
+    def _take_config(self, stored: Any) -> None:
+        if stored != self._stored_config:
+            self._stored_config = stored
+            try:
+                self.config = read_stored(stored)
+            except ModelError as error:
+                log.error("the dynamic configuration cannot be read, so nothing of it changes: %s", error)
+            else:
+                log.info("the dynamic configuration is %s", self.config.to_json())
+                self._balancing.stir()
+        self.view.limits = self.config.limits(len(self.view.used), round(self._settings.load_timeout_s * 1000))
+        self.view.loads = RoundRobinStrategy() if self.config.round_robin else self.view.moves
+        self._balancing.stir(self._picture.decommission(self.config.decommissioning_nodes))
 
     async def _wait_current(self) -> None:
         """Wait until the views show what was committed when this was called."""
         await self._zk.sync()
-        await self._inventory.wait_current()
-        await self._queues.wait_current()
+        for view in self._views.all():
+            await view.wait_current()
 
     async def _follow_connection(self) -> None:
         async with self._zk.states() as states:
@@ -186,48 +249,87 @@ class Leading:
         while True:
             self._wake = trio.Event()
             await self._wait_connected()
-            self._take_events()
-            await self._plan_marked()
-            if self.view.cluster.has_dirt():
-                continue  # something happened meanwhile: that first
-            if self._cleaning:
-                self._cleaning = False
-                await self._clean_up()
-            if self.view.awaiting_read:
-                self.reader.want()
-            await self._sleep()
+            await self._take_events()
+            if not self.config.pause_coordination:
+                await self._plan()
+            if not self._wake.is_set():
+                await self._sleep()
 
-    def _take_events(self) -> None:
+    async def _plan(self) -> None:
+        """What there is to do now, the most urgent first; returns early when something happens meanwhile."""
+        with self._duties.time(duty="RunRules"):
+            await self._plan_marked()
+        if self._wake.is_set():
+            return
+        with self._duties.time(duty="BalanceSegments"):
+            await self._balance()
+        if self._wake.is_set():
+            return
+        if self._cleaning:
+            self._cleaning = False
+            with self._duties.time(duty="MarkOvershadowedSegmentsAsUnused"):
+                await self._clean_up()
+        if self.view.awaiting_read:
+            self.reader.want()
+
+    async def _take_events(self) -> None:
+        # A server that goes has said before that it stops: that is to be known first.
+        await self._views.statuses.wait_current()
         now = monotonic_ms()
-        if self._picture.follow(now) and self.rules.has_broadcast:
-            mark_everything(self.view)
-        self._executor.follow(now)
-        self._executor.sweep(now)
+        changed = self._picture.follow(now)
+        self._balancing.stir(changed)
+        self.executor.follow(now)
+        self.executor.sweep(now)
         for segment_id in self.view.timers.take_due(now):
             self.view.cluster.mark(segment_id)
         release_throttled(self.view)
+        everything = bool(changed) and self.rules.has_broadcast
         if self._period_over:
-            self._period_over, self._cleaning = False, True
-            mark_everything(self.view)
+            self._period_over, self._cleaning, everything = False, True, True
+            self._balancing.stir_if_changed()
+        if everything:
+            async with self._planning:
+                await in_slices(marking_everything(self.view))
 
     async def _plan_marked(self) -> None:
         """Plan what is marked, first copies first, until nothing is or something happens."""
         unused: list[MarkUnused] = []
         while self.view.cluster.has_dirt() and not self._wake.is_set():
-            for action in plan(self.view, monotonic_ms(), wall_ms(), SLICE):
-                if isinstance(action, MarkUnused):
-                    unused.append(action)
-                else:
-                    self._executor.carry_out(action)
-            await trio.lowlevel.checkpoint()
+            async with self._planning:
+                for action in plan(self.view, monotonic_ms(), wall_ms(), SLICE):
+                    if isinstance(action, MarkUnused):
+                        unused.append(action)
+                    else:
+                        self.executor.carry_out(action)
         await self._mark_unused(unused)
+
+    async def _balance(self) -> None:
+        """Order moves until the tiers are settled, as many are in flight as may be, or something happens."""
+        while not self._wake.is_set() and self._balancing.wants(monotonic_ms()):
+            async with self._planning:
+                for action in self._balancing.plan(monotonic_ms(), wall_ms(), BALANCED_PER_SLICE):
+                    self.executor.carry_out(action)
 
     async def _clean_up(self) -> None:
         """Once a period: mark overshadowed segments unused, and tell the operator what nobody looks after."""
-        served_overshadow = overshadowed_by_served(self.view, wall_ms())
-        await self._mark_unused(plan_overshadowed(self.view, served_overshadow, monotonic_ms()))
+        found: list[MarkUnused] = []
+        for index, action in enumerate(planning_overshadowed(self.view, monotonic_ms(), wall_ms())):
+            found += [] if action is None else [action]
+            if index % SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        await self._mark_unused(found)
         if self.view.without_rule:
             log.warning("no rule applies to %d used segments", len(self.view.without_rule))
+        long_s = self.config.replicant_lifetime * self._settings.period_s
+        for name in list(self.view.cluster.servers):
+            age_s = self.oldest_order_s(name)
+            if age_s > long_s:
+                log.warning("%s has had a request for %d s (replicantLifetime)", name, age_s)
+
+    def oldest_order_s(self, server: str) -> float:
+        """How long the oldest order to a server has waited for its end."""
+        now_ms = monotonic_ms()
+        return max((now_ms - order.ordered_ms for order in self.executor.orders.all_of(server)), default=0) / 1000
 
     async def _mark_unused(self, actions: list[MarkUnused]) -> None:
         if not actions:
@@ -250,10 +352,13 @@ class Leading:
     async def tell_changed(self) -> None:
         """Tell everybody that the metadata store has changed."""
         self.reader.want()
-        await tell_published(self._zk, self._paths, self._term, "used segments changed")
+        await tell_published(self._zk, self._context.paths, self._term, "used segments changed")
 
     async def _sleep(self) -> None:
         """Until the next event, or the next instant at which something is due."""
-        dues = [due for due in (self.view.timers.next_ms(), self._executor.next_ms()) if due is not None]
+        paused = self.config.pause_coordination
+        dues = [
+            due for due in (None if paused else self.view.timers.next_ms(), self.executor.next_ms()) if due is not None
+        ]
         with trio.move_on_after(max(min(dues) - monotonic_ms(), 0) / 1000 if dues else math.inf):
             await self._wake.wait()

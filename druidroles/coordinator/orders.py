@@ -2,7 +2,7 @@
 
 The planners may order a hundred thousand loads at once. The tree gets only as many requests as the servers have use
 for, and a session may hold only so many ephemerals; the rest waits here, where it can be taken back for nothing. Drops
-go first, because they make room, then first copies, then replicas, as Druid orders its queues.
+go first, because they make room, then first copies, then replicas, then moves, as Druid orders its queues.
 """
 
 from __future__ import annotations
@@ -21,17 +21,24 @@ IN_TREE = 8_000  # requests to all servers; a session's limit is 10,000 ephemera
 
 @attrs.define(eq=False)
 class Order:
-    """One load or drop. `written_ms` and `czxid` tell since when it is in the tree; `started` that it was begun."""
+    """One load or drop. `written_ms` and `czxid` tell since when it is in the tree; `started` that it was begun.
+
+    `source` is the server that a segment moves from.
+    """
 
     server: str
     segment: DataSegment
     action: Action
     primary: bool = False
     attempt: int = 1
+    source: str | None = None
+    ordered_ms: int = 0
     written_ms: int | None = None
     czxid: int = 0
     started: bool = False
     withdrawn: bool = False  # taken back while it was being written
+    late: bool = False  # begun, and not done within the load timeout
+    done: bool = False  # what it asked for has been seen
 
     @property
     def key(self) -> Key:
@@ -40,15 +47,17 @@ class Order:
 
     @property
     def rank(self) -> int:
-        """0 a drop, 1 a first copy, 2 a replica."""
-        return 0 if self.action is Action.DROP else 1 if self.primary else 2
+        """0 a drop, 1 a first copy, 2 a replica, 3 a move."""
+        if self.action is Action.DROP:
+            return 0
+        return 3 if self.source is not None else 1 if self.primary else 2
 
 
 @attrs.define(eq=False)
 class ServerOrders:
     """The orders to one server by segment id: waiting in memory, by rank, and in the tree."""
 
-    waiting: tuple[dict[str, Order], dict[str, Order], dict[str, Order]] = attrs.field(factory=lambda: ({}, {}, {}))
+    waiting: tuple[dict[str, Order], ...] = attrs.field(factory=lambda: ({}, {}, {}, {}))
     in_tree: dict[str, Order] = attrs.field(factory=dict)
 
     def all_waiting(self) -> Iterator[Order]:
@@ -77,6 +86,18 @@ class Orders:
             if order is not None:
                 return order
         return None
+
+    def of(self, server: str, segment_id: str) -> Order | None:
+        """The order about a segment to a server, waiting or in the tree; None if there is none."""
+        of_server = self._servers.get(server, ServerOrders())
+        waiting = (ranked[segment_id] for ranked in of_server.waiting if segment_id in ranked)
+        return of_server.in_tree.get(segment_id) or next(waiting, None)
+
+    def all_of(self, server: str) -> Iterator[Order]:
+        """All orders to a server, those in the tree first. Change nothing while iterating."""
+        of_server = self._servers.get(server, ServerOrders())
+        yield from of_server.in_tree.values()
+        yield from of_server.all_waiting()
 
     def is_waiting(self, order: Order) -> bool:
         """Whether this very order still waits."""

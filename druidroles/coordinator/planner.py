@@ -13,15 +13,17 @@ waiting for its second replicas never delays the first copy of another. Each mar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from druidroles.coordinator.actions import Action, CancelLoad, DropSegment, LoadSegment, MarkUnused
+from druidroles.coordinator.overshadowing import is_overshadowed_by_served
 from druidroles.coordinator.replicas import plan_first_copy, plan_replicas
 from druidroles.coordinator.view import ClusterView
 from druidroles.model.segment import DataSegment
 from druidroles.rules.verdict import Verdict
 
+MARKED_PER_SLICE = 1_000
 UNPLACED_PER_CHANGE = 200  # of those that found no room, how many are tried again when room appears
 
 
@@ -55,11 +57,13 @@ def plan_segment(view: ClusterView, segment_id: str, now_ms: int, wall_ms: int) 
     view.unplaced.pop(segment_id, None)
     view.without_rule.pop(segment_id, None)
     segment = view.used.get(segment_id)
+    verdict = None if segment is None else verdict_of(view, segment, wall_ms)
+    if verdict is None or verdict.drop:
+        view.wanting.satisfied(segment_id)
     if segment is None:
         return _unload(view, segment_id)
     if view.used.is_overshadowed(segment):
         return list(_cancel_loads(view, segment_id))
-    verdict = view.rules.verdict(segment, wall_ms)
     if verdict is None:
         view.without_rule[segment_id] = None
         return []
@@ -67,9 +71,19 @@ def plan_segment(view: ClusterView, segment_id: str, now_ms: int, wall_ms: int) 
         view.timers.wake(segment_id, now_ms + max(verdict.until_ms - wall_ms, 0))
     if verdict.drop:
         return [*_cancel_loads(view, segment_id), MarkUnused(segment_id, "a rule drops it")]
-    if verdict.broadcast:
-        return _broadcast(view, segment, now_ms)
-    return plan_replicas(view, segment, verdict.replicas, now_ms)
+    required = broadcast_replicas(view) if verdict.broadcast else verdict.replicas
+    actions = plan_replicas(view, segment, required, now_ms)
+    _note_wanting(view, segment, required, now_ms)
+    return actions
+
+
+def _note_wanting(view: ClusterView, segment: DataSegment, required: Mapping[str, int], now_ms: int) -> None:
+    served: dict[str, int] = {}
+    for server in view.cluster.holders(segment.id):
+        if segment.id in server.served and segment.id not in server.dropping:
+            served[server.tier] = served.get(server.tier, 0) + 1
+    missing = {tier: count - served.get(tier, 0) for tier, count in required.items() if count > served.get(tier, 0)}
+    view.wanting.note(segment.id, segment.data_source, missing, bool(missing) and not served, now_ms)
 
 
 def _cancel_loads(view: ClusterView, segment_id: str) -> Iterator[CancelLoad]:
@@ -94,10 +108,10 @@ def _unload(view: ClusterView, segment_id: str) -> list[Action]:
     return actions
 
 
-def _broadcast(view: ClusterView, segment: DataSegment, now_ms: int) -> list[Action]:
-    """A copy on every replicating server that has room."""
-    everywhere: dict[str, int] = {tier: len(list(view.cluster.tier(tier))) for tier in view.cluster.tiers()}
-    return plan_replicas(view, segment, everywhere, now_ms)
+def broadcast_replicas(view: ClusterView) -> dict[str, int]:
+    """A copy on every replicating server that is to stay, by tier."""
+    staying = {tier: [s for s in view.cluster.tier(tier) if not s.decommissioning] for tier in view.cluster.tiers()}
+    return {tier: len(servers) for tier, servers in staying.items()}
 
 
 def release_throttled(view: ClusterView) -> None:
@@ -119,32 +133,48 @@ def release_unplaced(view: ClusterView, tier: str) -> None:
 
 def take_snapshot(view: ClusterView, segments: Iterable[DataSegment], read_ms: int) -> None:
     """A new read of the used segments, begun at `read_ms`: mark what changed and what waited for a newer read."""
-    for segment_id in [*view.used.replace(segments, read_ms), *view.awaiting_read]:
-        view.cluster.mark(segment_id)
+    mark(view, view.used.replace(segments, read_ms))
+    mark(view, take_awaiting(view))
+
+
+def take_awaiting(view: ClusterView) -> list[str]:
+    """What waited for a newer read, which has come."""
+    waiting = list(view.awaiting_read)
     view.awaiting_read.clear()
+    return waiting
 
 
-def mark_everything(view: ClusterView) -> None:
+def mark(view: ClusterView, segment_ids: Iterable[str]) -> None:
+    """Mark some segments."""
+    for _ in marking(view, segment_ids):
+        pass
+
+
+def marking(view: ClusterView, segment_ids: Iterable[str]) -> Iterator[None]:
+    """The same in slices of about a millisecond."""
+    for index, segment_id in enumerate(segment_ids):
+        view.cluster.mark(segment_id)
+        if index % MARKED_PER_SLICE == MARKED_PER_SLICE - 1:
+            yield
+
+
+def marking_everything(view: ClusterView) -> Iterator[None]:
     """Mark every segment used or held: for a new leader, for new rules, and as the safety net of each period."""
-    for segment_id in view.used.by_id:
-        view.cluster.mark(segment_id)
-    for segment_id in list(view.cluster.segment_ids()):
-        view.cluster.mark(segment_id)
+    yield from marking(view, list(view.used.by_id))
+    yield from marking(view, list(view.cluster.segment_ids()))
 
 
-def plan_overshadowed(view: ClusterView, served_overshadow: set[str], now_ms: int) -> list[MarkUnused]:
-    """Mark overshadowed segments unused (Druid's MarkOvershadowedSegmentsAsUnused).
+def planning_overshadowed(view: ClusterView, now_ms: int, wall_ms: int) -> Iterator[MarkUnused | None]:
+    """Mark overshadowed segments unused (Druid's MarkOvershadowedSegmentsAsUnused), one look at a time.
 
-    Only after 15 minutes of leadership, and only those that segments *actually served* by Historicals overshadow
-    (`served_overshadow`): what only tasks serve may yet vanish with them.
+    Only after 15 minutes of leadership, and only those that segments *actually served* by Historicals overshadow: what
+    only tasks serve may yet vanish with them.
     """
     if now_ms - view.leading_since_ms < view.limits.overshadowed_wait_ms:
-        return []
-    return [
-        MarkUnused(segment.id, "newer segments overshadow it")
-        for segment in view.used.overshadowed()
-        if segment.id in served_overshadow
-    ]
+        return
+    for segment in view.used.overshadowed():
+        served = is_overshadowed_by_served(view, segment, wall_ms)
+        yield MarkUnused(segment.id, "newer segments overshadow it") if served else None
 
 
 def verdict_of(view: ClusterView, segment: DataSegment, wall_ms: int) -> Verdict | None:

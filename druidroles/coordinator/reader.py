@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ import trio
 
 from coordserver.client import Client
 from druidroles.coordination.paths import DruidPaths
+from druidroles.coordinator.dynamic_config import CONFIG_NAME
 from druidroles.metadata import MetadataError, MetadataStore
 from druidroles.model.segment import DataSegment
 
@@ -22,11 +23,12 @@ READ_AGAIN_S = 0.2  # at the least, between two reads that nobody waits for
 
 @attrs.frozen
 class Snapshot:
-    """What the store held: used segments and rules. `read_ms` is when the reading *began*."""
+    """What the store held: used segments, rules and the dynamic configuration. `read_ms` is when reading *began*."""
 
     segments: Sequence[DataSegment]
     rules: Mapping[str, list[dict[str, Any]]]
     read_ms: int
+    config: Any = None
 
 
 class MetadataReader:
@@ -36,7 +38,7 @@ class MetadataReader:
         self,
         store: MetadataStore,
         known: Callable[[], Mapping[str, DataSegment]],
-        deliver: Callable[[Snapshot], None],
+        deliver: Callable[[Snapshot], Awaitable[None]],
     ) -> None:
         self._store = store
         self._known = known
@@ -61,8 +63,9 @@ class MetadataReader:
             read_ms = round(trio.current_time() * 1000)
             segments = await self._store.used_segments(self._known())
             rules = await self._store.rules()
+            config = await self._store.config(CONFIG_NAME)
+            await self._deliver(Snapshot(segments, rules, read_ms, config))
             self._finished = number
-            self._deliver(Snapshot(segments, rules, read_ms))
 
     async def first(self) -> None:
         """Read once, however long it takes until the store can be read."""

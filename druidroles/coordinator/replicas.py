@@ -1,13 +1,14 @@
 """From the copies that a rule wants to the orders that bring them about (Druid's StrategicSegmentAssigner).
 
-Per tier, projected = serving (and not about to drop) + loading. Too few: take back drops, then load where there is
-room. Too many: take back loads, then drop, but never more over the whole cluster than there are surplus copies
-*served*; so a segment that moves from one tier to another is dropped from the old only when the new one serves it.
+Per tier, projected = serving (and not about to drop) + loading; a copy that moves counts once, where it is served.
+Too few: take back drops, then load where there is room. Too many: take back loads, then drop, but never more over the
+whole cluster than there are surplus copies *served*; so a segment whose rule names another tier is dropped from the old
+one only when the new one serves it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
@@ -23,6 +24,7 @@ class TierCopies:
 
     serving: list[Server] = attrs.field(factory=list)
     loading: list[Server] = attrs.field(factory=list)
+    moving: list[Server] = attrs.field(factory=list)  # targets of moves
     dropping: list[Server] = attrs.field(factory=list)
 
 
@@ -35,25 +37,40 @@ def copies_by_tier(view: ClusterView, segment_id: str) -> dict[str, TierCopies]:
             copies.dropping.append(server)
         elif segment_id in server.served:
             copies.serving.append(server)
-        else:
+        elif view.cluster.is_move(server, segment_id):
+            copies.moving.append(server)
+        elif not server.loading[segment_id].late:
             copies.loading.append(server)
     return tiers
 
 
-def eligible(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> list[Server]:
-    """The servers of a tier that may be told to load the segment (reference: Druid's ServerHolder.canLoadSegment).
+def refusal(view: ClusterView, server: Server, segment: DataSegment, now_ms: int) -> str | None:
+    """Why a server may not be told to load a segment now; None if it may be (Druid's ServerHolder.canLoadSegment).
 
-    Not decommissioning, not serving it, no order about it on its way, enough room; and, ours, not having failed at it a
-    short while ago.
+    Ours beside Druid's reasons: it has said that it stops, or it failed at the segment a short while ago.
     """
-    return [
-        server
-        for server in view.cluster.tier(tier)
-        if not server.decommissioning
-        and not server.involved(segment.id)
-        and server.free_bytes >= segment.size
-        and view.failures.blocked_until(segment.id, server.name) <= now_ms
-    ]
+    if server.decommissioning:
+        return "it is decommissioning"
+    if server.stopping:
+        return "it is stopping"
+    if segment.id in server.dropping:
+        return "it is dropping the segment"
+    if segment.id in server.served:
+        return "it serves the segment already"
+    if segment.id in server.loading:
+        return "it is loading the segment already"
+    if server.free_bytes < segment.size:
+        return f"it is full: {max(server.free_bytes, 0)} of {server.max_size} bytes are free, {segment.size} are needed"
+    if 0 < view.limits.queue_length <= len(server.loading):
+        return f"its load queue is full: {len(server.loading)} segments, the limit is {view.limits.queue_length}"
+    if view.failures.blocked_until(segment.id, server.name) > now_ms:
+        return "it failed to load the segment a short while ago"
+    return None
+
+
+def eligible(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> list[Server]:
+    """The servers of a tier that may be told to load the segment."""
+    return [server for server in view.cluster.tier(tier) if refusal(view, server, segment, now_ms) is None]
 
 
 def plan_first_copy(
@@ -63,7 +80,7 @@ def plan_first_copy(
     if any(True for _ in view.cluster.holders(segment.id)):
         return []
     for tier, count in required.items():
-        server = choose(eligible(view, segment, tier, now_ms)) if count > 0 else None
+        server = view.loads.for_load(segment, eligible(view, segment, tier, now_ms)) if count > 0 else None
         if server is not None:
             view.cluster.begin_load(server, segment, primary=True)
             return [LoadSegment(server.name, segment, primary=True)]
@@ -106,7 +123,7 @@ def _load(view: ClusterView, segment: DataSegment, tier: str, count: int, held: 
         primary = held + len(orders) == 0
         if not primary and _must_wait(view, segment.id, tier, now_ms):
             break
-        server = choose(eligible(view, segment, tier, now_ms))
+        server = view.loads.for_load(segment, eligible(view, segment, tier, now_ms))
         if server is None:
             _note_unplaced(view, segment, tier, now_ms)
             break
@@ -127,11 +144,6 @@ def _must_wait(view: ClusterView, segment_id: str, tier: str, now_ms: int) -> bo
     return False
 
 
-def choose(servers: Iterable[Server]) -> Server | None:
-    """The server that will be the least full (Druid's round robin over servers by fill); ties go to the first."""
-    return min(servers, key=lambda server: server.fill, default=None)
-
-
 def _note_unplaced(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> None:
     """No server will have it now: remember that, and come back when a pause after a failure ends."""
     view.unplaced[segment.id] = tier
@@ -144,19 +156,41 @@ def _note_unplaced(view: ClusterView, segment: DataSegment, tier: str, now_ms: i
 def _reduce(
     view: ClusterView, segment: DataSegment, tiers: Mapping[str, TierCopies], required: Mapping[str, int]
 ) -> list[Action]:
-    """Take back loads and drop copies that are too many."""
+    """Take back moves and loads, and drop copies, that are too many."""
     actions: list[Action] = []
     may_drop = sum(len(t.serving) for t in tiers.values()) - sum(required.values())
     for tier, copies in tiers.items():
         surplus = len(copies.serving) + len(copies.loading) - required.get(tier, 0)
+        if surplus > 0 or not required.get(tier, 0):
+            actions += _cancel_moves(view, segment, copies)
         for server in copies.loading:
             if surplus > 0 and not server.loading[segment.id].started:
                 view.cluster.end_load(server, segment.id)
                 actions.append(CancelLoad(server.name, segment.id))
                 surplus -= 1
-        drops = min(len(copies.serving) - required.get(tier, 0), may_drop)
-        for server in sorted(copies.serving, key=lambda s: (not s.decommissioning, -s.fill))[: max(drops, 0)]:
+        # What has moved has its successor already, whatever other tiers lack.
+        moved = sum(1 for s in copies.serving if s.leaving.get(segment.id) in {other.name for other in copies.serving})
+        drops = min(len(copies.serving) - required.get(tier, 0), max(may_drop, moved))
+        for server in sorted(copies.serving, key=lambda s: _drop_rank(s, segment.id))[: max(drops, 0)]:
             view.cluster.begin_drop(server, segment.id)
             actions.append(DropSegment(server.name, segment))
             may_drop -= 1
+        for server in copies.serving:
+            if segment.id in server.leaving and not copies.moving and segment.id not in server.dropping:
+                view.cluster.end_leaving(server, segment.id)  # it is wanted here after all
+    return actions
+
+
+def _drop_rank(server: Server, segment_id: str) -> tuple[bool, bool, float]:
+    """What goes first: copies on decommissioning servers, then those that have moved, then those on the fullest."""
+    return (not server.decommissioning, segment_id not in server.leaving, -server.fill)
+
+
+def _cancel_moves(view: ClusterView, segment: DataSegment, copies: TierCopies) -> list[CancelLoad]:
+    actions: list[CancelLoad] = []
+    for server in list(copies.moving):
+        if not server.loading[segment.id].started:
+            view.cluster.end_load(server, segment.id)
+            copies.moving.remove(server)
+            actions.append(CancelLoad(server.name, segment.id))
     return actions

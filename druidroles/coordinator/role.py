@@ -13,10 +13,13 @@ from starlette.routing import BaseRoute
 
 from coordserver.client import LeaderLatch, Term
 from druidroles.coordination.discovery import DiscoveryView
+from druidroles.coordination.following import View
 from druidroles.coordination.inventory import ServerInventory
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.load_queue import LoadQueues
-from druidroles.coordinator.leading import Leading, LeadingConfig
+from druidroles.coordination.status import StatusView
+from druidroles.coordinator.leading import Leading, LeadingConfig, Views
+from druidroles.coordinator.metrics import show_cluster
 from druidroles.coordinator.resources import cluster_routes, leader_routes
 from druidroles.coordinator.resources_metadata import metadata_routes
 from druidroles.metadata import MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
@@ -59,8 +62,12 @@ class Coordinator:
         self.url = context.url
         self._context = context
         self._settings = settings
-        self._inventory = ServerInventory(context.zk, context.paths)
-        self._queues = LoadQueues(context.zk, context.paths)
+        self._views = Views(
+            inventory=ServerInventory(context.zk, context.paths),
+            statuses=StatusView(context.zk, context.paths, NodeRole.HISTORICAL),
+            queues=LoadQueues(context.zk, context.paths),
+            overlords=LeaderView(context.zk, context.paths.overlord_latch),
+        )
         self._leaders = LeaderView(context.zk, context.paths.coordinator_latch)
         self._discovery = DiscoveryView(context.zk, context.paths, NodeRole)
 
@@ -80,23 +87,20 @@ class Coordinator:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """See Role. It can serve when it knows the cluster, leader or not."""
         zk, latch = self._context.zk, self._context.paths.coordinator_latch
-        async with (
-            _opened(self._settings.metadata) as store,
-            self._inventory,
-            self._queues,
-            self._leaders,
-            self._discovery,
-        ):
-            for view in (self._inventory, self._queues, self._leaders, self._discovery):
+        views: tuple[View, ...] = (*self._views.all(), self._leaders, self._discovery)
+        show_cluster(self._context.metrics, lambda: self.leading)
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(_opened(self._settings.metadata))
+            for view in views:
+                await stack.enter_async_context(view)
+            for view in views:
                 await view.wait_synced()
             task_status.started()
             await LeaderLatch(zk, latch, self.url).run(lambda term: self._lead(store, term))
 
     async def _lead(self, store: MetadataStore, term: Term) -> None:
         """One term. Returning gives the lead up: the store has refused us, or cannot be used."""
-        leading = Leading(
-            self._context.zk, self._context.paths, store, self._inventory, self._queues, term, self._settings.leading
-        )
+        leading = Leading(self._context, store, self._views, term, self._settings.leading)
         try:
             await leading.begin(self.url)
             self.leading = leading

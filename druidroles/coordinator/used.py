@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from itertools import islice
+from typing import Protocol, TypeVar
 
 from druidroles.model.segment import DataSegment
+from druidroles.timeline.overshadow_index import OvershadowIndex
 
-Overshadowed = Callable[[Iterable[DataSegment]], set[str]]
+T = TypeVar("T")
+
+SLICE = 2_000  # segments looked at between two yields where each costs next to nothing
+
+
+class Overshadowing(Protocol):
+    """Of the segments of one datasource, those that others fully overshadow (see OvershadowIndex)."""
+
+    overshadowed: set[str]
+
+    def add(self, segment: DataSegment) -> None:
+        """A segment more."""
+
+    def remove(self, segment: DataSegment) -> None:
+        """One that was added goes."""
+
+    def update(self, changed: set[str]) -> Iterator[None]:
+        """Bring `overshadowed` up to date in slices."""
+
+    def is_covered(self, segment: DataSegment, counts: Callable[[str], bool]) -> bool:
+        """Whether segments that count overshadow the segment by themselves."""
 
 
 class UsedSegments:
-    """A snapshot of the used segments, replaced as a whole; what changed is told so that only that is planned again.
+    """A snapshot of the used segments, replaced as a whole; what changed is told so that only that is planned again."""
 
-    `overshadowed_of` finds, among the segments of one datasource, those that others fully overshadow.
-    """
-
-    def __init__(self, overshadowed_of: Overshadowed) -> None:
-        self._overshadowed_of = overshadowed_of
+    def __init__(self, overshadowing: Callable[[], Overshadowing] = OvershadowIndex) -> None:
+        self._overshadowing = overshadowing
         self._by_id: Mapping[str, DataSegment] = {}
         self._by_data_source: dict[str, dict[str, DataSegment]] = {}
-        self._overshadowed: dict[str, set[str]] = {}
+        self._indexes: dict[str, Overshadowing] = {}
+        self._overshadowed: set[str] = set()
         self._read_ms: int | None = None
 
     @property
@@ -52,43 +74,99 @@ class UsedSegments:
 
     def is_overshadowed(self, segment: DataSegment) -> bool:
         """True if used segments of newer versions cover all of it, so that it need not be loaded."""
-        return segment.id in self._overshadowed.get(segment.data_source, ())
+        return segment.id in self._overshadowed
 
     def overshadowed(self) -> list[DataSegment]:
         """All used segments that are overshadowed."""
-        return [self._by_id[i] for ids in self._overshadowed.values() for i in ids]
+        return [self._by_id[segment_id] for segment_id in self._overshadowed]
+
+    def is_covered(self, segment: DataSegment, counts: Callable[[str], bool]) -> bool:
+        """Whether used segments that count, by id, overshadow the segment by themselves."""
+        index = self._indexes.get(segment.data_source)
+        return index is not None and index.is_covered(segment, counts)
 
     def replace(self, segments: Iterable[DataSegment], read_ms: int) -> list[str]:
         """Take a new snapshot, read from `read_ms` on. Returns the ids whose verdict may have changed, newest first."""
-        fresh = {segment.id: segment for segment in segments}
-        before = self._by_id
-        added = [s for i, s in fresh.items() if i not in before]
-        removed = [s for i, s in before.items() if i not in fresh]
-        self._by_id = fresh
-        self._read_ms = read_ms
-        changed: dict[str, DataSegment] = {s.id: s for s in (*added, *removed)}
-        for segment in removed:
-            self._by_data_source[segment.data_source].pop(segment.id, None)
-        for segment in added:
-            self._by_data_source.setdefault(segment.data_source, {})[segment.id] = segment
-        for data_source in {s.data_source for s in changed.values()}:
-            self._update_overshadowed(data_source, changed)
-        return [s.id for s in sorted(changed.values(), key=newest_first)]
+        *_, changed = self.replacing(segments, read_ms)
+        return changed or []
 
-    def _update_overshadowed(self, data_source: str, changed: dict[str, DataSegment]) -> None:
-        of_source = self._by_data_source[data_source]
-        before = self._overshadowed.pop(data_source, set())
-        after = self._overshadowed_of(of_source.values())
-        if after:
-            self._overshadowed[data_source] = after
-        if not of_source:
-            del self._by_data_source[data_source]
-        for segment_id in before ^ after:
-            segment = of_source.get(segment_id)
-            if segment is not None:
-                changed[segment_id] = segment
+    def replacing(self, segments: Iterable[DataSegment], read_ms: int) -> Iterator[list[str] | None]:
+        """The same in slices: yields None while it works aside, and at last the ids, when the new snapshot counts.
+
+        One replacement at a time.
+        """
+        fresh: dict[str, DataSegment] = {}
+        added: list[DataSegment] = []
+        removed: list[DataSegment] = []
+        turned: set[str] = set()
+        ids: list[str] = []
+        for each in _paced(segments):
+            fresh.update((segment.id, segment) for segment in each)
+            yield None
+        yield from _difference(fresh, self._by_id, added)
+        yield from _difference(self._by_id, fresh, removed)
+        by_source = {s.data_source: dict(self._by_data_source.get(s.data_source, {})) for s in (*added, *removed)}
+        yield None
+        yield from self._apply(added, removed, by_source)
+        for name in by_source:
+            yield from self._indexes[name].update(turned)
+        changed = {segment.id: segment for segment in (*added, *removed)}
+        changed.update((segment_id, fresh[segment_id]) for segment_id in turned)
+        yield from _in_order(changed.values(), ids)
+        self._commit(fresh, by_source, read_ms)
+        yield ids
+
+    def _apply(
+        self, added: list[DataSegment], removed: list[DataSegment], by_source: dict[str, dict[str, DataSegment]]
+    ) -> Iterator[None]:
+        for some in _paced(removed, SLICE // 10):
+            for segment in some:
+                del by_source[segment.data_source][segment.id]
+                self._indexes[segment.data_source].remove(segment)
+            yield
+        for some in _paced(added, SLICE // 10):
+            for segment in some:
+                by_source[segment.data_source][segment.id] = segment
+                self._indexes.setdefault(segment.data_source, self._overshadowing()).add(segment)
+            yield
+
+    def _commit(
+        self, fresh: Mapping[str, DataSegment], by_source: Mapping[str, dict[str, DataSegment]], read_ms: int
+    ) -> None:
+        self._by_id, self._read_ms = fresh, read_ms
+        for name, of_source in by_source.items():
+            self._by_data_source[name] = of_source
+            if not of_source:
+                del self._by_data_source[name], self._indexes[name]
+        self._overshadowed = {i for index in self._indexes.values() for i in index.overshadowed}
 
 
 def newest_first(segment: DataSegment) -> tuple[int, int, str]:
     """A sort key: the newest interval first, as Druid orders its load queues."""
     return (-segment.interval.end_ms, -segment.interval.start_ms, segment.id)
+
+
+def _paced(items: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def _difference(
+    these: Mapping[str, DataSegment], others: Mapping[str, DataSegment], found: list[DataSegment]
+) -> Iterator[None]:
+    """Into `found`, those that the others have not."""
+    for some in _paced(these.items(), 5 * SLICE):
+        found.extend(segment for segment_id, segment in some if segment_id not in others)
+        yield
+
+
+def _in_order(segments: Iterable[DataSegment], ids: list[str]) -> Iterator[None]:
+    """Into `ids`, the newest first: runs are sorted one at a time, then merged as they are taken."""
+    runs = []
+    for some in _paced(segments):
+        runs.append(sorted(some, key=newest_first))
+        yield
+    for some in _paced(merge(*runs, key=newest_first)):
+        ids.extend(segment.id for segment in some)
+        yield

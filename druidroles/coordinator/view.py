@@ -6,11 +6,13 @@ from typing import Protocol
 
 import attrs
 
+from druidroles.balancer.strategies import BalancerStrategy, CostStrategy, RoundRobinStrategy
 from druidroles.coordinator.cluster import Cluster
 from druidroles.coordinator.damping import Damping
 from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
+from druidroles.coordinator.wanting import Wanting
 from druidroles.model.segment import DataSegment
 from druidroles.rules.verdict import Verdict
 
@@ -28,6 +30,10 @@ class Limits:
     """What Druid limits per run is limited here by what is in flight."""
 
     replicas_in_flight: int = 500  # per tier, loads beyond a first copy (replicationThrottleLimit)
+    moves_in_flight: int = 100  # per tier (maxSegmentsToMove)
+    queue_length: int = 0  # loads a server may have before it, 0 for any (maxSegmentsInNodeLoadingQueue)
+    load_timeout_ms: int = 900_000  # before a load that does not end counts as failed (druid.coordinator.load.timeout)
+    replicate_late: bool = False  # load on another server what was begun and is late (replicateAfterLoadTimeout)
     overshadowed_wait_ms: int = 900_000  # leadership before overshadowed segments are marked unused (15 min)
 
 
@@ -42,6 +48,9 @@ class ClusterView:
     damping: Damping
     timers: Timers
     limits: Limits = attrs.field(factory=Limits)
+    loads: BalancerStrategy = attrs.field(factory=RoundRobinStrategy)  # where loads go
+    moves: BalancerStrategy = attrs.field(factory=CostStrategy)  # where segments had better be
+    wanting: Wanting = attrs.field(factory=Wanting)
     leading_since_ms: int = 0
     without_rule: dict[str, None] = attrs.field(factory=dict)  # used segments that no rule applies to
     unplaced: dict[str, str] = attrs.field(factory=dict)  # segment id -> the tier that has no room for another copy

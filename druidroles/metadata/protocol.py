@@ -39,6 +39,17 @@ class SegmentTable(Protocol):
     async def unused_segments_in(self, data_source: str, interval: Interval) -> list[DataSegment]:
         """The unused segments of a datasource that lie within the interval, ordered by id."""
 
+    async def data_sources_with_unused(self) -> list[str]:
+        """The datasources that have an unused segment, sorted."""
+
+    async def unused_intervals(
+        self, data_source: str, ended_ms: int | None, unused_since_ms: int, limit: int
+    ) -> list[Interval]:
+        """The intervals of at most `limit` segments that have been unused since an instant, ordered by start.
+
+        With `ended_ms` only of those that end by then.
+        """
+
     async def segment(self, segment_id: str) -> tuple[DataSegment, bool] | None:
         """A segment and whether it is used."""
 

@@ -72,6 +72,26 @@ def within(connection: sqlite3.Connection, data_source: str, interval: Interval,
     ).fetchall()
 
 
+def data_sources_with_unused(connection: sqlite3.Connection) -> list[str]:
+    """Datasources of unused segments, sorted."""
+    rows = connection.execute("SELECT DISTINCT dataSource FROM druid_segments WHERE used = ? ORDER BY 1", (False,))
+    return [name for (name,) in rows]
+
+
+def unused_intervals(
+    connection: sqlite3.Connection, data_source: str, ended: str | None, unused_since: str, limit: int
+) -> list[tuple[str, str]]:
+    """Start and end of the segments that have been unused since an instant, and ended by another; ordered by start."""
+    statement = (
+        'SELECT start, "end" FROM druid_segments WHERE dataSource = ? AND used = ? AND used_status_last_updated <= ?'
+    )
+    values: list[object] = [data_source, False, unused_since]
+    if ended is not None:
+        statement += ' AND "end" <= ? AND length("end") <= 24'
+        values.append(ended)
+    return connection.execute(statement + ' ORDER BY start, "end" LIMIT ?', [*values, limit]).fetchall()
+
+
 def find(connection: sqlite3.Connection, segment_id: str) -> tuple[bytes, bool] | None:
     """Payload and used flag of one segment."""
     row = connection.execute("SELECT payload, used FROM druid_segments WHERE id = ?", (segment_id,)).fetchone()

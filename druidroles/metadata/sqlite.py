@@ -152,6 +152,19 @@ class SqliteMetadataStore:
         """See SegmentTable."""
         return _decode_all(await self._main.run(lambda c: sql_segments.within(c, data_source, interval, False)))
 
+    async def data_sources_with_unused(self) -> list[str]:
+        """See SegmentTable."""
+        return await self._main.run(sql_segments.data_sources_with_unused)
+
+    async def unused_intervals(
+        self, data_source: str, ended_ms: int | None, unused_since_ms: int, limit: int
+    ) -> list[Interval]:
+        """See SegmentTable."""
+        ended = None if ended_ms is None else format_iso(ended_ms)
+        since = format_iso(unused_since_ms)
+        rows = await self._main.run(lambda c: sql_segments.unused_intervals(c, data_source, ended, since, limit))
+        return [Interval.parse(f"{start}/{end}") for start, end in rows]
+
     async def segment(self, segment_id: str) -> tuple[DataSegment, bool] | None:
         """See SegmentTable."""
         row = await self._main.run(lambda c: sql_segments.find(c, segment_id))

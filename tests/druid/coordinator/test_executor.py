@@ -15,11 +15,11 @@ from druidroles.coordination.load_queue import Key, LoadQueues, LoadQueueWriter,
 from druidroles.coordinator.actions import CancelLoad, DropSegment, LoadSegment
 from druidroles.coordinator.cluster import Cluster, Server
 from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.executor import LOAD_TIMEOUT_MS, SWEEP_MS, VANISHED_GRACE_MS, Executor
+from druidroles.coordinator.executor import SWEEP_MS, VANISHED_GRACE_MS, Executor
 from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView
+from druidroles.coordinator.view import ClusterView, Limits
 from druidroles.model.change_request import Action, ChangeRequest, CoordMark
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
@@ -99,7 +99,7 @@ class World:
         self.tree = Tree()
         self.view = ClusterView(
             cluster=Cluster(),
-            used=UsedSegments(lambda segments: set()),
+            used=UsedSegments(),
             rules=Rules({}),
             failures=FailureMemory(),
             damping=Damping(DampingConfig()),
@@ -271,7 +271,7 @@ async def test_a_load_that_nobody_begins_is_taken_back_and_counts_as_failed(worl
     world.load()
     await world.write()
     world.follow()
-    world.executor.sweep(world.now_ms + LOAD_TIMEOUT_MS)
+    world.executor.sweep(world.now_ms + Limits().load_timeout_ms)
     await world.write()
     assert world.tree.standing == {}
     assert list(world.failures) == ["h"]

@@ -7,7 +7,7 @@ import pytest
 from druidroles.coordinator.cluster import Cluster, Server
 from druidroles.coordinator.damping import Damping, DampingConfig
 from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.overshadowing import overshadowed_by_served
+from druidroles.coordinator.overshadowing import is_overshadowed_by_served
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
 from druidroles.coordinator.view import ClusterView
@@ -15,7 +15,6 @@ from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
 from druidroles.rules.rules import Rules
-from druidroles.timeline.overshadow import overshadowed
 
 DAY_MS = 86_400_000
 
@@ -28,7 +27,7 @@ def marked(*used: DataSegment, served: tuple[DataSegment, ...], replicas: int = 
     rule = {"type": "loadForever", "tieredReplicants": {"_default_tier": replicas}}
     view = ClusterView(
         cluster=Cluster(),
-        used=UsedSegments(overshadowed),
+        used=UsedSegments(),
         rules=Rules({"_default": [rule]}),
         failures=FailureMemory(),
         damping=Damping(DampingConfig()),
@@ -38,7 +37,7 @@ def marked(*used: DataSegment, served: tuple[DataSegment, ...], replicas: int = 
     for each in served:
         view.cluster.add_served(server, each, 0)
     view.used.replace(used, 0)
-    return overshadowed_by_served(view, 0)
+    return {s.id for s in view.used.overshadowed() if is_overshadowed_by_served(view, s, 0)}
 
 
 V1, V2, V3 = segment("v1"), segment("v2"), segment("v3")

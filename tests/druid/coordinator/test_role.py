@@ -276,6 +276,8 @@ async def test_a_new_leader_counts_what_a_server_has_begun_for_its_predecessor(
     await house.store.raise_epoch(LeaderEpoch(role="coordinator", epoch=1))
     rule = {"type": "loadForever", "tieredReplicants": {"_default_tier": 1}}
     await house.store.set_rules(LeaderEpoch(role="coordinator", epoch=1), "wiki", [rule], Audit())
+    unbalanced = {"smartSegmentLoading": False, "maxSegmentsToMove": 0}
+    await house.store.set_config(LeaderEpoch(role="coordinator", epoch=1), "coordinator.config", unbalanced, Audit())
     async with (
         fake_historical(house.address, "h1:8083", served, obey=False) as one,
         fake_historical(house.address, "h2:8083") as two,
