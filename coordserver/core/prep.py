@@ -56,7 +56,7 @@ def _acl(
     value: Sequence[Any] | None, identities: Identities, path: str, limits: EngineLimits
 ) -> tuple[Any, ...] | None:
     """The settled ACL, None where it is open."""
-    if value is None:
+    if value is None or value is OPEN_ACL_UNSAFE:
         return None
     for entry in value:
         if type(entry) not in _LIST and not isinstance(entry, tuple):

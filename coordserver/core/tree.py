@@ -99,7 +99,7 @@ class DataTree:
 
     def children_of(self, node: Znode) -> tuple[str, ...]:
         """Names of the children, in order of creation."""
-        return tuple(node.children) if node.children else ()
+        return node.names()
 
     def count_below(self, path: str) -> int:
         """How many znodes lie strictly below `path`."""

@@ -25,6 +25,7 @@ class Znode:
     """
 
     __slots__ = (
+        "_names",
         "_stat",
         "acl",
         "aversion",
@@ -53,6 +54,7 @@ class Znode:
         self.ttl = ttl
         self.children: dict[str, None] | None = None
         self._stat: Stat | None = None
+        self._names: tuple[str, ...] | None = None
 
     def stat(self) -> Stat:
         """The Stat as clients see it; made once and kept until the znode changes (`touch`)."""
@@ -82,6 +84,14 @@ class Znode:
             )
         return stat
 
+    def names(self) -> tuple[str, ...]:
+        """The children's names in order of creation: the very same tuple until the znode changes, so that an edge may
+        encode it once."""
+        names = self._names
+        if names is None:
+            names = self._names = tuple(self.children) if self.children else ()
+        return names
+
     def touch(self) -> None:
-        """Forget the kept Stat: a field is about to change."""
-        self._stat = None
+        """Forget what is kept: a field is about to change."""
+        self._stat = self._names = None

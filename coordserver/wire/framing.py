@@ -10,6 +10,8 @@ import struct
 from typing import NamedTuple
 
 _LENGTH = struct.Struct(">I")
+_length_at = _LENGTH.unpack_from
+_SHORT = 16_384
 _PEEK = 16
 """Bytes of an oversized frame that are looked at to find its number: array header and a 64-bit int fit."""
 
@@ -27,13 +29,17 @@ class Oversized(NamedTuple):
 
 
 class FrameBuffer:
-    """Bytes in, frames out. Holds at most one frame of `limit` bytes and what one read brought besides."""
+    """Bytes in, frames out. Holds at most one frame of `limit` bytes and what one read brought besides.
+
+    What is held is bytes while it is short, since a frame is cut out of bytes in one copy, and a bytearray while a long
+    frame is coming in, which grows without being copied.
+    """
 
     __slots__ = ("_buffer", "_offset", "_skip", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._offset = 0
         self._skip = 0
 
@@ -47,24 +53,33 @@ class FrameBuffer:
             dropped = min(self._skip, len(data))
             self._skip -= dropped
             data = data[dropped:]
-        if self._offset:
-            del self._buffer[: self._offset]
-            self._offset = 0
-        self._buffer += data
+        buffer, start = self._buffer, self._offset
+        held = len(buffer) - start
+        self._offset = 0
+        if not held:
+            self._buffer = data
+        elif held <= _SHORT:
+            self._buffer = bytes(buffer[start:]) + data
+        else:
+            if not isinstance(buffer, bytearray):
+                self._buffer = buffer = bytearray(buffer)
+            del buffer[:start]
+            buffer += data
 
     def next(self) -> bytes | Oversized | None:
         """The next frame's body, or None until more was fed."""
         buffer, start = self._buffer, self._offset
-        held = len(buffer) - start
-        if held < 4:
+        body = start + 4
+        held = len(buffer) - body
+        if held < 0:
             return None
-        (length,) = _LENGTH.unpack_from(buffer, start)
+        (length,) = _length_at(buffer, start)
         if length > self.limit:
-            return self._oversized(length, held - 4)
-        if held < 4 + length:
+            return self._oversized(length, held)
+        if held < length:
             return None
-        self._offset = end = start + 4 + length
-        return bytes(buffer[start + 4 : end])
+        self._offset = end = body + length
+        return bytes(buffer[body:end])
 
     def _oversized(self, length: int, held: int) -> Oversized | None:
         if held < min(_PEEK, length):

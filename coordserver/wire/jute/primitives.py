@@ -20,6 +20,7 @@ INT = struct.Struct(">i")
 LONG = struct.Struct(">q")
 NULL = INT.pack(-1)
 
+_pack_int = INT.pack
 _int_at = INT.unpack_from
 _long_at = LONG.unpack_from
 
@@ -53,19 +54,29 @@ def read_bool(body: bytes, at: int) -> tuple[bool, int]:
 
 def read_buffer(body: bytes, at: int) -> tuple[bytes | None, int]:
     """Bytes, or None where the length is -1."""
-    size, start = read_int(body, at)
-    if size == -1:
-        return None, start
+    try:
+        (size,) = _int_at(body, at)
+    except struct.error:
+        raise RecordError(f"length missing at {at}") from None
+    start = at + 4
     end = start + size
-    if size < 0 or end > len(body):
-        raise RecordError(f"length {size} at {at} is not in the record")
-    return body[start:end], end
+    if size < 0:
+        if size == -1:
+            return None, start
+    elif end <= len(body):
+        return body[start:end], end
+    raise RecordError(f"length {size} at {at} is not in the record")
 
 
 def read_ustring(body: bytes, at: int) -> tuple[str | None, int]:
     """A string, or None where the length is -1."""
     data, end = read_buffer(body, at)
-    return None if data is None else data.decode("utf-8", "replace"), end
+    if data is None:
+        return None, end
+    try:
+        return data.decode(), end
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace"), end
 
 
 def read_vector(body: bytes, at: int, read: Callable[[bytes, int], tuple[T, int]]) -> tuple[list[T], int]:
@@ -80,15 +91,18 @@ def read_vector(body: bytes, at: int, read: Callable[[bytes, int], tuple[T, int]
 
 def buffer(value: bytes | None) -> bytes:
     """A buffer with its length."""
-    return NULL if value is None else INT.pack(len(value)) + value
+    return NULL if value is None else _pack_int(len(value)) + value
 
 
 def ustring(value: str | None) -> bytes:
     """A string with its length in bytes."""
     if value is None:
         return NULL
-    data = value.encode("utf-8", "surrogatepass")
-    return INT.pack(len(data)) + data
+    try:
+        data = value.encode()
+    except UnicodeEncodeError:
+        data = value.encode("utf-8", "surrogatepass")
+    return _pack_int(len(data)) + data
 
 
 def vector(items: Iterable[bytes]) -> bytes:

@@ -20,6 +20,7 @@ _PASSWORD_BYTES = 16
 _SYNC_CONNECTED = 3
 _MULTI_END = _MULTI_HEADER.pack(-1, 1, -1)
 _ERROR_TYPE = -1
+_NONE = INT.pack(0)
 
 stat_bytes: Callable[..., bytes] = _STAT.pack
 """The eleven fields of a Stat, which is 68 bytes."""
@@ -72,8 +73,38 @@ def _acl(entries: Sequence[tuple[int, str, str]]) -> bytes:
     return vector(INT.pack(perms) + ustring(scheme) + ustring(name) for perms, scheme, name in entries)
 
 
+class SharedNames:
+    """Encodes lists of names once for all who ask: of a znode that does not change the core gives the very same tuple.
+
+    Tuples are known by identity, which holds while they are kept here. When there are too many bytes, all go.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._bytes = 0
+        self._known: dict[int, tuple[tuple[str, ...], bytes]] = {}
+
+    def encode(self, names: tuple[str, ...]) -> bytes:
+        """A vector of strings."""
+        known = self._known.get(id(names))
+        if known is not None:
+            return known[1]
+        encoded = vector(map(ustring, names))
+        if self._bytes + len(encoded) > self._most:
+            self._known.clear()
+            self._bytes = 0
+        if len(encoded) <= self._most:
+            self._bytes += len(encoded)
+            self._known[id(names)] = names, encoded
+        return encoded
+
+
+_encoded_names = SharedNames(4 * 1024 * 1024).encode
+
+
 def _children(result: Result) -> bytes:
-    return vector(map(ustring, result[0]))
+    names: tuple[str, ...] = result[0]
+    return _encoded_names(names) if names else _NONE
 
 
 def _multi_read(result: Result) -> bytes:

@@ -11,9 +11,11 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from coordserver.core.acl import OPEN_ACL_UNSAFE
 from coordserver.core.operations import TTL_MODES, CreateMode, Op
 from coordserver.wire.jute.opcodes import MULTI_END
 from coordserver.wire.jute.primitives import (
+    INT,
     RecordError,
     read_bool,
     read_buffer,
@@ -21,6 +23,8 @@ from coordserver.wire.jute.primitives import (
     read_long,
     read_ustring,
     read_vector,
+    ustring,
+    vector,
 )
 
 Arguments = tuple[Any, ...]
@@ -28,6 +32,8 @@ Decoder = Callable[[bytes, int], Arguments]
 
 _MULTI_HEADER = struct.Struct(">ibi")
 _NO_TTL = -1
+_OPEN_BYTES = vector(INT.pack(perms) + ustring(scheme) + ustring(name) for perms, scheme, name in OPEN_ACL_UNSAFE)
+"""How the ACL looks that nearly all znodes have."""
 _CONTAINER_MODES = {
     CreateMode.PERSISTENT_SEQUENTIAL: CreateMode.CONTAINER_SEQUENTIAL,
     CreateMode.EPHEMERAL_SEQUENTIAL: CreateMode.CONTAINER_SEQUENTIAL,
@@ -78,6 +84,9 @@ def _acl_entry(body: bytes, at: int) -> tuple[tuple[int, str, str], int]:
 
 
 def _acl(body: bytes, at: int) -> tuple[tuple[tuple[int, str, str], ...], int]:
+    end = at + len(_OPEN_BYTES)
+    if body[at:end] == _OPEN_BYTES:
+        return OPEN_ACL_UNSAFE, end
     entries, at = read_vector(body, at, _acl_entry)
     return tuple(entries), at
 
@@ -130,17 +139,17 @@ def path_and_version(body: bytes, at: int) -> Arguments:
 
 def path_and_watch(body: bytes, at: int) -> Arguments:
     """ExistsRequest, GetDataRequest, GetChildrenRequest, GetChildren2Request."""
-    path, at = _path(body, at)
-    watch, _ = read_bool(body, at)
-    return path, watch
+    path, at = read_ustring(body, at)
+    if path is None or at >= len(body):
+        return _needed(path, "path"), read_bool(body, at)[0]
+    return path, body[at] != 0
 
 
 def set_data(body: bytes, at: int) -> Arguments:
     """SetDataRequest; a null path is an illegal one."""
     path, at = read_ustring(body, at)
     data, at = read_buffer(body, at)
-    version, _ = read_int(body, at)
-    return path or "", data, version
+    return path or "", data, read_int(body, at)[0]
 
 
 def set_acl(body: bytes, at: int) -> Arguments:
