@@ -124,8 +124,8 @@ class _Reader:
                 raise ConfigError(f"dynamicConfigFile {dynamic}: {fault}") from None
         if len(servers) > 1:
             raise ConfigError(
-                f"{', '.join(sorted(servers))}: several servers make an ensemble, of which this version cannot be part; "
-                "leave at most one of these lines"
+                f"{', '.join(sorted(servers))}: several servers make an ensemble, of which this version cannot be "
+                "part; leave at most one of these lines"
             )
         return next(iter(servers.values()), "").partition(";")[2]
 
