@@ -11,7 +11,7 @@ import click
 
 from cli.running import run
 from druidroles.coordination.url import CoordUrl
-from druidroles.model.server import DEFAULT_TIER, NodeRole
+from druidroles.model.server import DEFAULT_TIER, DEFAULT_WORKER_CATEGORY, NodeRole
 
 if TYPE_CHECKING:
     from druidroles.process import Role, RoleContext
@@ -36,6 +36,19 @@ class CoordUrlType(click.ParamType[CoordUrl]):
         if url.scheme != "coord":
             self.fail(f"{value!r}: only coord:// is supported", param, ctx)
         return url
+
+
+class CacheLocationType(click.ParamType[tuple[Path, int]]):
+    """PATH:BYTES."""
+
+    name = "path:bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, int]:
+        """The directory and its size, or a usage error."""
+        path, _, size = str(value).rpartition(":")
+        if not path or not (size.isascii() and size.isdigit()):
+            self.fail(f"{value!r} is not PATH:BYTES", param, ctx)
+        return Path(path).absolute(), int(size)
 
 
 def common(port: int) -> Callable[[F], F]:
@@ -112,24 +125,63 @@ def coordinator(metadata: Path, **options: Any) -> None:
 @command.command("overlord")
 @common(8090)
 @metadata
-def overlord(metadata: Path, **options: Any) -> None:
+@click.option(
+    "--parallel-ratio",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Part of a worker's slots that index_parallel tasks may take (parallelIndexTaskSlotRatio).",
+)
+def overlord(metadata: Path, parallel_ratio: float, **options: Any) -> None:
     """Take tasks, give them to MiddleManagers, and publish what they build."""
     from druidroles.overlord.role import OverlordSettings, build
 
-    _run(NodeRole.OVERLORD, partial(build, settings=OverlordSettings(metadata=metadata.absolute())), options)
+    settings = OverlordSettings(metadata=metadata.absolute(), parallel_ratio=parallel_ratio)
+    _run(NodeRole.OVERLORD, partial(build, settings=settings), options)
 
 
 @command.command("historical")
 @common(8083)
 @deep_storage
-@click.option("--max-size", type=click.IntRange(min=0), default=300 * 10**9, help="Bytes of segments it may hold.")
+@click.option("--max-size", type=click.IntRange(min=0), help="Bytes of segments it may hold; default: all locations'.")
+@click.option(
+    "--cache-location",
+    "locations",
+    type=CacheLocationType(),
+    multiple=True,
+    help="Where segments are kept, and how many bytes of them; repeatable. Default: the data directory.",
+)
+@click.option(
+    "--cache-selector",
+    type=click.Choice(["leastBytesUsed", "roundRobin", "random", "mostAvailableSize"]),
+    default="leastBytesUsed",
+    help="Which location takes the next segment.",
+)
+@click.option("--load-threads", type=click.IntRange(min=1), default=2, help="Segments loaded at a time.")
 @click.option("--tier", default=DEFAULT_TIER, help="Load rules name tiers.")
 @click.option("--priority", type=int, default=0, help="Brokers prefer higher ones.")
-def historical(deep_storage: Path, max_size: int, tier: str, priority: int, **options: Any) -> None:
+def historical(
+    deep_storage: Path,
+    max_size: int | None,
+    locations: tuple[tuple[Path, int], ...],
+    cache_selector: str,
+    load_threads: int,
+    tier: str,
+    priority: int,
+    **options: Any,
+) -> None:
     """Load segments and answer queries over them."""
+    from druidroles.historical.locations import CacheLocation, Selector
     from druidroles.historical.role import HistoricalSettings, build
 
-    settings = HistoricalSettings(deep_storage=deep_storage.absolute(), max_size=max_size, tier=tier, priority=priority)
+    settings = HistoricalSettings(
+        deep_storage=deep_storage.absolute(),
+        max_size=max_size,
+        cache_locations=tuple(CacheLocation(path, size) for path, size in locations),
+        cache_selector=Selector(cache_selector),
+        load_threads=load_threads,
+        tier=tier,
+        priority=priority,
+    )
     _run(NodeRole.HISTORICAL, partial(build, settings=settings), options)
 
 
@@ -138,11 +190,27 @@ def historical(deep_storage: Path, max_size: int, tier: str, priority: int, **op
 @deep_storage
 @click.option("--capacity", type=click.IntRange(min=1), default=2, help="Tasks at a time.")
 @click.option("--task-port", type=click.IntRange(0, 65535), default=8100, help="First port of tasks; 0: free ones.")
-def middlemanager(deep_storage: Path, capacity: int, task_port: int, **options: Any) -> None:
-    """Run tasks, each in a process of its own."""
+@click.option("--category", default=DEFAULT_WORKER_CATEGORY, help="Select strategies may name categories.")
+@click.option(
+    "--restore-tasks/--no-restore-tasks",
+    default=True,
+    help="Whether tasks that run at a stop begin anew at the next start, or fail (restoreTasksOnRestart).",
+)
+def middlemanager(
+    deep_storage: Path, capacity: int, task_port: int, category: str, restore_tasks: bool, **options: Any
+) -> None:
+    """Run tasks, each in a process of its own. With --port 0 it keeps the port of its first start."""
+    from druidroles.middlemanager.address import kept_port
     from druidroles.middlemanager.role import MiddleManagerSettings, build
 
-    settings = MiddleManagerSettings(deep_storage=deep_storage.absolute(), capacity=capacity, task_port=task_port)
+    settings = MiddleManagerSettings(
+        deep_storage=deep_storage.absolute(),
+        capacity=capacity,
+        task_port=task_port,
+        category=category,
+        restore=restore_tasks,
+    )
+    options["port"] = options["port"] or kept_port(options["data_dir"], options["host"])
     _run(NodeRole.MIDDLE_MANAGER, partial(build, settings=settings), options)
 
 

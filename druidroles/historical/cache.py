@@ -2,14 +2,16 @@
 
     (absent) -> LOADING -> SERVED <-> DROPPED -> DELETING -> (absent)
 
-A segment takes its room from the moment it is begun to be loaded, so that loads side by side cannot take more than
-there is. One that is dropped goes on answering queries for a while, as Brokers may not have heard yet; it goes at once
-where its room is needed. To load it again meanwhile costs nothing.
+A segment takes its room in one of the locations from the moment it is begun to be loaded, so that loads side by side
+cannot take more than there is. A location whose disk fails is no reason to fail where another has room. A segment that is
+dropped goes on answering queries for a while, as Brokers may not have heard yet; it goes at once where its room is
+needed. To load it again meanwhile costs nothing.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import trio
 from druidroles.coordination.changes import Revision
 from druidroles.coordination.load_worker import LoadFailedError
 from druidroles.deepstorage import DeepStorage, DeepStorageError
-from druidroles.historical.files import SegmentFiles
+from druidroles.historical.locations import Location, Locations
 from druidroles.model.segment import DataSegment, SegmentDescriptor
 from druidroles.query.source import ServedSegment
 from druidroles.segments.errors import SegmentFileError
@@ -42,6 +44,7 @@ _ANSWERS = (State.SERVED, State.DROPPED)
 @attrs.define(eq=False)
 class _Entry:
     segment: DataSegment
+    location: Location
     path: Path
     state: State
     delete_at: float = 0.0
@@ -52,11 +55,12 @@ class SegmentCache:
     """A SegmentKeeper for the load worker and a SegmentSource for queries. `revision` rises with each change."""
 
     def __init__(
-        self, files: SegmentFiles, storage: DeepStorage, *, max_size: int, load_threads: int, drop_delay_s: float
+        self, locations: Locations, storage: DeepStorage, *, max_size: int, load_threads: int, drop_delay_s: float
     ) -> None:
+        """`max_size` bounds all locations together."""
         self.revision = Revision()
         self.max_size = max_size
-        self._files = files
+        self._locations = locations
         self._storage = storage
         self._drop_delay_s = drop_delay_s
         self._limiter = trio.CapacityLimiter(load_threads)
@@ -96,9 +100,13 @@ class SegmentCache:
         return None
 
     async def restore(self) -> None:
-        """Take up what a predecessor left in the directory. Raises NewerFormatError, OSError."""
-        for segment in await trio.to_thread.run_sync(self._files.restore):
-            self._enter(segment, State.SERVED)
+        """Take up what a predecessor left in the locations. Raises NewerFormatError, OSError."""
+        for location in self._locations.all:
+            for segment in await trio.to_thread.run_sync(location.files.restore):
+                if segment.id not in self._entries:
+                    self._enter(segment, location, State.SERVED)
+                else:  # locations were put together that had been two Historicals' own
+                    await trio.to_thread.run_sync(location.files.remove, segment.id)
         if self._sizes[State.SERVED] > self.max_size:
             log.warning("%d bytes of segments are here, the limit is %d", self._sizes[State.SERVED], self.max_size)
 
@@ -106,29 +114,49 @@ class SegmentCache:
 
     async def load(self, segment: DataSegment) -> None:
         """See SegmentKeeper.load."""
-        while (entry := self._entries.get(segment.id)) is not None:
-            if entry.state in _ANSWERS:
-                if entry.state is State.DROPPED:
-                    self._move(entry, State.SERVED)
-                return
-            await entry.settled.wait()
-        await self._make_room(segment)
-        entry = self._enter(segment, State.LOADING)
+        if await self._is_here(segment):
+            return
+        failed: dict[Location, OSError] = {}
+        while not await self._loaded(segment, failed):
+            pass
+
+    async def _loaded(self, segment: DataSegment, failed: dict[Location, OSError]) -> bool:
+        """Load a segment into a location that has not failed; False where that one fails now. Raises LoadFailedError.
+
+        It may be here already afterwards, by somebody else's work.
+        """
+        location = await self._make_room(segment, failed)
+        if segment.id in self._entries:
+            return await self._is_here(segment)
+        entry = self._enter(segment, location, State.LOADING)
         try:
             # Given up when the process stops: what the thread leaves behind is sorted out by the next `restore`.
             await trio.to_thread.run_sync(
-                self._files.fetch, self._storage, segment, limiter=self._limiter, abandon_on_cancel=True
+                location.files.fetch, self._storage, segment, limiter=self._limiter, abandon_on_cancel=True
             )
         except (DeepStorageError, SegmentFileError) as fault:
             raise LoadFailedError(str(fault)) from fault
         except OSError as fault:
-            raise LoadFailedError(f"segment {segment.id} cannot be stored here: {fault}") from fault
+            log.error("segment %s cannot be stored in %s: %s", segment.id, location.settings.path, fault)
+            failed[location] = fault
+            return False
         else:
             self._move(entry, State.SERVED)
+            return True
         finally:
             if entry.state is State.LOADING:
                 self._leave(entry)
             entry.settled.set()
+
+    async def _is_here(self, segment: DataSegment) -> bool:
+        """Whether a segment answers queries; waits for whoever works on it."""
+        while (entry := self._entries.get(segment.id)) is not None:
+            if entry.state in _ANSWERS:
+                if entry.state is State.DROPPED:
+                    self._move(entry, State.SERVED)
+                return True
+            await entry.settled.wait()
+        return False
 
     def drop(self, segment_id: str) -> None:
         """See SegmentKeeper.drop."""
@@ -142,7 +170,7 @@ class SegmentCache:
         """Delete what was dropped when its time has come, for ever."""
         while True:
             self._dropped = trio.Event()
-            oldest = self._oldest_dropped()
+            oldest = self._oldest_dropped(self._locations.all)
             if oldest is None:
                 await self._dropped.wait()
             elif oldest.delete_at > trio.current_time():
@@ -151,29 +179,56 @@ class SegmentCache:
             else:
                 await self._delete(oldest)
 
-    async def _make_room(self, segment: DataSegment) -> None:
-        """Wait until the segment fits, deleting what was dropped. Raises LoadFailedError where that does not help."""
-        while (used := sum(self._sizes.values())) + segment.size > self.max_size:
-            oldest = self._oldest_dropped()
-            leaving = next((entry for entry in self._entries.values() if entry.state is State.DELETING), None)
+    async def _make_room(self, segment: DataSegment, failed: Mapping[Location, OSError]) -> Location:
+        """Wait until the segment fits somewhere, deleting what was dropped. Raises LoadFailedError where that does not
+        help, or where no location is left that has not failed.
+        """
+        while True:
+            location = await self._locations.choose(segment.size, failed)
+            if location is not None and self._used + segment.size <= self.max_size:
+                return location
+            # Either all together have no room, or no single one has that is large enough.
+            helpful = [
+                one
+                for one in self._locations.all
+                if location is not None or (one.settings.max_size >= segment.size and one not in failed)
+            ]
+            oldest = self._oldest_dropped(helpful)
+            leaving = (e for e in self._entries.values() if e.state is State.DELETING and e.location in helpful)
             if oldest is not None:
                 await self._delete(oldest)
-            elif leaving is not None:
-                await leaving.settled.wait()
+            elif (entry := next(leaving, None)) is not None:
+                await entry.settled.wait()
+            elif len(failed) == len(self._locations.all):
+                faults = "; ".join(str(fault) for fault in failed.values())
+                raise LoadFailedError(f"segment {segment.id} cannot be stored here: {faults}")
             else:
-                raise LoadFailedError(
-                    f"no room for segment {segment.id}: it has {segment.size} bytes, {used} of {self.max_size} are used"
-                )
+                raise LoadFailedError(self._no_room(segment, failed))
 
-    def _oldest_dropped(self) -> _Entry | None:
-        dropped = (entry for entry in self._entries.values() if entry.state is State.DROPPED)
+    @property
+    def _used(self) -> int:
+        return sum(self._sizes.values())
+
+    def _no_room(self, segment: DataSegment, failed: Mapping[Location, OSError]) -> str:
+        text = (
+            f"no room for segment {segment.id}: it has {segment.size} bytes, {self._used} of {self.max_size} are used"
+        )
+        if len(self._locations.all) > 1:
+            text += "".join(
+                f"; {one.settings.path}: {failed.get(one) or f'{max(0, one.available)} bytes free'}"
+                for one in self._locations.all
+            )
+        return text
+
+    def _oldest_dropped(self, within: Collection[Location]) -> _Entry | None:
+        dropped = (e for e in self._entries.values() if e.state is State.DROPPED and e.location in within)
         return min(dropped, key=lambda entry: entry.delete_at, default=None)
 
     async def _delete(self, entry: _Entry) -> None:
         entry.settled = trio.Event()
         self._move(entry, State.DELETING)
         try:
-            await trio.to_thread.run_sync(self._files.remove, entry.segment.id)
+            await trio.to_thread.run_sync(entry.location.files.remove, entry.segment.id)
         except OSError as fault:
             log.error("the files of segment %s cannot be removed: %s", entry.segment.id, fault)
         finally:
@@ -182,8 +237,9 @@ class SegmentCache:
 
     # -- the books --------------------------------------------------------------------------------------------------
 
-    def _enter(self, segment: DataSegment, state: State) -> _Entry:
-        entry = _Entry(segment, self._files.data_path(segment.id), state)
+    def _enter(self, segment: DataSegment, location: Location, state: State) -> _Entry:
+        entry = _Entry(segment, location, location.files.data_path(segment.id), state)
+        location.used += segment.size
         self._entries[segment.id] = entry
         self._index.setdefault(_key(segment), {})[segment.id] = entry
         self._count(entry, 1)
@@ -196,6 +252,7 @@ class SegmentCache:
 
     def _leave(self, entry: _Entry) -> None:
         self._count(entry, -1)
+        entry.location.used -= entry.segment.size
         del self._entries[entry.segment.id]
         same = self._index[_key(entry.segment)]
         del same[entry.segment.id]

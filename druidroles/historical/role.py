@@ -8,8 +8,8 @@ then come to their end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from druidroles.coordination.load_worker import LoadWorker
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.deepstorage import DeepStorageError, open_deep_storage
 from druidroles.historical.cache import SegmentCache
-from druidroles.historical.files import NewerFormatError, SegmentFiles
+from druidroles.historical.files import NewerFormatError
+from druidroles.historical.locations import CacheLocation, Locations, Selector
 from druidroles.model.server import DATA_NODE_SERVICE, DEFAULT_TIER, DruidServerMetadata, NodeRole, data_node_service
-from druidroles.process import Role, RoleContext, StartError
+from druidroles.process import Role, RoleContext, StartError, claim_data_dir
 from druidroles.query.resource import QueryResource
 
+MAX_SIZE = 300_000_000_000  # of the one location there is by default
 NEWS_S = 0.5  # in which Brokers hear that a server goes
 QUERIES_S = 3.0  # for the queries that run when it stops
 FAREWELL_S = 0.5  # for the word that it stops; without a connection there is nobody to say it to
@@ -38,10 +40,16 @@ FAREWELL_S = 0.5  # for the word that it stops; without a connection there is no
 
 @attrs.frozen(kw_only=True)
 class HistoricalSettings:
-    """What a Historical is told. Sizes in bytes."""
+    """What a Historical is told. Sizes in bytes.
+
+    Without `cache_locations` segments are kept in the data directory. `max_size` is what it announces to take, by
+    default all that its locations do.
+    """
 
     deep_storage: Path
-    max_size: int = 300_000_000_000
+    max_size: int | None = None
+    cache_locations: tuple[CacheLocation, ...] = ()
+    cache_selector: Selector = Selector.LEAST_BYTES_USED
     tier: str = DEFAULT_TIER
     priority: int = 0
     load_threads: int = 2
@@ -55,22 +63,28 @@ class Historical:
     def __init__(self, context: RoleContext, settings: HistoricalSettings) -> None:
         self._context = context
         self._settings = settings
+        data_dir = context.settings.data_dir
+        own = CacheLocation(data_dir, MAX_SIZE if settings.max_size is None else settings.max_size)
+        for number, location in enumerate(settings.cache_locations):
+            if location.path in (other.path for other in settings.cache_locations[:number]):
+                raise StartError(f"the cache location {location.path} is named twice")
+        locations = Locations(settings.cache_locations or (own,), settings.cache_selector)
+        max_size = locations.max_size if settings.max_size is None else min(locations.max_size, settings.max_size)
         self._metadata = DruidServerMetadata(
             name=context.host_port,
             host=context.host_port,
-            max_size=settings.max_size,
+            max_size=max_size,
             tier=settings.tier,
             priority=settings.priority,
         )
-        data_dir = context.settings.data_dir
         try:
             storage = open_deep_storage(settings.deep_storage)
         except DeepStorageError as fault:
             raise StartError(str(fault)) from None
         self._cache = SegmentCache(
-            SegmentFiles(data_dir / "segments"),
+            locations,
             storage,
-            max_size=settings.max_size,
+            max_size=max_size,
             load_threads=settings.load_threads,
             drop_delay_s=settings.drop_delay_s,
         )
@@ -95,28 +109,37 @@ class Historical:
         """Restore, announce, work off the queue; when cancelled, take leave."""
         zk, paths, name = self._context.zk, self._context.paths, self._context.host_port
         try:
-            await self._restore()
-            # The status outlasts the announcement: whoever sees the server go still finds why.
-            async with announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status:
-                try:
-                    async with self._announced(status):
-                        task_status.started()
-                        await trio.sleep_forever()
-                finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
-                        await trio.sleep(NEWS_S)
-                        await self._queries.wait_drained()
+            with self._claimed_locations():
+                await self._restore()
+                # The status outlasts the announcement: whoever sees the server go still finds why.
+                async with announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status:
+                    try:
+                        async with self._announced(status):
+                            task_status.started()
+                            await trio.sleep_forever()
+                    finally:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
+                            await trio.sleep(NEWS_S)
+                            await self._queries.wait_drained()
         finally:
             self._queries.close()
 
+    @contextmanager
+    def _claimed_locations(self) -> Iterator[None]:
+        """Lock the cache locations, as the data directory is: two processes would clear away each other's files."""
+        with ExitStack() as claims:
+            for path in dict.fromkeys(location.path for location in self._settings.cache_locations):
+                if path != self._context.settings.data_dir:
+                    claims.enter_context(claim_data_dir(path, "cache location"))
+            yield
+
     async def _restore(self) -> None:
-        directory = self._context.settings.data_dir
         try:
             await self._cache.restore()
         except NewerFormatError as fault:
-            raise StartError(f"the data directory {directory} cannot be used: {fault}") from None
+            raise StartError(f"segments kept here cannot be used: {fault}") from None
         except OSError as fault:
-            raise StartError(f"the data directory {directory} cannot be used: {fault.strerror}") from None
+            raise StartError(f"segments kept here cannot be used: {fault}") from None
         self._restored = True
 
     @asynccontextmanager

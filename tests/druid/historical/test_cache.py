@@ -16,6 +16,7 @@ from druidroles.coordination.load_worker import LoadFailedError
 from druidroles.deepstorage import DeepStorage, DeepStorageError, open_deep_storage
 from druidroles.historical.cache import SegmentCache
 from druidroles.historical.files import SegmentFiles
+from druidroles.historical.locations import CacheLocation, Locations
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment, SegmentDescriptor
 
@@ -62,7 +63,8 @@ async def make(storage: Gate, files: SegmentFiles) -> AsyncIterator[Make]:
     async with background() as nursery:
 
         async def open_cache(max_size: int = HUGE, drop_delay_s: float = 1000.0) -> SegmentCache:
-            cache = SegmentCache(files, storage, max_size=max_size, load_threads=2, drop_delay_s=drop_delay_s)
+            locations = Locations([CacheLocation(files.directory.parent, max_size)])
+            cache = SegmentCache(locations, storage, max_size=max_size, load_threads=2, drop_delay_s=drop_delay_s)
             await cache.restore()
             nursery.start_soon(cache.delete_dropped)
             return cache

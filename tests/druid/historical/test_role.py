@@ -24,12 +24,13 @@ from druidroles.coordination.payloads import dumps, loads
 from druidroles.coordination.url import CoordUrl
 from druidroles.deepstorage import DeepStorage, open_deep_storage
 from druidroles.historical import role as role_module
+from druidroles.historical.locations import CacheLocation
 from druidroles.historical.role import HistoricalSettings, build
 from druidroles.http.app import make_app
 from druidroles.model.change_request import ChangeRequest, CoordMark
 from druidroles.model.segment import DataSegment
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, DruidServerMetadata, NodeRole
-from druidroles.process import Role, RoleContext, RoleSettings, StartError
+from druidroles.process import Role, RoleContext, RoleSettings, StartError, claim_data_dir
 
 ME = "127.0.0.1:8083"
 MARK = CoordMark(epoch=7)
@@ -328,3 +329,24 @@ async def test_a_missing_deep_storage_is_one_clear_line(house: House, zk: Client
     async with httpx2.AsyncClient() as http:
         with pytest.raises(StartError, match=r"deep storage .*/none/deep cannot be used: No such file"):
             build(house.context(zk, http), HistoricalSettings(deep_storage=house.directory / "none" / "deep"))
+
+
+async def test_cache_locations_are_announced_together_and_belong_to_one_process(
+    house: House, zk: Client, tmp_path: Path
+) -> None:
+    segment = push_segment(house.storage, tmp_path)
+    locations = tuple(CacheLocation(tmp_path / name, 10**6) for name in ("disk-1", "disk-2"))
+    async with running(house, zk, cache_locations=locations) as historical:
+        assert loads((await zk.get(house.paths.announcement(ME))).data)["maxSize"] == 2 * 10**6
+        await house.load(segment)
+        assert await historical.count(segment) == (3, [])
+        with (
+            pytest.raises(StartError, match=r"the cache location .*disk-1 is held by another process"),
+            claim_data_dir(tmp_path / "disk-1", "cache location"),
+        ):
+            pass
+    with claim_data_dir(tmp_path / "disk-1", "cache location"):
+        pass
+    with pytest.raises(StartError, match=r"the cache location .*disk-1 is named twice"):
+        async with running(house, zk, cache_locations=(locations[0], locations[0])):
+            pass
