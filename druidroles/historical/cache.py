@@ -3,9 +3,9 @@
     (absent) -> LOADING -> SERVED <-> DROPPED -> DELETING -> (absent)
 
 A segment takes its room in one of the locations from the moment it is begun to be loaded, so that loads side by side
-cannot take more than there is. A location whose disk fails is no reason to fail where another has room. A segment that is
-dropped goes on answering queries for a while, as Brokers may not have heard yet; it goes at once where its room is
-needed. To load it again meanwhile costs nothing.
+cannot take more than there is. A location whose disk fails is no reason to fail where another has room. What is dropped
+goes on answering queries for a while, as Brokers may not have heard yet; it goes at once where its room is needed. To
+load it again meanwhile costs nothing.
 """
 
 from __future__ import annotations
