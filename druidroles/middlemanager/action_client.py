@@ -1,8 +1,4 @@
-"""How a task asks the leading Overlord for something: its actions, sent again until one that leads has answered.
-
-All actions can be sent twice. While nobody leads, or the leader does not answer, a task waits: it ends when its
-MiddleManager ends it, and not because an Overlord is being replaced.
-"""
+"""The actions of a task: what it asks of the leading Overlord about locks and segments. All can be sent twice."""
 
 from __future__ import annotations
 
@@ -14,17 +10,14 @@ import httpx2
 import trio
 
 from druidroles.coordination.leaders import LeaderView
+from druidroles.middlemanager.overlord_client import OverlordClient, RefusedError
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.task import TaskLock
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0
 LOCK_WAIT_MS = 30_000  # the Overlord answers null after this, and is asked again
-_ANSWER_S = 120.0
-# Not the leader (any more), or it cannot just now; another error is about what was asked, and stays.
-_AGAIN = frozenset({307, 408, 429, 502, 503, 504})
 
 
 class ActionFailedError(Exception):
@@ -32,15 +25,19 @@ class ActionFailedError(Exception):
 
 
 class ActionClient:
-    """The actions of one task."""
+    """The actions of one task. `task` is its JSON, with the attempt that it is."""
 
     def __init__(self, task: Mapping[str, Any], leaders: LeaderView, http: httpx2.AsyncClient) -> None:
         self._task = task
-        self._leaders = leaders
-        self._http = http
+        self._overlord = OverlordClient(leaders, http)
 
-    async def acquire_lock(self, interval: Interval) -> TaskLock:
-        """Wait for the exclusive lock of an interval."""
+    async def acquire_lock(self, interval: Interval, timeout_s: float = float("inf")) -> TaskLock:
+        """Wait for the exclusive lock of an interval; raises ActionFailedError also when the time is up."""
+        with trio.move_on_after(timeout_s):
+            return await self._acquire_lock(interval)
+        raise ActionFailedError(f"the lock of {interval} was not to be had within {timeout_s:.0f} s")
+
+    async def _acquire_lock(self, interval: Interval) -> TaskLock:
         action = {
             "type": "lockAcquire",
             "lockType": "EXCLUSIVE",
@@ -64,31 +61,32 @@ class ActionClient:
             why = answer.get("errorMsg") if isinstance(answer, Mapping) else None
             raise ActionFailedError(f"the segments were not published: {why or answer}")
 
+    async def used_segments(self, interval: Interval) -> list[DataSegment]:
+        """The used segments of the task's datasource that overlap an interval."""
+        answer = await self._perform({"type": "retrieveUsedSegments", "intervals": [str(interval)]})
+        return await _segments(answer)
+
+    async def unused_segments(self, interval: Interval) -> list[DataSegment]:
+        """The unused segments of the task's datasource that lie within an interval."""
+        answer = await self._perform({"type": "retrieveUnusedSegments", "interval": str(interval)})
+        return await _segments(answer)
+
+    async def forget_segments(self, segments: Sequence[DataSegment]) -> set[str]:
+        """Have the rows of unused segments deleted; the ids of those that have none now, whose files may go."""
+        answer = await self._perform({"type": "segmentNuke", "segments": [segment.to_json() for segment in segments]})
+        return {str(one) for one in answer}
+
     async def _perform(self, action: Mapping[str, Any]) -> Any:
-        body = {"task": self._task, "action": action}
-        while True:
-            revision = self._leaders.revision.value
-            leader = await self._leaders.wait_leader()
-            try:
-                response = await self._http.post(
-                    f"{leader.participant}/druid/indexer/v1/action", json=body, timeout=_ANSWER_S
-                )
-            except httpx2.HTTPError as fault:
-                log.warning("Overlord %s does not answer: %r", leader.participant, fault)
-            else:
-                if response.status_code == 200:
-                    return response.json()["result"]
-                if response.status_code not in _AGAIN:
-                    raise ActionFailedError(_message(response))
-                log.warning("Overlord %s: HTTP %d: %s", leader.participant, response.status_code, _message(response))
-            with trio.move_on_after(RETRY_S):
-                await self._leaders.changed(revision)
+        try:
+            answer = await self._overlord.ask("POST", "/action", {"task": self._task, "action": action})
+        except RefusedError as refused:
+            raise ActionFailedError(str(refused)) from None
+        return answer["result"]
 
 
-def _message(response: httpx2.Response) -> str:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    message = body.get("errorMessage") if isinstance(body, dict) else None
-    return str(message or response.text[:200] or f"HTTP {response.status_code}")
+async def _segments(answer: Any) -> list[DataSegment]:
+    found = []
+    for value in answer:
+        found.append(DataSegment.from_json(value))
+        await trio.lowlevel.checkpoint()  # there may be tens of thousands, and the session wants the loop too
+    return found

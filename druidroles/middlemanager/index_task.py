@@ -1,4 +1,4 @@
-"""An `index_parallel` task: lock, build, push, publish (Druid documentation, "JSON-based batch").
+"""An ingestion in one process: lock, build, push, publish (Druid documentation, "JSON-based batch").
 
 One exclusive lock covers all time chunks of the task, so that all its segments have one version, newer than everything
 there: they overshadow what was ingested before. Where the spec names its intervals the lock is taken before anything is
@@ -9,15 +9,11 @@ has whatever the metadata store names.
 from __future__ import annotations
 
 import logging
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import trio
 
-from druidroles.deepstorage import DeepStorage
-from druidroles.middlemanager.action_client import ActionClient
-from druidroles.middlemanager.report import Progress
+from druidroles.middlemanager.pushing import push_all
+from druidroles.middlemanager.toolbox import Toolbox
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.segments.build import BuildResult, build_segments
@@ -45,37 +41,26 @@ def _chunks(spec: IngestionSpec, interval: Interval) -> Interval:
     return Interval(granularity.bucket(interval.start_ms).start_ms, granularity.bucket(interval.end_ms - 1).end_ms)
 
 
-async def run_index_task(
-    spec: IngestionSpec, work_dir: Path, deep_storage: DeepStorage, actions: ActionClient, progress: Progress
-) -> list[DataSegment]:
+async def run_index_task(spec: IngestionSpec, tools: Toolbox) -> list[DataSegment]:
     """Do the whole work; returns what was published, nothing where no row lies in the intervals.
 
     Raises IngestionError, DeepStorageError, ActionFailedError.
     """
     planned = umbrella(spec)
-    lock = None if planned is None else await actions.acquire_lock(planned)
-    progress.enter("BUILD_SEGMENTS")
+    lock = None if planned is None else await tools.actions.acquire_lock(planned)
+    tools.progress.enter("BUILD_SEGMENTS")
     log.info("reading the input of %s", spec.data_source)
-    built: BuildResult = await trio.to_thread.run_sync(build_segments, spec, work_dir)
-    progress.stats = built.stats
+    built: BuildResult = await trio.to_thread.run_sync(build_segments, spec, tools.directory.work)
+    tools.progress.stats = built.stats
     log.info("%d segments of %d rows are built", len(built.segments), sum(segment.rows for segment in built.segments))
     found = umbrella(spec, built)
     if found is None:
         return []
     if lock is None:
-        lock = await actions.acquire_lock(found)
+        lock = await tools.actions.acquire_lock(found)
     log.info("the lock of %s is held, version %s", lock.interval, lock.version)
-    segments = await _push(built, lock.version, deep_storage)
-    await actions.publish(segments)
+    version = lock.version
+    segments = await push_all(built.segments, lambda one: one.segment(version), tools.deep_storage)
+    await tools.actions.publish(segments)
     log.info("%d segments are published", len(segments))
-    return segments
-
-
-async def _push(built: BuildResult, version: str, deep_storage: DeepStorage) -> list[DataSegment]:
-    segments: list[DataSegment] = []
-    for number, one in enumerate(built.segments, 1):
-        push: Any = partial(deep_storage.push, one.segment(version), one.path)
-        segment: DataSegment = await trio.to_thread.run_sync(push)
-        log.info("pushed %d of %d: %s, %d rows, %d bytes", number, len(built.segments), segment, one.rows, one.size)
-        segments.append(segment)
     return segments

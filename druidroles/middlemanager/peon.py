@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import httpx2
 import trio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from coordserver.client import Client, CoordError, connect
+from coordserver.client import Client, CoordError
 from coordserver.client.background import background
+from druidroles.coordination.access import CoordAccess
 from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.paths import DruidPaths
@@ -35,22 +37,21 @@ from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
 from druidroles.http.serve import HttpServer
 from druidroles.lifeline import follow_parent
-from druidroles.middlemanager.action_client import ActionClient, ActionFailedError
-from druidroles.middlemanager.index_task import run_index_task
+from druidroles.middlemanager.action_client import ActionFailedError
 from druidroles.middlemanager.report import Progress
 from druidroles.middlemanager.task_dir import Result, TaskDirectory, TaskDirectoryHeldError
-from druidroles.model.decode import ModelError, get_int
+from druidroles.middlemanager.toolbox import TaskFailedError, Toolbox
+from druidroles.middlemanager.work import work
+from druidroles.model.decode import ModelError
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
-from druidroles.model.task import TaskState, task_id, task_type
+from druidroles.model.task import TaskState, task_id
 from druidroles.process import say_ready
 from druidroles.segments.errors import IngestionError
-from druidroles.segments.spec import parse_spec
 
 log = logging.getLogger(__name__)
 
 CHAT = "/druid/worker/v1/chat"
-NOOP_MS = 2500  # Druid's default run time of a noop task
-_EXPECTED = (IngestionError, DeepStorageError, ActionFailedError, ModelError, CoordError)
+_EXPECTED = (TaskFailedError, IngestionError, DeepStorageError, ActionFailedError, ModelError, CoordError)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,8 +99,8 @@ class Peon:
         try:
             async with AsyncExitStack() as stack:
                 zk = await stack.enter_async_context(
-                    connect(
-                        settings.coord.hosts,
+                    CoordAccess.of_environment().connect(
+                        settings.coord.servers,
                         session_timeout=settings.session_timeout_s,
                         name=f"peon {task_id(self._task)}",
                     )
@@ -108,7 +109,7 @@ class Peon:
                 paths = DruidPaths(settings.coord.base)
                 leaders = await stack.enter_async_context(LeaderView(zk, paths.overlord_latch))
                 await self._serve(stack, zk, paths)
-                await self._work(ActionClient(self._task, leaders, http))
+                await self._work(leaders, http)
         except* _EXPECTED as group:
             fault = first_error(group)
             log.error("the task fails: %s", fault)
@@ -118,13 +119,18 @@ class Peon:
         self.progress.enter("COMPLETED")
         return Result(TaskState.SUCCESS)
 
-    async def _work(self, actions: ActionClient) -> None:
-        if task_type(self._task) == "noop":
-            await trio.sleep(get_int(self._task, "runTime", NOOP_MS) / 1000)
-            return
-        spec = parse_spec(self._task)
+    async def _work(self, leaders: LeaderView, http: httpx2.AsyncClient) -> None:
         deep_storage = await trio.to_thread.run_sync(open_deep_storage, self._settings.deep_storage)
-        await run_index_task(spec, self._settings.directory.work, deep_storage, actions, self.progress)
+        await work(
+            Toolbox(
+                task=self._task,
+                directory=self._settings.directory,
+                deep_storage=deep_storage,
+                leaders=leaders,
+                http=http,
+                progress=self.progress,
+            )
+        )
 
     async def _serve(self, stack: AsyncExitStack, zk: Client, paths: DruidPaths) -> None:
         """Answer over HTTP and be found there until the stack is left. Without a port the task works all the same."""
@@ -153,10 +159,15 @@ class Peon:
         async def row_stats(request: Request) -> Response:
             return JSONResponse({"totals": self.progress.row_stats()})
 
+        async def unparseable(request: Request) -> Response:
+            # Rows are counted and not kept, as in Druid with maxSavedParseExceptions 0, its default.
+            return JSONResponse({"determinePartitions": [], "buildSegments": []})
+
         return [
             *status_routes(lambda: True, {"druid.service": "druid/middlemanager"}),
             Route(f"{CHAT}/{{id}}/liveReports", reports),
             Route(f"{CHAT}/{{id}}/rowStats", row_stats),
+            Route(f"{CHAT}/{{id}}/unparseableEvents", unparseable),
         ]
 
 

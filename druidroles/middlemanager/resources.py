@@ -78,10 +78,12 @@ class WorkerResources:
         return JSONResponse({self._bench.host_port: self._bench.enabled})
 
     async def _enable(self, request: Request) -> Response:
+        self._guard.check(request)
         await self._bench.enable(True)
         return JSONResponse({self._bench.host_port: "enabled"})
 
     async def _disable(self, request: Request) -> Response:
+        self._guard.check(request)
         await self._bench.enable(False)
         return JSONResponse({self._bench.host_port: "disabled"})
 

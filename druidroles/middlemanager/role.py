@@ -1,8 +1,9 @@
 """The MiddleManager: announces its slots, claims what it is assigned, and runs each task in a process of its own.
 
-A start begins with what a predecessor at this address left behind: its processes ended with it, so a status that still
-says RUNNING is wrong. Where the process had come to the end of its work the result counts, otherwise the task failed.
-Only then the worker announces itself and takes tasks.
+A start begins with what a predecessor at this address left behind: its processes ended with it, though statuses still
+say RUNNING. Where a process had come to the end of its work the result counts; the others begin anew, as the same
+attempt: nothing that an unfinished attempt has done counts before it is published, and that is done once. Only then the
+worker announces itself and takes tasks.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_worker import Assignment, AssignmentView, WorkerTasks
 from druidroles.deepstorage import DeepStorageError, open_deep_storage
 from druidroles.lifeline import Lifeline
+from druidroles.middlemanager.address import keep_port
 from druidroles.middlemanager.resources import WorkerResources
 from druidroles.middlemanager.runner import TaskProcess
 from druidroles.middlemanager.task_dir import TaskDirectory, prune
-from druidroles.model.server import WORKER_NODE_SERVICE, NodeRole, Worker
+from druidroles.model.server import DEFAULT_WORKER_CATEGORY, WORKER_NODE_SERVICE, NodeRole, Worker
 from druidroles.model.task import TaskAnnouncement, TaskState, TaskStatus
 from druidroles.process import Role, RoleContext, StartError
 
@@ -36,16 +38,24 @@ log = logging.getLogger(__name__)
 
 WORKER_VERSION = "0"
 ORPHAN_S = 10.0  # a process whose MiddleManager is gone ends within this
+RESTARTS_MAX = 3  # of one task
+_UNKNOWN = "canceled as unknown"  # Druid's words
 PORTS = 1000  # of tasks, from task_port upward
 
 
 @attrs.frozen(kw_only=True)
 class MiddleManagerSettings:
-    """`capacity` is the number of slots; tasks listen from `task_port` upward (0: on free ports)."""
+    """`capacity` is the number of slots; tasks listen from `task_port` upward (0: on free ports).
+
+    `restore` is Druid's `restoreTasksOnRestart`: tasks that run when the worker stops begin anew when it starts again,
+    instead of failing.
+    """
 
     deep_storage: Path
     capacity: int = 2
     task_port: int = 8100
+    category: str = DEFAULT_WORKER_CATEGORY
+    restore: bool = True
 
 
 class MiddleManager:
@@ -60,7 +70,11 @@ class MiddleManager:
         self._tasks = WorkerTasks(context.zk, context.paths, context.host_port)
         self._assignments = AssignmentView(context.zk, context.paths, context.host_port)
         self._worker = Worker(
-            context.host_port, ip=_ip(context.settings.host), capacity=settings.capacity, version=WORKER_VERSION
+            context.host_port,
+            ip=_ip(context.settings.host),
+            capacity=settings.capacity,
+            version=WORKER_VERSION,
+            category=settings.category,
         )
         self._announcement: Announcement | None = None
         self._ports: dict[str, int] = {}
@@ -100,9 +114,11 @@ class MiddleManager:
         except DeepStorageError as fault:
             raise StartError(str(fault)) from None
         await trio.to_thread.run_sync(partial(self._root.mkdir, exist_ok=True))
-        await self._tasks.prepare(time.time_ns() // 1_000_000)
-        await self._settle_predecessor()
         context = self._context
+        port = int(self.host_port.rpartition(":")[2])
+        await trio.to_thread.run_sync(keep_port, context.settings.data_dir, port)
+        await self._tasks.prepare(time.time_ns() // 1_000_000)
+        begun = await self._settle_predecessor()
         async with AsyncExitStack() as stack:
             lifeline = Lifeline()
             stack.callback(lifeline.close)
@@ -113,25 +129,49 @@ class MiddleManager:
             await stack.enter_async_context(self._assignments)
             await self._assignments.wait_synced()
             nursery = await stack.enter_async_context(trio.open_nursery())
+            for announcement in begun:
+                self._start(announcement, nursery, lifeline)
             task_status.started()
             await self._claim_for_ever(nursery, lifeline, status)
 
-    async def _settle_predecessor(self) -> None:
+    async def _settle_predecessor(self) -> list[TaskAnnouncement]:
+        """Say how the tasks ended that are said to run; returns those that are to begin anew."""
+        begin = []
         for task_id, announcement in (await self._tasks.statuses()).items():
             if announcement.status.is_complete:
                 continue
             directory = self.directory(task_id)
             wait_free = partial(directory.wait_free, ORPHAN_S)
-            if not await trio.to_thread.run_sync(wait_free, abandon_on_cancel=True):
-                log.error("the process of task %s is still there", task_id)
+            free = await trio.to_thread.run_sync(wait_free, abandon_on_cancel=True)
             result = await trio.to_thread.run_sync(directory.result)
             if result is not None and result.state is TaskState.SUCCESS:
                 status = TaskStatus.success(task_id, -1)
+            elif result is not None:
+                status = TaskStatus.failure(task_id, result.error_msg or "it failed")
             else:
-                said = result.error_msg if result is not None else None
-                status = TaskStatus.failure(task_id, said or "canceled as unknown")
+                trouble = await self._restart(directory) if free else "its earlier process is still there"
+                if trouble is None:
+                    again = announcement.with_status(TaskStatus.running(task_id))
+                    if await self._tasks.say(again):
+                        log.warning("task %s of an earlier process begins anew", task_id)
+                        begin.append(again)
+                    continue
+                status = TaskStatus.failure(task_id, trouble)
             log.warning("task %s of an earlier process: %s", task_id, status.state.value)
             await self._tasks.say(announcement.with_status(status))
+        return begin
+
+    async def _restart(self, directory: TaskDirectory) -> str | None:
+        """Make a task's directory ready to begin anew; why that cannot be, None if it can."""
+        if not self._settings.restore:
+            return _UNKNOWN
+        try:
+            count = await trio.to_thread.run_sync(directory.restart)
+        except (OSError, ValueError) as fault:
+            log.warning("%s cannot be used again: %s", directory.path, fault)
+            return _UNKNOWN
+        # A task that brings its worker down each time shall not do so for ever.
+        return None if count <= RESTARTS_MAX else f"its worker was restarted {count} times while it ran"
 
     async def _claim_for_ever(self, nursery: trio.Nursery, lifeline: Lifeline, status: StatusAnnouncer) -> None:
         view = self._assignments
@@ -159,7 +199,18 @@ class MiddleManager:
             log.error("task %s: %s", task_id, trouble)
             await self._tasks.say(assignment.announcement.with_status(TaskStatus.failure(task_id, trouble)))
             return
-        process = TaskProcess(self._tasks, assignment.announcement, directory, self._peon_arguments(task_id), lifeline)
+        self._start(assignment.announcement, nursery, lifeline)
+
+    def _start(self, announcement: TaskAnnouncement, nursery: trio.Nursery, lifeline: Lifeline) -> None:
+        task_id = announcement.id
+        process = TaskProcess(
+            self._tasks,
+            announcement,
+            self.directory(task_id),
+            self._peon_arguments(task_id),
+            lifeline,
+            restore=self._settings.restore,
+        )
         self.processes[task_id] = process
         nursery.start_soon(self._run, process)
 

@@ -38,6 +38,8 @@ class TaskProcess:
         directory: TaskDirectory,
         arguments: Sequence[str],
         lifeline: Lifeline,
+        *,
+        restore: bool = False,
     ) -> None:
         self.announcement = announcement
         self.directory = directory
@@ -46,6 +48,7 @@ class TaskProcess:
         self._tasks = tasks
         self._command = [sys.executable, "-m", PEON_MODULE, str(directory.path), *arguments]
         self._lifeline = lifeline
+        self._restore = restore
         self._scope = trio.CancelScope()
         self._why: str | None = None
         self._begun = trio.current_time()
@@ -68,9 +71,10 @@ class TaskProcess:
         finally:
             # Not `except Cancelled`: it comes in a group, out of the nursery that the process runs in.
             if not over:
+                stopped = self._why is None
                 self._why = self._why or "the MiddleManager stopped"
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + END_S):
-                    await self._end(code)
+                    await self._end(code, may_begin_anew=stopped and self._restore)
         await self._end(code)
 
     async def _run_process(self) -> int | None:
@@ -123,10 +127,13 @@ class TaskProcess:
         if not await self._tasks.say(self.announcement.with_status(running)):
             self.stop("its status was removed")
 
-    async def _end(self, code: int | None) -> None:
+    async def _end(self, code: int | None, may_begin_anew: bool = False) -> None:
         result = await trio.to_thread.run_sync(self.directory.result)
         await trio.to_thread.run_sync(self.directory.clean)
         task_id = self.announcement.id
+        if result is None and may_begin_anew:
+            log.info("task %s begins anew when the MiddleManager starts again", task_id)
+            return
         duration_ms = int((trio.current_time() - self._begun) * 1000)
         if result is not None and result.state is TaskState.SUCCESS:
             status = TaskStatus.success(task_id, duration_ms, self.location)

@@ -4,6 +4,8 @@
     log           what its process wrote to stdout and stderr
     work/         files while it works; removed at the end
     report.json   Druid's task report
+    subtasks.json the ids of the sub-tasks that it has submitted
+    starts        how often its process was started again after its worker was
     result.json   how it ended, written last: {"status", "errorMsg"}
     lock          held by the process (flock) for as long as it lives, however it ends
 
@@ -17,7 +19,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ import attrs
 
 from druidroles.durable import write_file
 from druidroles.model.decode import ModelError, as_object, need_str, opt_str
-from druidroles.model.task import TaskState
+from druidroles.model.task import TaskState, task_id
 
 KEPT_TASKS = 1000  # whose logs and reports a worker keeps
 _POLL_S = 0.1
@@ -79,11 +81,39 @@ class TaskDirectory:
     def prepare(self, task: Mapping[str, Any]) -> None:
         """Make it ready for a new attempt: nothing of an earlier one is left but the log."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "result.json").unlink(missing_ok=True)
+        for name in ("result.json", "subtasks.json", "starts"):
+            (self.path / name).unlink(missing_ok=True)
+        self._clear()
+        write_file(self.path / "task.json", json.dumps(task).encode())
+
+    def restart(self) -> int:
+        """Make it ready for the same attempt to begin anew; how often that has been, this time included.
+
+        Raises OSError or ValueError where it is not the directory of a task.
+        """
+        task_id(self.task())
+        starts = self.path / "starts"
+        count = int(starts.read_text()) + 1 if starts.exists() else 1
+        self._clear()
+        write_file(starts, str(count).encode())
+        return count
+
+    def _clear(self) -> None:
         self.report.unlink(missing_ok=True)
         self.clean()
         self.work.mkdir()
-        write_file(self.path / "task.json", json.dumps(task).encode())
+
+    def write_sub_tasks(self, ids: Sequence[str]) -> None:
+        """Keep the ids of the sub-tasks."""
+        write_file(self.path / "subtasks.json", json.dumps(list(ids)).encode())
+
+    def sub_tasks(self) -> list[str]:
+        """The ids of the sub-tasks that an earlier start of this attempt submitted."""
+        try:
+            ids: list[str] = json.loads((self.path / "subtasks.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        return ids
 
     def task(self) -> dict[str, Any]:
         """The task."""

@@ -45,6 +45,15 @@ class RowStats:
     thrown_away: int = 0
     unparseable: int = 0
 
+    def __add__(self, other: RowStats) -> RowStats:
+        return RowStats(
+            self.processed + other.processed,
+            self.processed_bytes + other.processed_bytes,
+            self.processed_with_error + other.processed_with_error,
+            self.thrown_away + other.thrown_away,
+            self.unparseable + other.unparseable,
+        )
+
     def to_json(self) -> dict[str, int]:
         """As a task report has it."""
         return {

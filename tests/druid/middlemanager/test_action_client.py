@@ -15,7 +15,7 @@ import trio.testing
 from coordserver.client import Client, connect
 from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.leaders import LeaderView
-from druidroles.middlemanager import action_client
+from druidroles.middlemanager import overlord_client
 from druidroles.middlemanager.action_client import ActionClient, ActionFailedError
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
@@ -38,7 +38,7 @@ async def zk(tmp_path: Path) -> AsyncIterator[Client]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action_client, "RETRY_S", 0.01)
+    monkeypatch.setattr(overlord_client, "RETRY_S", 0.01)
 
 
 async def contend(zk: Client, url: str) -> str:

@@ -3,67 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
-from indexing import Running, ended, index_spec, noop, running, until
+from indexing import ended, index_spec, noop, running, until
+from indexing_service import service
 
-from coordserver.testing.embedded import embedded_server
 from druidroles.metadata import open_sqlite_store
-from druidroles.middlemanager.role import MiddleManagerSettings
-from druidroles.middlemanager.role import build as build_worker
 from druidroles.model.server import NodeRole
 from druidroles.overlord.role import OverlordSettings
 from druidroles.overlord.role import build as build_overlord
 from druidroles.segments.format import check_segment_file
-
-CSV = """time,carrier,delay
-2013-01-01T05:00:00Z,UA,2
-2013-01-01T06:00:00Z,AA,NA
-2013-01-02T05:00:00Z,UA,-1
-2013-01-04T05:00:00Z,B6,7
-"""
-
-
-@attrs.frozen
-class Service:
-    """An Overlord and a MiddleManager."""
-
-    overlord: Running
-    worker: Running
-    directory: Path
-
-
-@asynccontextmanager
-async def service(tmp_path: Path, capacity: int = 2) -> AsyncIterator[Service]:
-    (tmp_path / "server").mkdir()
-    (tmp_path / "input").mkdir()
-    (tmp_path / "input" / "flights.csv").write_text(CSV)
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(embedded_server(tmp_path / "server"))
-        overlord_settings = OverlordSettings(metadata=tmp_path / "metadata.sqlite")
-        overlord = await stack.enter_async_context(
-            running(
-                server.address,
-                NodeRole.OVERLORD,
-                tmp_path / "overlord",
-                partial(build_overlord, settings=overlord_settings),
-            )
-        )
-        worker_settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
-        worker = await stack.enter_async_context(
-            running(
-                server.address,
-                NodeRole.MIDDLE_MANAGER,
-                tmp_path / "worker",
-                partial(build_worker, settings=worker_settings),
-            )
-        )
-        yield Service(overlord, worker, tmp_path)
 
 
 async def test_a_task_becomes_segments_in_deep_storage_and_in_the_store(tmp_path: Path) -> None:

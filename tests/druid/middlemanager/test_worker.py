@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,8 @@ from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.http.epochs import EPOCH_HEADER
-from druidroles.middlemanager.role import MiddleManagerSettings, build
+from druidroles.middlemanager.address import kept_port
+from druidroles.middlemanager.role import RESTARTS_MAX, MiddleManagerSettings, build
 from druidroles.middlemanager.task_dir import Result, TaskDirectory
 from druidroles.model.server import NodeRole
 from druidroles.model.task import TaskAnnouncement, TaskState, TaskStatus
@@ -43,8 +45,10 @@ async def zk(server: ServerHandle) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def worker(server: ServerHandle, tmp_path: Path, port: int = 0, capacity: int = 1) -> AsyncIterator[Running]:
-    settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
+async def worker(
+    server: ServerHandle, tmp_path: Path, port: int = 0, capacity: int = 1, **more: Any
+) -> AsyncIterator[Running]:
+    settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0, **more)
     build_it = partial(build, settings=settings)
     async with running(server.address, NodeRole.MIDDLE_MANAGER, tmp_path / "worker", build_it, port) as on:
         yield on
@@ -123,7 +127,7 @@ async def test_a_predecessors_tasks_are_settled_before_anything_else(
         TaskDirectory(tmp_path / "worker" / "tasks" / task_id).prepare(task)
     TaskDirectory(tmp_path / "worker" / "tasks" / "done").write_result(Result(TaskState.SUCCESS))
     TaskDirectory(tmp_path / "worker" / "tasks" / "bad").write_result(Result(TaskState.FAILED, "no input"))
-    async with worker(server, tmp_path, port):
+    async with worker(server, tmp_path, port, restore=False):
         found = {name: await status(zk, host, name) for name in ("done", "lost", "bad", "old")}
     assert {name: (one.state.value, one.error_msg) for name, one in found.items() if one is not None} == {
         "done": ("SUCCESS", None),
@@ -135,7 +139,7 @@ async def test_a_predecessors_tasks_are_settled_before_anything_else(
 
 async def test_a_stopping_worker_ends_its_tasks_and_says_so(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
     """The Overlord need not wait for a timeout."""
-    async with worker(server, tmp_path) as on:
+    async with worker(server, tmp_path, restore=False) as on:
         host = on.context.host_port
         await assign(zk, on, "t1")
         await in_state(zk, host, "t1", TaskState.RUNNING)
@@ -145,6 +149,67 @@ async def test_a_stopping_worker_ends_its_tasks_and_says_so(server: ServerHandle
     assert (said.state, said.error_msg) == (TaskState.FAILED, "the MiddleManager stopped")
     assert directory.wait_free(0)
     assert await zk.exists(PATHS.worker(host)) is None
+
+
+async def test_a_stopped_workers_tasks_begin_anew(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """As the same attempt, in the slots that they had; not for ever, should it be the task that brings it down."""
+    port = await free_port()
+    host = f"127.0.0.1:{port}"
+    for start in range(RESTARTS_MAX + 1):
+        async with worker(server, tmp_path, port) as on:
+            if start == 0:
+                await assign(zk, on, "t1")
+            said = await in_state(zk, host, "t1", TaskState.RUNNING)
+            process = on.role.processes["t1"]
+            assert process.announcement.status == TaskStatus.running("t1")
+            assert process.directory.task()["coord"] == {"attempt": 1}
+            assert on.role._slots()["slotsFree"] == 0
+
+            async def located(running: Any = process) -> Any:
+                return running.location.port > 0
+
+            await until(located)
+        said = await in_state(zk, host, "t1", TaskState.RUNNING)
+        assert process.directory.wait_free(0)
+    async with worker(server, tmp_path, port) as on:
+        said = await in_state(zk, host, "t1", TaskState.FAILED)
+        assert said.error_msg == f"its worker was restarted {RESTARTS_MAX + 1} times while it ran"
+        assert on.role.processes == {}
+
+
+async def test_what_was_forgotten_meanwhile_does_not_begin_anew(
+    server: ServerHandle, tmp_path: Path, zk: Client
+) -> None:
+    """The Overlord has given the task up and removed its status; another kept its status but has no directory."""
+    port = await free_port()
+    host = f"127.0.0.1:{port}"
+    async with worker(server, tmp_path, port, capacity=2) as on:
+        for name in ("gone", "bare"):
+            await assign(zk, on, name)
+            await in_state(zk, host, name, TaskState.RUNNING)
+    await zk.delete(PATHS.task_status(host, "gone"))
+    shutil.rmtree(tmp_path / "worker" / "tasks" / "bare")
+    async with worker(server, tmp_path, port, capacity=2) as on:
+        assert (await in_state(zk, host, "bare", TaskState.FAILED)).error_msg == "canceled as unknown"
+        assert await status(zk, host, "gone") is None
+        assert on.role.processes == {}
+
+
+async def test_a_worker_keeps_its_port(server: ServerHandle, tmp_path: Path) -> None:
+    """Where it is free; otherwise, and with garbage for a note, any other."""
+    async with worker(server, tmp_path) as on:
+        port = int(on.context.host_port.rpartition(":")[2])
+        assert kept_port(tmp_path / "worker", "127.0.0.1") == 0  # it is taken just now
+    assert kept_port(tmp_path / "worker", "127.0.0.1") == port
+    (tmp_path / "worker" / "port").write_text("no port")
+    assert kept_port(tmp_path / "worker", "127.0.0.1") == 0
+    assert kept_port(tmp_path / "nowhere", "127.0.0.1") == 0
+
+
+async def test_a_worker_says_its_category(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """In its announcement, where the Overlord looks for it."""
+    async with worker(server, tmp_path, category="big") as on:
+        assert loads((await zk.get(PATHS.worker(on.context.host_port))).data)["category"] == "big"
 
 
 async def test_a_deposed_overlord_cannot_stop_a_task(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
@@ -176,6 +241,9 @@ async def test_a_disabled_worker_says_so(server: ServerHandle, tmp_path: Path, z
         assert (await on.post(f"{API}/disable")).json() == {host: "disabled"}
         assert (await on.get(f"{API}/enabled")).json() == {host: False}
         assert await version() == ""
+        stale = await on.post(f"{API}/enable", headers={EPOCH_HEADER: "9"})
+        assert stale.json() == {host: "enabled"}
+        assert (await on.post(f"{API}/disable", headers={EPOCH_HEADER: "8"})).status_code == 409
         assert (await on.post(f"{API}/enable")).json() == {host: "enabled"}
         assert await version() == "0"
 
