@@ -26,6 +26,7 @@ import trio
 from starlette.routing import BaseRoute
 
 from coordserver.client import Client
+from druidroles.coordination.access import OPEN, CoordAccess
 from druidroles.coordination.connection import measure_connection
 from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.paths import DruidPaths
@@ -58,6 +59,7 @@ class RoleSettings:
     port: int
     data_dir: Path
     session_timeout_s: float = 10.0
+    access: CoordAccess = OPEN
 
 
 @attrs.define
@@ -172,6 +174,7 @@ async def run_role(
     settings: RoleSettings, build: Callable[[RoleContext], Role], *, announce: Announce = say_ready
 ) -> None:
     """Run one role until SIGTERM or SIGINT. StartError if it cannot start; what fails later rises."""
+    os.environ.update(settings.access.environment())  # tasks' processes are let in as this one is
     with claim_data_dir(settings.data_dir):
         listeners = await open_listeners(settings.host, settings.port)
         host_port = f"{settings.host}:{listeners[0].socket.getsockname()[1]}"
@@ -180,11 +183,12 @@ async def run_role(
             signals.start_soon(_follow_signals, stop, signals.cancel_scope)
             async with (
                 open_session(
-                    settings.coord.hosts,
+                    settings.coord.servers,
                     settings.data_dir,
                     f"{settings.role.value} {host_port} {settings.coord.base}",
                     session_timeout_s=settings.session_timeout_s,
                     resume=settings.role not in LEADING,
+                    access=settings.access,
                 ) as zk,
                 make_client() as http,
             ):

@@ -21,8 +21,9 @@ from pathlib import Path
 import attrs
 import trio
 
-from coordserver.client import Client, connect
+from coordserver.client import Client
 from coordserver.client.background import background
+from druidroles.coordination.access import OPEN, CoordAccess
 from druidroles.durable import write_file
 from druidroles.model.decode import ModelError, as_object, need_int, need_str
 
@@ -69,7 +70,7 @@ def write_session(directory: Path, session: KeptSession) -> None:
 
 @asynccontextmanager
 async def open_session(
-    hosts: str, directory: Path, owner: str, *, session_timeout_s: float, resume: bool
+    servers: str, directory: Path, owner: str, *, session_timeout_s: float, resume: bool, access: CoordAccess = OPEN
 ) -> AsyncIterator[Client]:
     """A session for as long as the block lasts: the predecessor's where `resume` and it is ours, otherwise a new one.
 
@@ -79,10 +80,10 @@ async def open_session(
     taken = (left.session_id, left.password) if left is not None else None
     if left is not None and not (resume and left.owner == owner):
         log.info("ending the session of %s", left.owner)
-        async with connect(hosts, session_timeout=session_timeout_s, name=owner, session=taken):
+        async with access.connect(servers, session_timeout=session_timeout_s, name=owner, session=taken):
             taken = None
     async with (
-        connect(hosts, session_timeout=session_timeout_s, name=owner, session=taken) as zk,
+        access.connect(servers, session_timeout=session_timeout_s, name=owner, session=taken) as zk,
         background() as nursery,
     ):
         await nursery.start(_keep, zk, directory, owner)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from cli.access import access_of, access_options
 from cli.render import output_option
+from coordserver.client import CredentialsError
 
 
 @click.command("shell", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -18,28 +21,35 @@ from cli.render import output_option
     envvar="COORD_SERVER",
     default="127.0.0.1:2181",
     show_default=True,
-    metavar="HOST:PORT[,...]",
-    help="The coordination server, or several that are tried in turn.",
+    metavar="[zk://]HOST:PORT[,...]",
+    help="The coordination server, or several that are tried in turn; zk:// for an Apache ZooKeeper.",
 )
+@access_options()
 @output_option
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND ...]")
-def command(server: str, output: str | None, words: tuple[str, ...]) -> None:
+def command(server: str, output: str | None, words: tuple[str, ...], **options: Any) -> None:
     """Do one COMMAND, or without one read commands from a prompt or a pipe; `help` lists them.
 
     Exit codes: 1 an answer that says no, 2 bad usage, 3 no connection. A pipe stops at its first error.
     """
     from cli.shell import grammar, run
-    from coordserver.client.transport import parse_hosts
+    from coordserver.client.connect import parse_servers
 
     try:
-        parse_hosts(server)
+        parse_servers(server)
     except ValueError as fault:
         raise click.BadParameter(str(fault), param_hint="--server") from None
+    try:
+        access = access_of(options)
+    except CredentialsError as fault:
+        run.complain(str(fault))
+        sys.exit(run.BAD_USAGE)
+    target = run.Target(server, *access)
     _quieten()
     shown_as = output or "text"
     if not words:
         loop = run.prompt if sys.stdin.isatty() else run.pipe
-        sys.exit(_run(partial(loop, server, shown_as)))
+        sys.exit(_run(partial(loop, target, shown_as)))
     try:
         action = grammar.parse(words, shown_as)
     except grammar.QuitRequested:
@@ -48,7 +58,7 @@ def command(server: str, output: str | None, words: tuple[str, ...]) -> None:
         run.complain(fault.format_message())
         sys.exit(run.BAD_USAGE)
     if action is not None:
-        sys.exit(_run(partial(run.one_shot, server, action)) or 0)
+        sys.exit(_run(partial(run.one_shot, target, action)) or 0)
 
 
 def _quieten() -> None:

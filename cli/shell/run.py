@@ -12,13 +12,24 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from typing import NamedTuple
 
 import click
 import trio
 
 from cli.shell.actions import Action
 from cli.shell.grammar import QuitRequested, parse_line
-from coordserver.client import Client, ConnectError, CoordError, KeeperError, SessionExpiredError, SessionState, connect
+from coordserver.client import (
+    Auth,
+    Client,
+    ConnectError,
+    CoordError,
+    KeeperError,
+    SessionExpiredError,
+    SessionState,
+    Tls,
+    connect,
+)
 from coordserver.client.background import background
 
 CONNECT_S = 2.0
@@ -31,6 +42,14 @@ _PROMPT = "coord> "
 _READ_BYTES = 64 * 1024
 
 
+class Target(NamedTuple):
+    """Whom the shell talks with, and what it shows there."""
+
+    servers: str
+    tls: Tls | None = None
+    auth: tuple[Auth, ...] = ()
+
+
 class UnreachableError(ConnectError):
     """The connection was lost under a command and did not come back in time."""
 
@@ -40,17 +59,17 @@ def exit_code_of(error: CoordError) -> int:
     return SAID_NO if isinstance(error, KeeperError) and not isinstance(error, SessionExpiredError) else NO_CONNECTION
 
 
-async def one_shot(server: str, action: Action) -> None:
+async def one_shot(target: Target, action: Action) -> None:
     """Do one command. Raises CoordError."""
-    async with _session(server) as zk:
+    async with _session(target) as zk:
         await perform(zk, action)
 
 
-async def prompt(server: str, output: str) -> int:
+async def prompt(target: Target, output: str) -> int:
     """Talk with a terminal; returns the exit code."""
     import readline  # noqa: F401 - importing it gives `input` its line editing and history
 
-    async with _session(server) as zk:
+    async with _session(target) as zk:
         with _terminal_restored():
             while True:
                 try:
@@ -70,9 +89,9 @@ async def prompt(server: str, output: str) -> int:
                     complain(str(error))
 
 
-async def pipe(server: str, output: str) -> int:
+async def pipe(target: Target, output: str) -> int:
     """Do what the lines of standard input say, up to the first error; returns the exit code."""
-    async with _session(server) as zk, aclosing(_lines(sys.stdin.fileno())) as lines:
+    async with _session(target) as zk, aclosing(_lines(sys.stdin.fileno())) as lines:
         async for line in lines:
             try:
                 action = parse_line(line, output)
@@ -91,8 +110,8 @@ def complain(text: str) -> None:
     click.echo(f"coord shell: {' '.join(text.split())}", err=True)
 
 
-def _session(server: str) -> AbstractAsyncContextManager[Client]:
-    return connect(server, name="coord shell", connect_within=CONNECT_S)
+def _session(target: Target) -> AbstractAsyncContextManager[Client]:
+    return connect(target.servers, name="coord shell", connect_within=CONNECT_S, tls=target.tls, auth=target.auth)
 
 
 async def perform(zk: Client, action: Action, *, patience_s: float = PATIENCE_S) -> None:

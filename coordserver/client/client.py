@@ -163,6 +163,8 @@ class Client:
             except NoNodeError:
                 missing.append(parent_of(missing[-1]))
                 continue
+            except ConnectionLossError:
+                continue  # it is there, or we make it now
             except NodeExistsError:
                 pass
             missing.pop()

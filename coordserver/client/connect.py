@@ -17,12 +17,20 @@ from coordserver.client.jute import JuteCodec
 from coordserver.client.native import NativeCodec
 from coordserver.client.security import Tls
 from coordserver.client.session import Session
-from coordserver.client.transport import Dial, dial_tcp, dial_tls, parse_hosts
+from coordserver.client.transport import Dial, Host, dial_tcp, dial_tls, parse_hosts
 from coordserver.core.acl import ACL
 
 CODECS: dict[str, Callable[[], Codec]] = {"": NativeCodec, "coord": NativeCodec, "zk": JuteCodec}
 CONNECT_S = 10.0
 CLOSE_S = 1.0
+
+
+def parse_servers(text: str) -> tuple[Callable[[], Codec], list[Host]]:
+    """The protocol and the addresses that `zk://h1:2181,h2` and the like stand for. Raises ValueError."""
+    scheme, _, hosts = text.rpartition("://")
+    if scheme not in CODECS:
+        raise ValueError(f"{text!r} does not begin with coord:// or zk://")
+    return CODECS[scheme], parse_hosts(hosts)
 
 
 @asynccontextmanager
@@ -59,16 +67,14 @@ async def connect(
     `connect_within` seconds, unless `retry_forever`; ValueError if `hosts` cannot be read; CredentialsError if files of
     `tls` cannot.
     """
-    scheme, _, listed = hosts.rpartition("://")
-    if scheme not in CODECS:
-        raise ValueError(f"{hosts!r} does not begin with coord:// or zk://")
+    default_codec, addresses = parse_servers(hosts)
     if tls is not None:
         tls.context()  # here, because what is wrong with the files is no reason to try again
         dial = dial_tls(tls.context)
     holder = Session(
-        parse_hosts(listed),
+        addresses,
         dial,
-        codec or CODECS[scheme],
+        codec or default_codec,
         timeout_ms=round(session_timeout * 1000),
         name=name,
         rng=rng or random.Random(),

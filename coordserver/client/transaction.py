@@ -65,17 +65,19 @@ class Transaction:
             if code not in (0, _NOT_REACHED):
                 raise TransactionFailedError(index, from_code(code, self._operations[index][1]))
         return [
-            _result(operation[0], result) for operation, (_, result) in zip(self._operations, outcomes, strict=True)
+            _result(operation[0], result, call.zxid)
+            for operation, (_, result) in zip(self._operations, outcomes, strict=True)
         ]
 
 
-def _result(op: int, result: Sequence[Any]) -> TxResult:
+def _result(op: int, result: Sequence[Any], zxid: int) -> TxResult:
+    stat: Stat | None = None
     if op == Op.CREATE:
-        return TxResult(*result)
+        path, *rest = result
+        return TxResult(path, rest[0] if rest else None, zxid)
     if op == Op.SET_DATA:
-        stat: Stat = result[0]
-        return TxResult("", stat)
-    return TxResult()
+        stat = result[0]
+    return TxResult("", stat, zxid)
 
 
 def plain_acl(acl: Sequence[ACL] | None) -> tuple[tuple[int, str, str], ...] | None:

@@ -29,11 +29,12 @@ class Node(NamedTuple):
 class TxResult(NamedTuple):
     """What one operation of a transaction gave: a create both, a set the Stat, a delete or check neither.
 
-    ZooKeepers before 3.9 give no Stat for a create.
+    ZooKeepers before 3.9 give no Stat for a create. `zxid` is that of the whole, and so the czxid of what it created.
     """
 
     path: str = ""
     stat: Stat | None = None
+    zxid: int = 0
 
 
 class SessionState(Enum):

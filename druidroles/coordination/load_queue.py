@@ -16,10 +16,12 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
+import trio
 
 from coordserver.client import (
     BadVersionError,
     Client,
+    ConnectionLossError,
     KeeperError,
     NodeExistsError,
     NoNodeError,
@@ -32,6 +34,7 @@ from druidroles.coordination.changes import Deltas
 from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
+from druidroles.coordination.persistence import RETRY_S
 from druidroles.model.change_request import ChangeRequest
 
 log = logging.getLogger(__name__)
@@ -148,6 +151,8 @@ class LoadQueueWriter:
             batch = _cut(waiting)
             try:
                 outcome.update(await self._commit_writes(batch))
+            except ConnectionLossError as lost:  # what it did is found when it is refused the next time
+                await self._bear(lost)
             except _RefusedError as refused:
                 instead = await self._resolve(refused.write, refused.cause)
                 if instead is not None:
@@ -171,14 +176,14 @@ class LoadQueueWriter:
             if failed.index == 0:
                 raise
             raise _RefusedError(owners[failed.index - 1], failed.cause) from None
-        # Of a replacement the delete has no Stat, and the create comes after it.
-        return {
-            write.key: result.stat.czxid
-            for write, result in zip(owners, results[1:], strict=True)
-            if result.stat is not None
-        }
+        # Of a replacement the delete has no path, and the create comes after it.
+        return {write.key: result.zxid for write, result in zip(owners, results[1:], strict=True) if result.path}
 
-    async def _resolve(self, write: _Write, cause: KeeperError) -> QueueEntry | KeeperError | None:
+    async def _bear(self, lost: ConnectionLossError) -> None:
+        log.info("writing the load queues again after: %s", lost)
+        await trio.sleep(RETRY_S)
+
+    async def _resolve(self, write: _Write, cause: KeeperError) -> Outcome | None:
         """Make a refused write possible (None), or say what is to stand instead of it."""
         server, segment_id = write.key
         if isinstance(cause, NoNodeError) and write.replaces is None:
@@ -192,6 +197,8 @@ class LoadQueueWriter:
         except NoNodeError:
             write.replaces = None
             return None
+        if znode.data == write.data and znode.stat.ephemeral_owner == self._zk.session_id:
+            return znode.stat.czxid  # ours, from a try whose answer was lost
         entry = _entry(path, znode)
         if entry is not None and (entry.started or entry.failure is not None):
             return entry
@@ -211,6 +218,8 @@ class LoadQueueWriter:
                 transaction.delete(self._paths.load_request(*key), keys[key])
             try:
                 await transaction.commit()
+            except ConnectionLossError as lost:  # what it deleted is missing the next time
+                await self._bear(lost)
             except TransactionFailedError as failed:
                 if failed.index == 0 or not isinstance(failed.cause, (NoNodeError, BadVersionError)):
                     raise

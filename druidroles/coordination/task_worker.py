@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -32,6 +33,7 @@ from coordserver.client.values import Node
 from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, dumps_gz, loads
+from druidroles.coordination.persistence import until_answered
 from druidroles.model.decode import ModelError, as_object
 from druidroles.model.iso import format_iso
 from druidroles.model.server import Worker
@@ -101,7 +103,7 @@ class WorkerTasks:
         created = dumps({"created": format_iso(now_ms)})
         for path in (self._paths.tasks_of(self._host_port), self._paths.status_of(self._host_port)):
             try:
-                await self._zk.create(path, created, makepath=True)
+                await until_answered(partial(self._zk.create, path, created, makepath=True))
             except NodeExistsError:
                 log.debug("%s is there from an earlier start", path)
 

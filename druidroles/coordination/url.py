@@ -30,6 +30,11 @@ class CoordUrl:
             raise ValueError(f"{base!r} is not a path")
         return cls(scheme, ",".join(_host(one, text) for one in listed.split(",")), base)
 
+    @property
+    def servers(self) -> str:
+        """Scheme and hosts, as the client takes them."""
+        return f"{self.scheme}://{self.hosts}"
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.hosts}{self.base}"
 

@@ -327,13 +327,15 @@ async def test_leaving_the_block_ends_the_session(autojump_clock: MockClock, ser
 async def test_a_transaction_is_all_or_nothing(autojump_clock: MockClock, server: MemoryServer) -> None:
     async with server.connect() as zk:
         await zk.create("/a", b"0")
-        made, stat, nothing, checked = (
+        made, changed, deleted, checked = (
             await zk.transaction().create("/a/b", b"x").set("/a", b"1", 0).delete("/a/b").check("/a", 1).commit()
         )
         assert made.path == "/a/b"
-        assert stat.stat is not None
-        assert stat.stat.version == 1
-        assert nothing == checked == ("", None)
+        assert changed.stat is not None
+        assert changed.stat.version == 1
+        assert made.stat is not None
+        assert changed.stat.mzxid == made.stat.czxid == made.zxid
+        assert deleted == checked == ("", None, made.zxid)
         with pytest.raises(TransactionFailedError, match="operation 1: BadVersion: /a") as caught:
             await zk.transaction().create("/c").check("/a", 7).delete("/nope").commit()
         assert (caught.value.index, type(caught.value.cause)) == (1, BadVersionError)

@@ -73,9 +73,14 @@ class Announcement:
     async def withdraw(self) -> None:
         """Remove it, if it is ours."""
         async with self._changing:
-            stat = await self._zk.exists(self.path)
-            if stat is not None and stat.ephemeral_owner == self._zk.session_id:
-                await self._zk.delete(self.path, version=stat.version, missing_ok=True)
+            while True:
+                stat = await self._zk.exists(self.path)
+                if stat is None or stat.ephemeral_owner != self._zk.session_id:
+                    return None
+                try:
+                    return await self._zk.delete(self.path, version=stat.version, missing_ok=True)
+                except ConnectionLossError:
+                    continue  # it is gone, or we try again
 
     async def _settle(self, *, take_over: bool) -> None:
         """Bring the tree to what is announced, however often sessions end meanwhile."""

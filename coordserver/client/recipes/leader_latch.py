@@ -169,7 +169,7 @@ class LeaderLatch:
         while True:
             try:
                 return await self._zk.delete(mine.path, missing_ok=True)
-            except ThrottledError:
+            except (ThrottledError, ConnectionLossError):
                 await trio.sleep(_RETRY_S)
             except CoordError as error:  # the session has ended, and our znode with it
                 log.debug("resigning from %s: %s", self.parent, error)
