@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.access import access_of, access_options
-from cli.running import CommandFailedError, run
-from coordserver.client import CredentialsError
-from druidroles.coordination.access import CoordAccess
+from cli.running import run
 from druidroles.coordination.url import CoordUrl
-from druidroles.model.server import DEFAULT_TIER, DEFAULT_WORKER_CATEGORY, NodeRole
+from druidroles.model.server import DEFAULT_TIER, NodeRole
 
 if TYPE_CHECKING:
     from druidroles.process import Role, RoleContext
@@ -24,7 +21,7 @@ Build = Callable[["RoleContext"], "Role"]
 
 
 class CoordUrlType(click.ParamType[CoordUrl]):
-    """coord://host:port,…/base, or zk://… for an Apache ZooKeeper."""
+    """coord://host:port,…/base."""
 
     name = "url"
 
@@ -36,6 +33,8 @@ class CoordUrlType(click.ParamType[CoordUrl]):
             url = CoordUrl.parse(str(value))
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
+        if url.scheme != "coord":
+            self.fail(f"{value!r}: only coord:// is supported", param, ctx)
         return url
 
 
@@ -73,12 +72,6 @@ def common(port: int) -> Callable[[F], F]:
                     default=10.0,
                     help="Seconds without contact after which the process counts as gone.",
                 ),
-                access_options("--coord", "--coord-auth"),
-                click.option(
-                    "--coord-acl",
-                    is_flag=True,
-                    help="Let only holders of the same credentials touch what is created (druid.zk.service.acl).",
-                ),
             )
         ):
             function = option(function)
@@ -103,17 +96,6 @@ def command() -> None:
     """Start one process of a Druid cluster; SIGTERM ends it within 10 s."""
 
 
-def _access(options: dict[str, Any]) -> CoordAccess:
-    try:
-        access = access_of(options)
-    except CredentialsError as fault:
-        raise CommandFailedError(str(fault)) from None
-    identified = bool(access.auth) or (access.tls is not None and access.tls.cert is not None)
-    if options["coord_acl"] and not identified:
-        raise click.UsageError("--coord-acl without credentials (--coord-auth, --coord-cert) would lock everybody out")
-    return CoordAccess(tls=access.tls, auth=access.auth, creator_acl=options["coord_acl"])
-
-
 def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
     from coordserver.core.errors import CoordError
     from druidroles.metadata import MetadataError
@@ -126,7 +108,6 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
         port=options["port"],
         data_dir=options["data_dir"].absolute(),
         session_timeout_s=options["session_timeout"],
-        access=_access(options),
     )
     run(lambda: run_role(settings, build), StartError, CoordError, MetadataError)
 
@@ -144,18 +125,11 @@ def coordinator(metadata: Path, **options: Any) -> None:
 @command.command("overlord")
 @common(8090)
 @metadata
-@click.option(
-    "--parallel-ratio",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    help="Part of a worker's slots that index_parallel tasks may take (parallelIndexTaskSlotRatio).",
-)
-def overlord(metadata: Path, parallel_ratio: float, **options: Any) -> None:
+def overlord(metadata: Path, **options: Any) -> None:
     """Take tasks, give them to MiddleManagers, and publish what they build."""
     from druidroles.overlord.role import OverlordSettings, build
 
-    settings = OverlordSettings(metadata=metadata.absolute(), parallel_ratio=parallel_ratio)
-    _run(NodeRole.OVERLORD, partial(build, settings=settings), options)
+    _run(NodeRole.OVERLORD, partial(build, settings=OverlordSettings(metadata=metadata.absolute())), options)
 
 
 @command.command("historical")
@@ -209,27 +183,11 @@ def historical(
 @deep_storage
 @click.option("--capacity", type=click.IntRange(min=1), default=2, help="Tasks at a time.")
 @click.option("--task-port", type=click.IntRange(0, 65535), default=8100, help="First port of tasks; 0: free ones.")
-@click.option("--category", default=DEFAULT_WORKER_CATEGORY, help="Select strategies may name categories.")
-@click.option(
-    "--restore-tasks/--no-restore-tasks",
-    default=True,
-    help="Whether tasks that run at a stop begin anew at the next start, or fail (restoreTasksOnRestart).",
-)
-def middlemanager(
-    deep_storage: Path, capacity: int, task_port: int, category: str, restore_tasks: bool, **options: Any
-) -> None:
-    """Run tasks, each in a process of its own. With --port 0 it keeps the port of its first start."""
-    from druidroles.middlemanager.address import kept_port
+def middlemanager(deep_storage: Path, capacity: int, task_port: int, **options: Any) -> None:
+    """Run tasks, each in a process of its own."""
     from druidroles.middlemanager.role import MiddleManagerSettings, build
 
-    settings = MiddleManagerSettings(
-        deep_storage=deep_storage.absolute(),
-        capacity=capacity,
-        task_port=task_port,
-        category=category,
-        restore=restore_tasks,
-    )
-    options["port"] = options["port"] or kept_port(options["data_dir"], options["host"])
+    settings = MiddleManagerSettings(deep_storage=deep_storage.absolute(), capacity=capacity, task_port=task_port)
     _run(NodeRole.MIDDLE_MANAGER, partial(build, settings=settings), options)
 
 
