@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.running import run
+from cli.access import access_of, access_options
+from cli.running import CommandFailedError, run
+from coordserver.client import CredentialsError
+from druidroles.coordination.access import CoordAccess
 from druidroles.coordination.url import CoordUrl
 from druidroles.model.server import DEFAULT_TIER, NodeRole
 
@@ -21,7 +24,7 @@ Build = Callable[["RoleContext"], "Role"]
 
 
 class CoordUrlType(click.ParamType[CoordUrl]):
-    """coord://host:port,…/base."""
+    """coord://host:port,…/base, or zk://… for an Apache ZooKeeper."""
 
     name = "url"
 
@@ -33,8 +36,6 @@ class CoordUrlType(click.ParamType[CoordUrl]):
             url = CoordUrl.parse(str(value))
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
-        if url.scheme != "coord":
-            self.fail(f"{value!r}: only coord:// is supported", param, ctx)
         return url
 
 
@@ -72,6 +73,12 @@ def common(port: int) -> Callable[[F], F]:
                     default=10.0,
                     help="Seconds without contact after which the process counts as gone.",
                 ),
+                access_options("--coord", "--coord-auth"),
+                click.option(
+                    "--coord-acl",
+                    is_flag=True,
+                    help="Let only holders of the same credentials touch what is created (druid.zk.service.acl).",
+                ),
             )
         ):
             function = option(function)
@@ -96,6 +103,17 @@ def command() -> None:
     """Start one process of a Druid cluster; SIGTERM ends it within 10 s."""
 
 
+def _access(options: dict[str, Any]) -> CoordAccess:
+    try:
+        access = access_of(options)
+    except CredentialsError as fault:
+        raise CommandFailedError(str(fault)) from None
+    identified = bool(access.auth) or (access.tls is not None and access.tls.cert is not None)
+    if options["coord_acl"] and not identified:
+        raise click.UsageError("--coord-acl without credentials (--coord-auth, --coord-cert) would lock everybody out")
+    return CoordAccess(tls=access.tls, auth=access.auth, creator_acl=options["coord_acl"])
+
+
 def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
     from coordserver.core.errors import CoordError
     from druidroles.metadata import MetadataError
@@ -108,6 +126,7 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
         port=options["port"],
         data_dir=options["data_dir"].absolute(),
         session_timeout_s=options["session_timeout"],
+        access=_access(options),
     )
     run(lambda: run_role(settings, build), StartError, CoordError, MetadataError)
 
