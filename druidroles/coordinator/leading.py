@@ -35,6 +35,7 @@ from druidroles.coordinator.cluster import Cluster
 from druidroles.coordinator.damping import Damping, DampingConfig
 from druidroles.coordinator.dynamic_config import DynamicConfig, read_stored
 from druidroles.coordinator.executor import Executor, monotonic_ms
+from druidroles.coordinator.explain import Explainer
 from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.kill import KillConfig, KillUnused
 from druidroles.coordinator.metrics import LoadQueueCounts
@@ -325,6 +326,21 @@ class Leading:
             age_s = self.oldest_order_s(name)
             if age_s > long_s:
                 log.warning("%s has had a request for %d s (replicantLifetime)", name, age_s)
+
+    def explainer(self) -> Explainer:
+        """What explains the state of a segment as it is now."""
+        return Explainer(
+            view=self.view,
+            rules=self.rules,
+            orders=self.executor.orders,
+            now_ms=monotonic_ms(),
+            wall_ms=wall_ms(),
+        )
+
+    def requests_to(self, server: str) -> list[dict[str, Any]]:
+        """All orders to a server, for the operator."""
+        explainer = self.explainer()
+        return [explainer.request(order) for order in self.executor.orders.all_of(server)]
 
     def oldest_order_s(self, server: str) -> float:
         """How long the oldest order to a server has waited for its end."""

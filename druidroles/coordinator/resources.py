@@ -16,35 +16,13 @@ from druidroles.coordination.discovery import DiscoveryView
 from druidroles.coordinator.cluster import Server
 from druidroles.coordinator.leading import Leading, wall_ms
 from druidroles.coordinator.loadstatus import load_status
+from druidroles.coordinator.parameters import ROOT, flag_is_true, has_flag, interval_param
 from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
 from druidroles.http.errors import DruidHttpError
-from druidroles.model.decode import ModelError
-from druidroles.model.interval import Interval
 from druidroles.model.server import DiscoveryDruidNode, NodeRole
 
-ROOT = "/druid/coordinator/v1"
 # Druid leaves these out of `/cluster` where there is none.
 _OPTIONAL_ROLES = (NodeRole.MIDDLE_MANAGER, NodeRole.INDEXER, NodeRole.ROUTER)
-
-
-def has_flag(request: Request, name: str) -> bool:
-    """Druid's query flags count by being there: `?simple`, `?simple=anything`."""
-    return name in request.query_params
-
-
-def flag_is_true(request: Request, name: str, default: bool) -> bool:
-    """A query parameter that is true or false; without a value it is true."""
-    value = request.query_params.get(name)
-    return default if value is None else value.lower() in ("", "true")
-
-
-def interval_param(request: Request) -> Interval | None:
-    """The query parameter `interval`, in which `_` may stand for `/`. DruidHttpError 400 if it is none."""
-    text = request.query_params.get("interval")
-    try:
-        return None if text is None else Interval.parse(text.replace("_", "/"))
-    except ModelError as error:
-        raise DruidHttpError(400, f"interval: {error}") from error
 
 
 def leader_routes(contender: Contender) -> list[BaseRoute]:
@@ -102,7 +80,7 @@ def _queue_segments(server: Server) -> dict[str, Any]:
     return {
         "segmentsToLoad": [order.segment.to_json() for order in server.loading.values()],
         "segmentsToDrop": [server.served[segment_id].to_json() for segment_id in server.dropping],
-        "segmentsMarkedToDrop": [],
+        "segmentsMarkedToDrop": [server.served[segment_id].to_json() for segment_id in server.leaving],
     }
 
 
@@ -113,6 +91,8 @@ async def _loadqueue(request: Request, leading: Leading) -> Response:
     elif has_flag(request, "full"):
         shape = _queue_segments
     servers = leading.view.cluster.servers
+    if has_flag(request, "requests"):
+        return JSONResponse({name: leading.requests_to(name) for name in sorted(servers) if servers[name].replicates})
     return JSONResponse({name: shape(server) for name, server in sorted(servers.items()) if server.replicates})
 
 
@@ -162,11 +142,6 @@ async def _tiers(request: Request, leading: Leading) -> Response:
     return JSONResponse(sizes)
 
 
-async def _datasources(request: Request, leading: Leading) -> Response:
-    servers = leading.view.cluster.servers.values()
-    return JSONResponse(sorted({segment.data_source for server in servers for segment in server.served.values()}))
-
-
 def _cluster_node(node: DiscoveryDruidNode) -> dict[str, Any]:
     ports = {"plaintextPort": node.node.plaintext_port, "tlsPort": node.node.tls_port}
     return {
@@ -186,6 +161,32 @@ def _cluster(discovery: DiscoveryView) -> OnLeader:
     return cluster
 
 
+def _cluster_role(discovery: DiscoveryView) -> OnLeader:
+    async def cluster(request: Request, leading: Leading) -> Response:
+        name = request.path_params["role"]
+        try:
+            role = NodeRole(name)
+        except ValueError:
+            roles = ", ".join(role.value for role in NodeRole)
+            raise DruidHttpError(400, f"{name!r} is not a role; they are {roles}") from None
+        return JSONResponse([_cluster_node(node) for node in discovery.nodes(role)])
+
+    return cluster
+
+
+async def _explain(request: Request, leading: Leading) -> Response:
+    """Ours: why a segment is not loaded."""
+    segment_id = request.path_params["segment"]
+    segment = leading.view.used.get(segment_id)
+    if segment is None:
+        await leading.reader.refresh()
+        row = await leading.store.segment(segment_id)
+        if row is None:
+            raise DruidHttpError(404, f"the metadata store has no segment {segment_id}", error="Not found")
+        segment = row[0]
+    return JSONResponse(leading.explainer().explain(segment))
+
+
 def cluster_routes(contender: Contender, discovery: DiscoveryView) -> list[BaseRoute]:
     """What the leader answers from its picture of the cluster."""
     handlers: Mapping[str, OnLeader] = {
@@ -195,7 +196,8 @@ def cluster_routes(contender: Contender, discovery: DiscoveryView) -> list[BaseR
         "/servers": _servers,
         "/servers/{server}": _one_server,
         "/tiers": _tiers,
-        "/datasources": _datasources,
         "/cluster": _cluster(discovery),
+        "/cluster/{role}": _cluster_role(discovery),
+        "/explain/segments/{segment:path}": _explain,
     }
     return [Route(ROOT + path, on_leader(contender, handle)) for path, handle in handlers.items()]

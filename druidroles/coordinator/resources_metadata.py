@@ -1,4 +1,4 @@
-"""The Coordinator over HTTP, the metadata store's side: segments, rules, and marking segments used or unused.
+"""The Coordinator over HTTP, the metadata store's side: segments, and marking them used or unused.
 
 What is read here is read anew, so that a Broker that was told of a publish finds it.
 """
@@ -6,6 +6,7 @@ What is read here is read anew, so that a Broker that was told of a publish find
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -15,37 +16,71 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from druidroles.coordinator.leading import Leading
+from druidroles.coordinator.overlord import OverlordError
+from druidroles.coordinator.parameters import ROOT, count_param, has_flag, interval_param, to_interval
 from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
-from druidroles.coordinator.resources import ROOT, has_flag
-from druidroles.http.body import read_json
+from druidroles.http.body import read_json, read_json_object
 from druidroles.http.errors import DruidHttpError
-from druidroles.metadata import Audit, AuditEntry
-from druidroles.model.decode import ModelError
+from druidroles.model.interval import ETERNITY
 from druidroles.model.segment import DataSegment
-from druidroles.rules.rules import DEFAULT, parse_rules
 
 _SEGMENTS_PER_CHUNK = 50  # about a millisecond of encoding
-# What of Druid's dynamic configuration there is here, with our defaults.
-_CONFIG = {"millisToWaitBeforeDeleting": 900_000, "replicationThrottleLimit": 500, "decommissioningNodes": []}
-
-
-def _audit(request: Request) -> Audit:
-    return Audit(author=request.headers.get("X-Druid-Author", ""), comment=request.headers.get("X-Druid-Comment", ""))
-
-
-# -- segments ---------------------------------------------------------------------------------------------------------
 
 
 async def _metadata_datasources(request: Request, leading: Leading) -> Response:
     await leading.reader.refresh()
-    return JSONResponse(leading.view.used.data_sources())
+    used = leading.view.used
+    if has_flag(request, "full"):
+        return _streamed(_datasource_json(name, list(used.of_data_source(name))) for name in used.data_sources())
+    names = set(used.data_sources())
+    if has_flag(request, "includeUnused"):
+        names.update(await leading.store.data_sources_with_unused())
+    return JSONResponse(sorted(names))
+
+
+def _datasource_json(name: str, segments: list[DataSegment]) -> dict[str, Any]:
+    return {"name": name, "properties": {}, "segments": [segment.to_json() for segment in segments]}
+
+
+async def _metadata_datasource(request: Request, leading: Leading) -> Response:
+    return JSONResponse(_datasource_json(request.path_params["ds"], await _used_of(request, leading)))
+
+
+async def _used_of(request: Request, leading: Leading) -> list[DataSegment]:
+    await leading.reader.refresh()
+    name = request.path_params["ds"]
+    segments = sorted(leading.view.used.of_data_source(name), key=lambda segment: segment.id)
+    if not segments:
+        raise DruidHttpError(404, f"no used segments of {name}", error="Not found")
+    return segments
+
+
+async def _metadata_segment(request: Request, leading: Leading) -> Response:
+    found = await _segment(leading, request.path_params["ds"], request.path_params["segment"])
+    return JSONResponse(found.to_json())
+
+
+async def _metadata_segments_in(request: Request, leading: Leading) -> Response:
+    """Those that overlap one of the intervals in the body."""
+    value = await read_json(request)
+    if not isinstance(value, list):
+        raise DruidHttpError(400, "the body is not an array of intervals")
+    intervals = [to_interval(f"interval {index}", text) for index, text in enumerate(value)]
+    segments = await leading.store.used_segments_in(request.path_params["ds"], intervals)
+    if has_flag(request, "full"):
+        return _streamed(segment.to_json() for segment in segments)
+    return JSONResponse([segment.id for segment in segments])
+
+
+async def _unused_segments(request: Request, leading: Leading) -> Response:
+    """With `interval` those within it; `limit` at most."""
+    interval, limit = interval_param(request) or ETERNITY, count_param(request, "limit", 100_000)
+    segments = await leading.store.unused_segments_in(request.path_params["ds"], interval)
+    return _streamed(segment.to_json() for segment in segments[:limit])
 
 
 async def _metadata_segments_of(request: Request, leading: Leading) -> Response:
-    await leading.reader.refresh()
-    segments = sorted(leading.view.used.of_data_source(request.path_params["ds"]), key=lambda segment: segment.id)
-    if not segments:
-        raise DruidHttpError(404, f"no used segments of {request.path_params['ds']}", error="Not found")
+    segments = await _used_of(request, leading)
     if has_flag(request, "full"):
         return _streamed(segment.to_json() for segment in segments)
     return JSONResponse([segment.id for segment in segments])
@@ -98,6 +133,40 @@ def _mark_segment(used: bool) -> OnLeader:
     return mark
 
 
+def _mark_some(used: bool) -> OnLeader:
+    """The body names an interval, within which all segments are marked, or some segments by id."""
+
+    async def mark(request: Request, leading: Leading) -> Response:
+        name, body = request.path_params["ds"], await read_json_object(request)
+        interval, ids = body.get("interval"), body.get("segmentIds")
+        if (interval is None) is (ids is None):
+            raise DruidHttpError(400, "the body needs either interval or segmentIds")
+        if interval is not None:
+            span = to_interval("interval", interval)
+            changed = await leading.store.set_used_in(leading.leader, name, span, used)
+            await leading.tell_changed()
+            return JSONResponse({"numChangedSegments": changed})
+        if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
+            raise DruidHttpError(400, "segmentIds is not an array of ids")
+        for segment_id in ids:
+            await _segment(leading, name, segment_id)
+        return JSONResponse({"numChangedSegments": await leading.set_used(ids, used)})
+
+    return mark
+
+
+async def _kill_interval(request: Request, leading: Leading) -> Response:
+    """Have the unused segments within an interval deleted for good, by a task of the Overlord's."""
+    name = request.path_params["ds"]
+    interval = to_interval("the interval in the path", request.path_params["interval"])
+    task_id = f"api-issued_kill_{name}_{uuid.uuid4().hex[:8]}"
+    try:
+        await leading.overlord.submit_kill(task_id, name, interval)
+    except OverlordError as error:
+        raise DruidHttpError(503, str(error), error="Overlord unavailable") from error
+    return Response()
+
+
 async def _segment(leading: Leading, data_source: str, segment_id: str) -> DataSegment:
     row = await leading.store.segment(segment_id)
     if row is None or row[0].data_source != data_source:
@@ -105,69 +174,22 @@ async def _segment(leading: Leading, data_source: str, segment_id: str) -> DataS
     return row[0]
 
 
-# -- rules ------------------------------------------------------------------------------------------------------------
-
-
-async def _all_rules(request: Request, leading: Leading) -> Response:
-    await leading.reader.refresh()
-    return JSONResponse(leading.rules.stored)
-
-
-async def _rules_of(request: Request, leading: Leading) -> Response:
-    await leading.reader.refresh()
-    name, stored = request.path_params["ds"], leading.rules.stored
-    rules = list(stored.get(name, []))
-    return JSONResponse(rules + stored[DEFAULT] if has_flag(request, "full") and name != DEFAULT else rules)
-
-
-async def _set_rules(request: Request, leading: Leading) -> Response:
-    value = await read_json(request)
-    try:
-        parse_rules(value)
-    except ModelError as error:
-        raise DruidHttpError(400, str(error)) from error
-    await leading.store.set_rules(leading.leader, request.path_params["ds"], value, _audit(request))
-    await leading.reader.refresh()
-    return Response()
-
-
-async def _rules_history(request: Request, leading: Leading) -> Response:
-    count = request.query_params.get("count", "25")
-    if not count.isdigit() or int(count) == 0:
-        raise DruidHttpError(400, "count is not a positive number")
-    entries = await leading.store.audit_entries("rules", request.path_params.get("ds"), int(count))
-    return JSONResponse([_audit_json(entry) for entry in entries])
-
-
-def _audit_json(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "key": entry.key,
-        "type": entry.type,
-        "auditInfo": {"author": entry.author, "comment": entry.comment, "ip": ""},
-        "payload": json.dumps(entry.payload, separators=(",", ":")),
-        "auditTime": entry.created_date,
-    }
-
-
-async def _config(request: Request, leading: Leading) -> Response:
-    return JSONResponse(_CONFIG)
-
-
 def metadata_routes(contender: Contender) -> list[BaseRoute]:
     """What the leader answers from the metadata store, and what it changes there."""
     handlers: list[tuple[str, str, OnLeader]] = [
         ("GET", "/metadata/datasources", _metadata_datasources),
+        ("GET", "/metadata/datasources/{ds}", _metadata_datasource),
         ("GET", "/metadata/datasources/{ds}/segments", _metadata_segments_of),
+        ("POST", "/metadata/datasources/{ds}/segments", _metadata_segments_in),
+        ("GET", "/metadata/datasources/{ds}/segments/{segment}", _metadata_segment),
         ("GET", "/metadata/segments", _metadata_segments),
+        ("GET", "/datasources/{ds}/unusedSegments", _unused_segments),
         ("POST", "/datasources/{ds}", _mark_datasource(True)),
         ("DELETE", "/datasources/{ds}", _mark_datasource(False)),
+        ("POST", "/datasources/{ds}/markUsed", _mark_some(True)),
+        ("POST", "/datasources/{ds}/markUnused", _mark_some(False)),
         ("POST", "/datasources/{ds}/segments/{segment}", _mark_segment(True)),
         ("DELETE", "/datasources/{ds}/segments/{segment}", _mark_segment(False)),
-        ("GET", "/rules", _all_rules),
-        ("GET", "/rules/history", _rules_history),
-        ("GET", "/rules/{ds}", _rules_of),
-        ("POST", "/rules/{ds}", _set_rules),
-        ("GET", "/rules/{ds}/history", _rules_history),
-        ("GET", "/config", _config),
+        ("DELETE", "/datasources/{ds}/intervals/{interval}", _kill_interval),
     ]
     return [Route(ROOT + path, on_leader(contender, handle), methods=[method]) for method, path, handle in handlers]

@@ -21,7 +21,10 @@ from druidroles.coordination.status import StatusView
 from druidroles.coordinator.leading import Leading, LeadingConfig, Views
 from druidroles.coordinator.metrics import show_cluster
 from druidroles.coordinator.resources import cluster_routes, leader_routes
+from druidroles.coordinator.resources_config import config_routes
+from druidroles.coordinator.resources_datasources import datasource_routes
 from druidroles.coordinator.resources_metadata import metadata_routes
+from druidroles.coordinator.resources_rules import rules_routes
 from druidroles.metadata import MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
 from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext, StartError
@@ -78,7 +81,14 @@ class Coordinator:
 
     def routes(self) -> list[BaseRoute]:
         """See Role."""
-        return [*leader_routes(self), *cluster_routes(self, self._discovery), *metadata_routes(self)]
+        return [
+            *leader_routes(self),
+            *cluster_routes(self, self._discovery),
+            *metadata_routes(self),
+            *datasource_routes(self),
+            *rules_routes(self),
+            *config_routes(self),
+        ]
 
     def discovery_services(self) -> dict[str, dict[str, object]]:
         """See Role."""

@@ -60,6 +60,14 @@ class Rules:
             return ()
         return self._of.get(data_source, ()) + self._of[DEFAULT]
 
+    def deciding(self, segment: DataSegment, wall_ms: int) -> tuple[str, int] | None:
+        """Whose rules decide, the datasource's or `_default`, and the number of the one; None if none applies."""
+        own = len(self._of.get(segment.data_source, ()))
+        for index, rule in enumerate(self.rules_of(segment.data_source)):
+            if rule.applies(segment.interval, wall_ms):
+                return (segment.data_source, index) if index < own else (DEFAULT, index - own)
+        return None
+
     def verdict(self, segment: DataSegment, wall_ms: int) -> Verdict | None:
         """What the first rule that applies asks for, and until when that holds; None if none applies."""
         until_ms: int | None = None

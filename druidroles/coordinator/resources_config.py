@@ -1,0 +1,65 @@
+"""The Coordinator over HTTP: its dynamic configuration, and what Druid configures here that there is not."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from druidroles.coordinator.audit import audit_of, history
+from druidroles.coordinator.dynamic_config import CONFIG_NAME, DynamicConfig
+from druidroles.coordinator.leading import Leading
+from druidroles.coordinator.parameters import ROOT
+from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
+from druidroles.http.body import read_json
+from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import ModelError
+
+_NOT_HERE = {
+    "config/compaction": "automatic compaction",
+    "compaction": "automatic compaction",
+    "lookups": "lookups",
+}
+
+
+async def _config(request: Request, leading: Leading) -> Response:
+    return JSONResponse(leading.config.to_json())
+
+
+async def _set_config(request: Request, leading: Leading) -> Response:
+    """What the body leaves out stays as it is, as in Druid. It is effective when this is answered."""
+    try:
+        config = DynamicConfig.parse(await read_json(request), leading.config)
+    except ModelError as error:
+        raise DruidHttpError(400, str(error)) from error
+    await leading.store.set_config(leading.leader, CONFIG_NAME, config.to_json(), audit_of(request))
+    await leading.reader.refresh()
+    return Response()
+
+
+async def _config_history(request: Request, leading: Leading) -> Response:
+    return JSONResponse(await history(request, leading.store, "config", CONFIG_NAME))
+
+
+def _missing(what: str) -> OnLeader:
+    async def refuse(request: Request, leading: Leading) -> Response:
+        raise DruidHttpError(501, f"{what}: not supported by this Coordinator", error="Unsupported operation")
+
+    return refuse
+
+
+def config_routes(contender: Contender) -> list[BaseRoute]:
+    """`/config` and its history."""
+    handlers: list[tuple[str, str, OnLeader]] = [
+        ("GET", "/config", _config),
+        ("POST", "/config", _set_config),
+        ("GET", "/config/history", _config_history),
+    ]
+    routes: list[BaseRoute] = [
+        Route(ROOT + path, on_leader(contender, handle), methods=[method]) for method, path, handle in handlers
+    ]
+    for prefix, what in _NOT_HERE.items():
+        for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
+            handler = on_leader(contender, _missing(what))
+            routes.append(Route(ROOT + path, handler, methods=["GET", "POST", "DELETE"]))
+    return routes

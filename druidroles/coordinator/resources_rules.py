@@ -1,0 +1,55 @@
+"""The Coordinator over HTTP: the rules and their history. What is read here is read anew."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from druidroles.coordinator.audit import audit_of, history
+from druidroles.coordinator.leading import Leading
+from druidroles.coordinator.parameters import ROOT, has_flag
+from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
+from druidroles.http.body import read_json
+from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import ModelError
+from druidroles.rules.rules import DEFAULT, parse_rules
+
+
+async def _all_rules(request: Request, leading: Leading) -> Response:
+    await leading.reader.refresh()
+    return JSONResponse(leading.rules.stored)
+
+
+async def _rules_of(request: Request, leading: Leading) -> Response:
+    await leading.reader.refresh()
+    name, stored = request.path_params["ds"], leading.rules.stored
+    rules = list(stored.get(name, []))
+    return JSONResponse(rules + stored[DEFAULT] if has_flag(request, "full") and name != DEFAULT else rules)
+
+
+async def _set_rules(request: Request, leading: Leading) -> Response:
+    value = await read_json(request)
+    try:
+        parse_rules(value)
+    except ModelError as error:
+        raise DruidHttpError(400, str(error)) from error
+    await leading.store.set_rules(leading.leader, request.path_params["ds"], value, audit_of(request))
+    await leading.reader.refresh()
+    return Response()
+
+
+async def _rules_history(request: Request, leading: Leading) -> Response:
+    return JSONResponse(await history(request, leading.store, "rules", request.path_params.get("ds")))
+
+
+def rules_routes(contender: Contender) -> list[BaseRoute]:
+    """`/rules` and below."""
+    handlers: list[tuple[str, str, OnLeader]] = [
+        ("GET", "/rules", _all_rules),
+        ("GET", "/rules/history", _rules_history),
+        ("GET", "/rules/{ds}", _rules_of),
+        ("POST", "/rules/{ds}", _set_rules),
+        ("GET", "/rules/{ds}/history", _rules_history),
+    ]
+    return [Route(ROOT + path, on_leader(contender, handle), methods=[method]) for method, path, handle in handlers]
