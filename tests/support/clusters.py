@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import httpx2
 import pytest
 import trio
@@ -51,11 +52,26 @@ class Proc:
         self.process.send_signal(signal.SIGCONT)
 
 
+@attrs.frozen(kw_only=True)
+class Parts:
+    """What stands behind the seams: servers of another kind than ours, other stores; and how one is let in."""
+
+    coord: str = ""  # scheme and hosts; ours, started with `server_options`, where empty
+    server_options: tuple[str, ...] = ()
+    role_options: tuple[str, ...] = ()
+    metadata: str = ""
+    deep_storage: str = ""
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+
+
 class Cluster:
     """Processes of one test. Every wait is bounded by the test's own time limit."""
 
-    def __init__(self, directory: Path, nursery: trio.Nursery, http: httpx2.AsyncClient) -> None:
+    def __init__(
+        self, directory: Path, nursery: trio.Nursery, http: httpx2.AsyncClient, parts: Parts | None = None
+    ) -> None:
         self.directory = directory
+        self.parts = parts or Parts()
         self.http = http
         self.procs: dict[str, Proc] = {}
         self._nursery = nursery
@@ -71,7 +87,7 @@ class Cluster:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 pass_fds=[self._lifeline.read_fd],
-                env={**os.environ, **self._lifeline.environment},
+                env={**os.environ, **self.parts.environment, **self._lifeline.environment},
             )
         proc = Proc(name, list(arguments), process, log)
         self.procs[name] = proc
@@ -111,7 +127,13 @@ class Cluster:
 
     async def server(self, listen: str = "127.0.0.1:0") -> Proc:
         """The coordination server."""
-        return await self.start("server", "server", "--listen", listen, "--data-dir", str(self.directory / "server"))
+        where = ("--listen", listen, "--data-dir", str(self.directory / "server"))
+        return await self.start("server", "server", *where, *self.parts.server_options)
+
+    @property
+    def coord(self) -> str:
+        """Scheme and hosts of the coordination servers."""
+        return self.parts.coord or f"coord://{self.procs['server'].address}"
 
     async def role(self, name: str, kind: str, *more: str, wait: bool = True) -> Proc:
         """One role on a free port."""
@@ -120,20 +142,22 @@ class Cluster:
 
     def role_arguments(self, name: str, kind: str, *more: str) -> list[str]:
         """What `coord` is told for a role."""
-        server = self.procs["server"].address
+        metadata = ["--metadata", self.parts.metadata or str(self.directory / "metadata.sqlite")]
+        deep_storage = ["--deep-storage", self.parts.deep_storage or str(self.directory / "deep-storage")]
         extra = {
-            "coordinator": ["--metadata", str(self.directory / "metadata.sqlite")],
-            "overlord": ["--metadata", str(self.directory / "metadata.sqlite")],
-            "historical": ["--deep-storage", str(self.directory / "deep-storage")],
-            "middlemanager": ["--deep-storage", str(self.directory / "deep-storage"), "--task-port", "0"],
+            "coordinator": metadata,
+            "overlord": metadata,
+            "historical": deep_storage,
+            "middlemanager": [*deep_storage, "--task-port", "0"],
         }.get(kind, [])
-        common = ["--coord", f"coord://{server}/druid", "--host", "127.0.0.1", "--port", "0"]
+        common = ["--coord", f"{self.coord}/druid", *self.parts.role_options, "--host", "127.0.0.1", "--port", "0"]
         timeout = ["--session-timeout", str(SESSION_TIMEOUT_S), "--data-dir", str(self.directory / name)]
         return ["--log-level", "debug", "druid", kind, *common, *timeout, *extra, *more]
 
     async def whole(self, *, coordinators: int = 2, historicals: int = 2) -> None:
         """Everything the main job needs; roles start side by side."""
-        await self.server()
+        if not self.parts.coord:
+            await self.server()
         for name, kind in (
             *((f"coordinator-{n}", "coordinator") for n in range(1, coordinators + 1)),
             ("overlord", "overlord"),
@@ -184,10 +208,10 @@ class Cluster:
 
 
 @asynccontextmanager
-async def open_cluster(directory: Path) -> AsyncIterator[Cluster]:
+async def open_cluster(directory: Path, parts: Parts | None = None) -> AsyncIterator[Cluster]:
     """A cluster that leaves no process behind."""
     async with httpx2.AsyncClient(timeout=30, trust_env=False) as http, trio.open_nursery() as nursery:
-        cluster = Cluster(directory, nursery, http)
+        cluster = Cluster(directory, nursery, http, parts)
         try:
             yield cluster
         finally:
