@@ -3,9 +3,10 @@
     requests -> engine.take_proposals() -> [log thread: one write, one fdatasync] -> engine.committed -> outputs
 
 The log has a thread of its own, because an fdatasync takes from 0.1 ms to seconds and sockets must be served
-meanwhile. What gathers while a batch is being synced is the next batch. The thread hands back through
-`TrioToken.run_sync_soon`, whose callback starts the next batch before it applies the finished one, so the disk
-never waits for the tree.
+meanwhile. What gathers while a batch is being synced is the next batch. The thread hands back through an eventfd that
+the poller attends to among its sockets: a batch that is durable costs no round of the scheduler of its own, and its
+answers leave with those of the requests read meanwhile. The next batch is started before the finished one is applied,
+so the disk never waits for the tree.
 
 Nothing is applied, and so nothing is answered, before its record is durable. An error of the disk is final: nobody
 knows what was written, so the loop raises it and the server stops.
@@ -13,8 +14,10 @@ knows what was written, so the loop raises it and the server stops.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -36,15 +39,16 @@ _Batch = tuple[list[Record], int]
 class Committer:
     """Runs the log's thread and feeds what is durable back into the engine.
 
-    `delivered` is called after records were applied: outputs are to be sent. All methods run in the trio thread; the
-    constructor too.
+    Whoever waits for sockets calls `collect` when `fd` is readable. `delivered` is called after records were applied
+    outside of it: outputs are to be sent. All methods run in the trio thread; the constructor too.
     """
 
     def __init__(self, engine: Engine, log: TxnLog, delivered: Callable[[], None]) -> None:
         self._engine = engine
         self._log = log
         self._delivered = delivered
-        self._token = trio.lowlevel.current_trio_token()
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._done: deque[int | Exception] = deque()
         self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._next_index = log.next_index
         self._durable_index = log.next_index - 1
@@ -71,6 +75,17 @@ class Committer:
             self._work.put((records, self._next_index))
             self._next_index += len(records)
 
+    def collect(self) -> None:
+        """Take back the batch that the log's thread is done with: start the next one, apply this one."""
+        os.eventfd_read(self.fd)
+        while self._done:
+            done = self._done.popleft()
+            if isinstance(done, Exception):
+                self._failure = done
+                self._changed.set()
+            else:
+                self._durable(done)
+
     async def run(self) -> None:
         """Apply what is left over when a batch is larger than a slice. Raises what the log or the engine raised."""
         while True:
@@ -80,6 +95,7 @@ class Committer:
                 await trio.lowlevel.checkpoint()
                 if not self._holds:  # a snapshot may have begun meanwhile
                     self._guarded_apply()
+                    self._delivered()
             if self._failure is not None:
                 raise self._failure
 
@@ -105,9 +121,10 @@ class Committer:
         """Let the thread finish what it has, seal the log, and end. Shielded by the caller, with a deadline."""
         self._work.put(None)
         await trio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
+        os.close(self.fd)
 
     def _durable(self, last_index: int) -> None:
-        """In the trio thread: the batch up to `last_index` is on the disk."""
+        """The batch up to `last_index` is on the disk."""
         self._in_flight = False
         self._durable_index = last_index
         self.kick()
@@ -120,13 +137,8 @@ class Committer:
         try:
             self._behind = self._engine.committed_slice(self._durable_index, SLICE_RECORDS)
             self.kick()
-            self._delivered()
-        except Exception as error:  # noqa: BLE001 - run_sync_soon must not raise; run() does, and the server stops
+        except Exception as error:  # noqa: BLE001 - run() raises it, and the server stops
             self._failure = error
-        self._changed.set()
-
-    def _failed(self, error: Exception) -> None:
-        self._failure = error
         self._changed.set()
 
     def _log_thread(self) -> None:
@@ -138,14 +150,13 @@ class Committer:
                     return
                 records, first_index = batch
                 self._log.append(records, first_index)
-                self._token.run_sync_soon(self._durable, first_index + len(records) - 1)
-        except trio.RunFinishedError:
-            return
+                self._hand_back(first_index + len(records) - 1)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: whatever it is goes to run()
-            try:
-                self._token.run_sync_soon(self._failed, error)
-            except trio.RunFinishedError:
-                return
+            self._hand_back(error)
+
+    def _hand_back(self, done: int | Exception) -> None:
+        self._done.append(done)
+        os.eventfd_write(self.fd, 1)
 
     def _next_batch(self) -> _Batch | None:
         """Wait for work; an idle log is sealed once."""

@@ -61,7 +61,8 @@ class Poller:
         self._hard = output_hard
         self._epoll = select.epoll()
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._nudge, select.EPOLLIN)
+        self._attended: dict[int, Callable[[], None]] = {}
+        self.attend(self._nudge, self._nudged)
         self._channels: dict[int, Channel] = {}
         self._dirty: list[Channel] = []
         self._resumable: deque[Channel] = deque()
@@ -101,16 +102,18 @@ class Poller:
             while not self.sweep():  # noqa: ASYNC110 - other tasks have their turn between two budgets
                 await trio.lowlevel.checkpoint()
 
+    def attend(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call `ready` whenever this descriptor can be read. It stays open for as long as the poller runs."""
+        self._attended[fd] = ready
+        self._epoll.register(fd, select.EPOLLIN)
+
     def sweep(self) -> bool:
-        """Read what can be read and handle it; False if the budget ended it before all was done."""
-        started = time.perf_counter()
-        resumed = self._resume(started + BUDGET_S / 2)
-        read = self._read_ready(started + BUDGET_S)
-        self._kick()
-        self.flush()
-        if not resumed:
-            os.eventfd_write(self._nudge, 1)  # whoever called may not call again
-        return resumed and read
+        """Take turns until there is nothing to read or to go on with; False if the budget ended it before."""
+        deadline = time.perf_counter() + BUDGET_S
+        while self._turn(deadline):
+            if time.perf_counter() > deadline:
+                return False
+        return True
 
     def flush(self) -> None:
         """Send what is pending, once per connection, and settle who is read from next."""
@@ -119,6 +122,8 @@ class Poller:
             now_ms = self._clock.now_ms()
             for channel in dirty:
                 self._settle(channel, now_ms)
+        if self._resumable:
+            os.eventfd_write(self._nudge, 1)  # whoever called may not call again
 
     def stop_reading(self) -> None:
         """Take no further input: the server is stopping. What is held is dropped, it was not acknowledged."""
@@ -146,68 +151,73 @@ class Poller:
         self._epoll.close()
         os.close(self._nudge)
 
-    def _read_ready(self, deadline: float) -> bool:
-        while reports := self._epoll.poll(0, _REPORTS):
-            progress = False
-            for fd, mask in reports:
-                channel = self._channels.get(fd)
-                if channel is None:
-                    if fd == self._nudge:
-                        os.eventfd_read(fd)
-                    continue
-                progress = True
-                self._handle(channel, mask)
+    def _turn(self, deadline: float) -> bool:
+        """Handle what is there, as far as the deadline allows, and answer it; False if there was nothing."""
+        reports = self._epoll.poll(0, _REPORTS)
+        if not reports:
+            return False
+        now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
+        self._resume(deadline - BUDGET_S / 2, now_ms, wall_ms)
+        for fd, mask in reports:
+            channel = self._channels.get(fd)
+            if channel is not None:
+                self._handle(channel, mask, now_ms, wall_ms)
                 if time.perf_counter() > deadline:
-                    return False
-            if not progress or len(reports) < _REPORTS:
-                return True
+                    break
+            elif fd in self._attended:
+                self._attended[fd]()
+        self._kick()
+        self.flush()
         return True
 
-    def _handle(self, channel: Channel, mask: int) -> None:
+    def _nudged(self) -> None:
+        os.eventfd_read(self._nudge)
+
+    def _handle(self, channel: Channel, mask: int, now_ms: int, wall_ms: int) -> None:
         if mask & select.EPOLLOUT:
             channel.output.wake()
         if mask & select.EPOLLIN and self._reading:
-            self._receive(channel)
+            self._receive(channel, now_ms, wall_ms)
         elif mask & (select.EPOLLHUP | select.EPOLLERR):
             self._drop(channel)
 
-    def _receive(self, channel: Channel) -> None:
+    def _receive(self, channel: Channel, now_ms: int, wall_ms: int) -> None:
+        port = channel.port
         try:
             data = channel.read(READ_BYTES)
             if data is not None:
                 self.bytes_received += len(data)
-                channel.port.receive(data, self._clock.now_ms(), self._clock.wall_ms())
+                port.receive(data, now_ms, wall_ms)
         except (OSError, EOFError):
             self._drop(channel)
             return
         except WireError as error:
             self._cut(channel, str(error))
             return
-        if channel.port.holds_input or not channel.port.wants_input:
+        if not port.wants_input or port.holds_input:
             channel.output.wake()
 
-    def _resume(self, deadline: float) -> bool:
+    def _resume(self, deadline: float, now_ms: int, wall_ms: int) -> None:
         """Handle frames that were held back. One turn each; who has more queues up again when its output was sent."""
         for _ in range(len(self._resumable)):
+            if time.perf_counter() > deadline:
+                return
             channel = self._resumable.popleft()
             if self._channels.get(channel.fd) is not channel:
                 continue
             try:
-                channel.port.resume(self._clock.now_ms(), self._clock.wall_ms())
+                channel.port.resume(now_ms, wall_ms)
             except WireError as error:
                 self._cut(channel, str(error))
                 continue
             channel.output.wake()
-            if time.perf_counter() > deadline:
-                return False
-        return True
 
     def _settle(self, channel: Channel, now_ms: int) -> None:
-        channel.output.looked()
+        port = channel.port
+        output = port.output
+        output.looked()
         if self._channels.get(channel.fd) is not channel:
             return
-        output = channel.output
-        port = channel.port
         if port.wrapping is not None:
             port.wrapping.prepare()
         if port.traffic.waiting:
@@ -223,9 +233,8 @@ class Poller:
         if output.finished and not output.pending:
             self._drop(channel)
             return
-        if self._reading and channel.port.holds_input and channel.port.wants_input:
+        if port.holds_input and self._reading and port.wants_input:
             self._resumable.append(channel)
-            os.eventfd_write(self._nudge, 1)
         self._register(channel)
 
     def _register(self, channel: Channel) -> None:

@@ -40,11 +40,13 @@ from coordserver.storage.disk import Disk
 from coordserver.storage.recovery import Recovered, recover
 from coordserver.wire.admin import Admin
 from coordserver.wire.jute.connection import JuteConnection
-from coordserver.wire.jute.replies import SharedNotifications
+from coordserver.wire.jute.replies import notifications
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection
+from coordserver.wire.native import NativeConnection, encoded_events
 from coordserver.wire.output import Output
+from coordserver.wire.packing import Unpacking
 from coordserver.wire.port import EVERYTHING, HTTP_ONLY, TLS_ONLY, PortConnection, SessionConnection
+from coordserver.wire.sharing import SharedEvents
 from coordserver.wire.sniff import Speech
 from coordserver.wire.tls import TlsConnection
 from coordserver.wire.traffic import ServerTraffic, Traffic
@@ -122,7 +124,9 @@ class _Server:
         self._engine = make_engine(config, recovered.machine, clock)
         self._credentials = Credentials(config.super_digest, config.super_x509)
         self._certificates = Certificates(config) if config.tls_cert is not None else None
-        self._encode_events = SharedNotifications().encode
+        self._encode_jute_events = SharedEvents(notifications).encode
+        self._encode_native_events = SharedEvents(encoded_events).encode
+        self._unpack = Unpacking(config.frame_bytes).unpack
         self._traffic = ServerTraffic()
         recovered.log.slow_sync_s = config.fsync_warning_ms / 1000
         self._poller = Poller(
@@ -133,6 +137,7 @@ class _Server:
             output_hard=self._limits.output_hard_bytes,
         )
         self._committer = Committer(self._engine, recovered.log, self._poller.flush)
+        self._poller.attend(self._committer.fd, self._committer.collect)
         self._snapshotter = Snapshotter(
             disk, recovered.machine, self._committer, every=config.snapshot_every, kept=config.snapshots_kept
         )
@@ -231,6 +236,8 @@ class _Server:
                 identities,
                 traffic,
                 credentials=self._credentials,
+                unpack=self._unpack,
+                encode_events=self._encode_native_events,
             )
 
         def jute(out: Output) -> SessionConnection:
@@ -241,7 +248,7 @@ class _Server:
                 identities,
                 traffic,
                 credentials=self._credentials,
-                encode_events=self._encode_events,
+                encode_events=self._encode_jute_events,
             )
 
         makers = {Speech.NATIVE: native, Speech.JUTE: jute}

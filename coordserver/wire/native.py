@@ -9,7 +9,7 @@ being committed, while as many requests as allowed are unanswered, and while the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from coordserver.core.access import Credentials
@@ -22,7 +22,7 @@ from coordserver.core.seam import Hello, Welcome
 from coordserver.wire.framing import FrameBuffer, Oversized, frame
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
-from coordserver.wire.packing import leading_int, pack, unpack, unpack_prefix
+from coordserver.wire.packing import Unpacking, leading_int, pack, unpack_prefix
 from coordserver.wire.traffic import Traffic
 
 MAGIC = "coord"
@@ -44,7 +44,10 @@ _MAX_NUMBER = 2**63 - 1
 
 
 class NativeConnection:
-    """One native connection; implements `core.seam.Sink`."""
+    """One native connection; implements `core.seam.Sink`.
+
+    `unpack` (an Unpacking's) and `encode_events` may be shared by all connections of a thread.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class NativeConnection:
         traffic: Traffic | None = None,
         *,
         credentials: Credentials | None = None,
+        unpack: Callable[[bytes], Any] | None = None,
+        encode_events: Callable[[int, Sequence[tuple[int, str]]], bytes] | None = None,
     ) -> None:
         self.output = output
         self.outstanding = 0
@@ -63,9 +68,12 @@ class NativeConnection:
         self._credentials = credentials or Credentials()
         self._traffic = traffic or Traffic()
         self._limits = limits
+        self._most_outstanding = limits.outstanding
         self._identities = identities
         self._greeting: bytearray | None = bytearray()
         self._frames = FrameBuffer(limits.frame_bytes)
+        self._unpack = unpack or Unpacking(limits.frame_bytes).unpack
+        self._encode_events = encode_events or encoded_events
         self._attachment: Attachment | None = None
         self._welcomed = False
         self._ended = False
@@ -82,11 +90,10 @@ class NativeConnection:
     @property
     def wants_input(self) -> bool:
         """Reading makes sense now."""
-        if self._ended:
-            return False
-        if self._greeting is not None:
-            return True
-        return self._welcomed and self.outstanding < self._limits.outstanding and not self.output.crowded
+        if not self._welcomed or self._ended:
+            return self._greeting is not None and not self._ended
+        output = self.output
+        return self.outstanding < self._most_outstanding and len(output.pending) <= output.soft
 
     @property
     def holds_input(self) -> bool:
@@ -155,21 +162,25 @@ class NativeConnection:
             self._refuse(attachment, number, ErrorCode.TOO_LARGE, detail)
             return
         try:
-            value = unpack(body)
+            value = self._unpack(body)
         except WireError as error:
             self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, str(error))
             return
-        match value:
-            case (int(number), int(op), int(acked), *arguments) if (
-                0 < number <= _MAX_NUMBER and 0 <= acked <= _MAX_NUMBER and type(number) is type(op) is int
+        if type(value) is tuple and len(value) >= 3:
+            number, op, acked = value[:3]
+            # A match statement says the same in eight times the time.
+            if (
+                type(number) is type(op) is type(acked) is int
+                and 0 < number <= _MAX_NUMBER
+                and 0 <= acked <= _MAX_NUMBER
             ):
                 if op == _AUTH:
-                    self._authenticate(attachment, number, arguments, now_ms)
+                    self._authenticate(attachment, number, value[3:], now_ms)
                 else:
-                    self._engine.request(attachment, number, op, acked, arguments, now_ms, wall_ms)
-            case _:
-                detail = "not [number, operation, acked, arguments...]"
-                self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, detail)
+                    self._engine.request(attachment, number, op, acked, value[3:], now_ms, wall_ms)
+                return
+        detail = "not [number, operation, acked, arguments...]"
+        self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, detail)
 
     def _authenticate(self, attachment: Attachment, number: int, arguments: Sequence[Any], now_ms: int) -> None:
         """What it proves counts for every request behind it, and is gone with the connection."""
@@ -235,13 +246,13 @@ class NativeConnection:
             traffic.xid = number
         traffic.zxid = self._last_zxid = zxid
         fields = (detail,) if error else result
-        self.output.write(frame(pack((number, zxid, int(error), *fields))))
+        self.output.write(frame(pack((number, zxid, error, *fields))))
 
     def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
         """Tell what one zxid changed."""
         self._traffic.notified += 1
         self._last_zxid = zxid
-        self.output.write(frame(pack((EVENT_NUMBER, zxid, tuple((int(kind), path) for kind, path in events)))))
+        self.output.write(self._encode_events(zxid, events))
 
     def close(self, reason: int) -> None:
         """The attachment ends; `reason` 0 after a close_session was answered, otherwise the peer is told."""
@@ -252,6 +263,11 @@ class NativeConnection:
     def _end(self) -> None:
         self._ended = True
         self.output.finish()
+
+
+def encoded_events(zxid: int, events: Sequence[tuple[int, str]]) -> bytes:
+    """The frame that tells of them."""
+    return frame(pack((EVENT_NUMBER, zxid, tuple((int(kind), path) for kind, path in events))))
 
 
 def decode_hello(value: Any) -> Hello:

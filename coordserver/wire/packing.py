@@ -55,6 +55,45 @@ def unpack(data: bytes, max_array: int = MAX_REQUEST_ARRAY) -> Any:
         raise WireError(f"not one msgpack value: {error}") from None
 
 
+class Unpacking:
+    """`unpack` many times over, in a third of the time: for one thread, by one server.
+
+    What a value leaves behind would be taken for the beginning of the next, so after a fault it begins anew.
+    """
+
+    def __init__(self, max_bytes: int, max_array: int = MAX_REQUEST_ARRAY) -> None:
+        self._max_bytes = max_bytes
+        self._max_array = max_array
+        self._begin()
+
+    def _begin(self) -> None:
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            use_list=False,
+            strict_map_key=True,
+            max_buffer_size=self._max_bytes,
+            max_array_len=self._max_array,
+            max_map_len=_MAX_MAP,
+            max_ext_len=0,
+        )
+        self._fed = 0
+
+    def unpack(self, data: bytes) -> Any:
+        """The one value that `data` holds, arrays as tuples. Raises WireError for anything else."""
+        unpacker = self._unpacker
+        try:
+            unpacker.feed(data)
+            value = unpacker.unpack()
+        except _FAULTS as error:
+            self._begin()
+            raise WireError(f"not one msgpack value: {error or type(error).__name__}") from None
+        self._fed += len(data)
+        if unpacker.tell() != self._fed:
+            self._begin()
+            raise WireError("not one msgpack value: something follows")
+        return value
+
+
 def unpack_prefix(data: bytes | bytearray | memoryview, max_bytes: int) -> tuple[Any, int] | None:
     """The first value in `data` and the bytes it took; None if it is not complete yet.
 

@@ -20,6 +20,12 @@ def _committer(bench: Bench) -> Committer:
     return Committer(bench.engine, recovered.log, lambda: None)
 
 
+async def _collect(committer: Committer) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(committer.fd)
+        committer.collect()
+
+
 async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a_batch() -> None:
     bench = Bench(outstanding_per_session=SLICES * SLICE_RECORDS)
     committer = _committer(bench)
@@ -28,6 +34,7 @@ async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a
         bench.create(attachment, number, f"/znode-{number}")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
+        nursery.start_soon(_collect, committer)
         committer.kick()
         while committer.applied_index < SLICE_RECORDS:
             await trio.lowlevel.checkpoint()

@@ -70,6 +70,7 @@ class JuteConnection:
         self._engine = engine
         self._traffic = traffic or Traffic()
         self._limits = limits
+        self._most_outstanding = limits.outstanding
         self._identities = identities
         self._credentials = credentials
         self._encode_events = encode_events
@@ -92,11 +93,10 @@ class JuteConnection:
     @property
     def wants_input(self) -> bool:
         """Reading makes sense now."""
-        if self._ended or self._refusing:
-            return False
-        if self._request is None:
-            return True
-        return self._welcomed and self.outstanding < self._limits.outstanding and not self.output.crowded
+        if not self._welcomed or self._ended or self._refusing:
+            return self._request is None and not self._ended
+        output = self.output
+        return self.outstanding < self._most_outstanding and len(output.pending) <= output.soft
 
     @property
     def holds_input(self) -> bool:

@@ -53,22 +53,6 @@ def notifications(zxid: int, events: Sequence[tuple[int, str]]) -> bytes:
     )
 
 
-class SharedNotifications:
-    """Encodes events once for all who hear the same: the watch manager gives each of them the very same tuple."""
-
-    def __init__(self) -> None:
-        self._events: Sequence[tuple[int, str]] = ()
-        self._zxid = 0
-        self._encoded = b""
-
-    def encode(self, zxid: int, events: Sequence[tuple[int, str]]) -> bytes:
-        """The frames of these events."""
-        if events is not self._events or zxid != self._zxid:
-            self._events, self._zxid = events, zxid
-            self._encoded = notifications(zxid, events)
-        return self._encoded
-
-
 def _acl(entries: Sequence[tuple[int, str, str]]) -> bytes:
     return vector(INT.pack(perms) + ustring(scheme) + ustring(name) for perms, scheme, name in entries)
 
