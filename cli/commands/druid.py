@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.access import access_of, access_options
+from cli.coordinator_options import leading_config, leading_options, print_plan
+from cli.render import output_option
 from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
 from druidroles.coordination.access import CoordAccess
@@ -52,7 +54,7 @@ class CacheLocationType(click.ParamType[tuple[Path, int]]):
         return Path(path).absolute(), int(size)
 
 
-def common(port: int) -> Callable[[F], F]:
+def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
     """The options of every role; `port` is Druid's default for it."""
 
     def add(function: F) -> F:
@@ -66,7 +68,9 @@ def common(port: int) -> Callable[[F], F]:
                 ),
                 click.option("--host", default="127.0.0.1", help="Where to listen, and how others reach it."),
                 click.option("--port", type=click.IntRange(0, 65535), default=port, help="0: a free one."),
-                click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="One process each."),
+                click.option(
+                    "--data-dir", type=click.Path(path_type=Path), required=data_dir_required, help="One process each."
+                ),
                 click.option(
                     "--session-timeout",
                     type=click.FloatRange(min=0.1),
@@ -132,13 +136,32 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
 
 
 @command.command("coordinator")
-@common(8081)
+@common(8081, data_dir_required=False)
 @metadata
-def coordinator(metadata: Path, **options: Any) -> None:
+@leading_options
+def coordinator(metadata: Path, dry_run: bool, output: str | None, **options: Any) -> None:
     """Decide which Historical loads which segment."""
     from druidroles.coordinator.role import CoordinatorSettings, build
 
-    _run(NodeRole.COORDINATOR, partial(build, settings=CoordinatorSettings(metadata=metadata.absolute())), options)
+    config = leading_config(options)
+    if dry_run:
+        print_plan(options["coord"], _access(options), metadata.absolute(), config, output)
+        return
+    if options["data_dir"] is None:
+        raise click.UsageError("Missing option '--data-dir'.")
+    settings = CoordinatorSettings(metadata=metadata.absolute(), leading=config)
+    _run(NodeRole.COORDINATOR, partial(build, settings=settings), options)
+
+
+@command.command("explain")
+@click.argument("segment_id", metavar="ID")
+@click.option("--coordinator", default="http://127.0.0.1:8081", help="The URL of a Coordinator, or of the Router.")
+@output_option
+def explain(segment_id: str, coordinator: str, output: str | None) -> None:
+    """Tell why a segment is not loaded: its rule, and what each server has against it."""
+    from cli.explain import explain as explain_segment
+
+    explain_segment(segment_id, coordinator, output)
 
 
 @command.command("overlord")

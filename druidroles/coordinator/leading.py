@@ -13,31 +13,23 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
-import attrs
 import trio
 
 from coordserver.client import SessionState, Term
-from druidroles.balancer.strategies import RoundRobinStrategy, strategy_named
 from druidroles.coordination.following import View
-from druidroles.coordination.inventory import ServerInventory
-from druidroles.coordination.leaders import LeaderView
-from druidroles.coordination.load_queue import LoadQueues, LoadQueueWriter
+from druidroles.coordination.load_queue import LoadQueueWriter
 from druidroles.coordination.published import tell_published
-from druidroles.coordination.status import StatusView
 from druidroles.coordinator.actions import MarkUnused
+from druidroles.coordinator.assembly import LeadingConfig, Views, follow_config, in_slices, make_view, wall_ms
 from druidroles.coordinator.balancing import Balancing
-from druidroles.coordinator.cluster import Cluster
-from druidroles.coordinator.damping import Damping, DampingConfig
 from druidroles.coordinator.dynamic_config import DynamicConfig, read_stored
 from druidroles.coordinator.executor import Executor, monotonic_ms
 from druidroles.coordinator.explain import Explainer
-from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.kill import KillConfig, KillUnused
+from druidroles.coordinator.kill import KillUnused
 from druidroles.coordinator.metrics import LoadQueueCounts
 from druidroles.coordinator.overlord import OverlordClient
 from druidroles.coordinator.picture import Picture
@@ -50,9 +42,6 @@ from druidroles.coordinator.planner import (
     take_awaiting,
 )
 from druidroles.coordinator.reader import MetadataReader, Snapshot
-from druidroles.coordinator.timers import Timers
-from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView
 from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError
 from druidroles.model.decode import ModelError
 from druidroles.process import RoleContext
@@ -63,56 +52,6 @@ log = logging.getLogger(__name__)
 ROLE = "coordinator"
 SLICE = 25  # segments planned between two checkpoints, about a millisecond
 BALANCED_PER_SLICE = 5  # copies looked at for a better place; each is compared with all servers of its tier
-
-
-@attrs.frozen(kw_only=True)
-class LeadingConfig:
-    """How a leader plans. `balancer` is the name of a strategy."""
-
-    period_s: float = 60.0
-    load_timeout_s: float = 900.0
-    balancer: str = "cost"
-    damping: DampingConfig = attrs.field(factory=DampingConfig)
-    kill: KillConfig = attrs.field(factory=KillConfig)
-
-
-def wall_ms() -> int:
-    """The clock that period rules go by."""
-    return time.time_ns() // 1_000_000
-
-
-def make_view(config: LeadingConfig) -> ClusterView:
-    """The view of a term that begins, still empty."""
-    return ClusterView(
-        cluster=Cluster(),
-        used=UsedSegments(),
-        rules=Rules({}),
-        failures=FailureMemory(),
-        damping=Damping(config.damping),
-        timers=Timers(),
-        moves=strategy_named(config.balancer, Random()),
-        leading_since_ms=monotonic_ms(),
-    )
-
-
-async def in_slices(steps: Iterator[None]) -> None:
-    """Take the steps of a long work, letting others run in between."""
-    for _ in steps:
-        await trio.lowlevel.checkpoint()
-
-
-@attrs.frozen(kw_only=True)
-class Views:
-    """What a Coordinator follows, leader or not."""
-
-    inventory: ServerInventory
-    statuses: StatusView
-    queues: LoadQueues
-    overlords: LeaderView
-
-    def all(self) -> tuple[View, ...]:
-        """Each of them."""
-        return (self.inventory, self.statuses, self.queues, self.overlords)
 
 
 class Leading:
@@ -212,8 +151,7 @@ class Leading:
             else:
                 log.info("the dynamic configuration is %s", self.config.to_json())
                 self._balancing.stir()
-        self.view.limits = self.config.limits(len(self.view.used), round(self._settings.load_timeout_s * 1000))
-        self.view.loads = RoundRobinStrategy() if self.config.round_robin else self.view.moves
+        follow_config(self.view, self.config, self._settings)
         self._balancing.stir(self._picture.decommission(self.config.decommissioning_nodes))
 
     async def _wait_current(self) -> None:

@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from druidroles.coordination.discovery import DiscoveryView
+from druidroles.coordinator.assembly import wall_ms
 from druidroles.coordinator.cluster import Server
-from druidroles.coordinator.leading import Leading, wall_ms
+from druidroles.coordinator.leading import Leading
 from druidroles.coordinator.loadstatus import load_status
 from druidroles.coordinator.parameters import ROOT, flag_is_true, has_flag, interval_param
 from druidroles.coordinator.redirect import Contender, OnLeader, on_leader

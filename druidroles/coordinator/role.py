@@ -18,7 +18,8 @@ from druidroles.coordination.inventory import ServerInventory
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.load_queue import LoadQueues
 from druidroles.coordination.status import StatusView
-from druidroles.coordinator.leading import Leading, LeadingConfig, Views
+from druidroles.coordinator.assembly import LeadingConfig, Views
+from druidroles.coordinator.leading import Leading
 from druidroles.coordinator.metrics import show_cluster
 from druidroles.coordinator.resources import cluster_routes, leader_routes
 from druidroles.coordinator.resources_config import config_routes
@@ -48,7 +49,8 @@ def build(context: RoleContext, settings: CoordinatorSettings) -> Role:
 
 
 @asynccontextmanager
-async def _opened(path: Path) -> AsyncIterator[MetadataStore]:
+async def opened_store(path: Path) -> AsyncIterator[MetadataStore]:
+    """The metadata store, open while the block lasts. Raises StartError."""
     async with AsyncExitStack() as stack:
         try:
             store = await stack.enter_async_context(open_sqlite_store(path))
@@ -100,7 +102,7 @@ class Coordinator:
         views: tuple[View, ...] = (*self._views.all(), self._leaders, self._discovery)
         show_cluster(self._context.metrics, lambda: self.leading)
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(_opened(self._settings.metadata))
+            store = await stack.enter_async_context(opened_store(self._settings.metadata))
             for view in views:
                 await stack.enter_async_context(view)
             for view in views:

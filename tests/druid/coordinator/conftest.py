@@ -17,8 +17,8 @@ from coordserver.client.transport import Host, Transport, dial_tcp
 from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
+from druidroles.coordinator.assembly import LeadingConfig
 from druidroles.coordinator.damping import DampingConfig
-from druidroles.coordinator.leading import LeadingConfig
 from druidroles.coordinator.role import Coordinator, CoordinatorSettings
 from druidroles.http.app import make_app
 from druidroles.metadata import LeaderEpoch, Publication, SqliteMetadataStore, TaskRow, open_sqlite_store

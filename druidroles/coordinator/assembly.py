@@ -1,0 +1,83 @@
+"""What a term is put together from: its settings, the views it follows, and the planners' input, still empty."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from random import Random
+
+import attrs
+import trio
+
+from druidroles.balancer.strategies import RoundRobinStrategy, strategy_named
+from druidroles.coordination.following import View
+from druidroles.coordination.inventory import ServerInventory
+from druidroles.coordination.leaders import LeaderView
+from druidroles.coordination.load_queue import LoadQueues
+from druidroles.coordination.status import StatusView
+from druidroles.coordinator.cluster import Cluster
+from druidroles.coordinator.damping import Damping, DampingConfig
+from druidroles.coordinator.dynamic_config import DynamicConfig
+from druidroles.coordinator.executor import monotonic_ms
+from druidroles.coordinator.failures import FailureMemory
+from druidroles.coordinator.kill import KillConfig
+from druidroles.coordinator.timers import Timers
+from druidroles.coordinator.used import UsedSegments
+from druidroles.coordinator.view import ClusterView
+from druidroles.rules.rules import Rules
+
+
+@attrs.frozen(kw_only=True)
+class LeadingConfig:
+    """How a leader plans. `balancer` is the name of a strategy."""
+
+    period_s: float = 60.0
+    load_timeout_s: float = 900.0
+    balancer: str = "cost"
+    damping: DampingConfig = attrs.field(factory=DampingConfig)
+    kill: KillConfig = attrs.field(factory=KillConfig)
+
+
+@attrs.frozen(kw_only=True)
+class Views:
+    """What a Coordinator follows, leader or not."""
+
+    inventory: ServerInventory
+    statuses: StatusView
+    queues: LoadQueues
+    overlords: LeaderView
+
+    def all(self) -> tuple[View, ...]:
+        """Each of them."""
+        return (self.inventory, self.statuses, self.queues, self.overlords)
+
+
+def make_view(config: LeadingConfig) -> ClusterView:
+    """The view of a term that begins."""
+    return ClusterView(
+        cluster=Cluster(),
+        used=UsedSegments(),
+        rules=Rules({}),
+        failures=FailureMemory(),
+        damping=Damping(config.damping),
+        timers=Timers(),
+        moves=strategy_named(config.balancer, Random()),
+        leading_since_ms=monotonic_ms(),
+    )
+
+
+def follow_config(view: ClusterView, dynamic: DynamicConfig, config: LeadingConfig) -> None:
+    """Set the limits and strategies that the dynamic configuration asks for."""
+    view.limits = dynamic.limits(len(view.used), round(config.load_timeout_s * 1000))
+    view.loads = RoundRobinStrategy() if dynamic.round_robin else view.moves
+
+
+def wall_ms() -> int:
+    """The clock that period rules go by."""
+    return time.time_ns() // 1_000_000
+
+
+async def in_slices(steps: Iterator[None]) -> None:
+    """Take the steps of a long work, letting others run in between."""
+    for _ in steps:
+        await trio.lowlevel.checkpoint()
