@@ -16,7 +16,7 @@ from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
 from druidroles.coordination.access import CoordAccess
 from druidroles.coordination.url import CoordUrl
-from druidroles.model.server import DEFAULT_TIER, NodeRole
+from druidroles.model.server import DEFAULT_TIER, DEFAULT_WORKER_CATEGORY, NodeRole
 
 if TYPE_CHECKING:
     from druidroles.process import Role, RoleContext
@@ -167,11 +167,18 @@ def explain(segment_id: str, coordinator: str, output: str | None) -> None:
 @command.command("overlord")
 @common(8090)
 @metadata
-def overlord(metadata: Path, **options: Any) -> None:
+@click.option(
+    "--parallel-ratio",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Part of a worker's slots that index_parallel tasks may take (parallelIndexTaskSlotRatio).",
+)
+def overlord(metadata: Path, parallel_ratio: float, **options: Any) -> None:
     """Take tasks, give them to MiddleManagers, and publish what they build."""
     from druidroles.overlord.role import OverlordSettings, build
 
-    _run(NodeRole.OVERLORD, partial(build, settings=OverlordSettings(metadata=metadata.absolute())), options)
+    settings = OverlordSettings(metadata=metadata.absolute(), parallel_ratio=parallel_ratio)
+    _run(NodeRole.OVERLORD, partial(build, settings=settings), options)
 
 
 @command.command("historical")
@@ -225,11 +232,27 @@ def historical(
 @deep_storage
 @click.option("--capacity", type=click.IntRange(min=1), default=2, help="Tasks at a time.")
 @click.option("--task-port", type=click.IntRange(0, 65535), default=8100, help="First port of tasks; 0: free ones.")
-def middlemanager(deep_storage: Path, capacity: int, task_port: int, **options: Any) -> None:
-    """Run tasks, each in a process of its own."""
+@click.option("--category", default=DEFAULT_WORKER_CATEGORY, help="Select strategies may name categories.")
+@click.option(
+    "--restore-tasks/--no-restore-tasks",
+    default=True,
+    help="Whether tasks that run at a stop begin anew at the next start, or fail (restoreTasksOnRestart).",
+)
+def middlemanager(
+    deep_storage: Path, capacity: int, task_port: int, category: str, restore_tasks: bool, **options: Any
+) -> None:
+    """Run tasks, each in a process of its own. With --port 0 it keeps the port of its first start."""
+    from druidroles.middlemanager.address import kept_port
     from druidroles.middlemanager.role import MiddleManagerSettings, build
 
-    settings = MiddleManagerSettings(deep_storage=deep_storage.absolute(), capacity=capacity, task_port=task_port)
+    settings = MiddleManagerSettings(
+        deep_storage=deep_storage.absolute(),
+        capacity=capacity,
+        task_port=task_port,
+        category=category,
+        restore=restore_tasks,
+    )
+    options["port"] = options["port"] or kept_port(options["data_dir"], options["host"])
     _run(NodeRole.MIDDLE_MANAGER, partial(build, settings=settings), options)
 
 
