@@ -12,7 +12,7 @@ latch to say what it means; every other refusal is the tree having moved on, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import attrs
@@ -21,6 +21,7 @@ from coordserver.client import (
     Client,
     NodeExistsError,
     NoNodeError,
+    NotEmptyError,
     Term,
     Transaction,
     TransactionFailedError,
@@ -39,14 +40,23 @@ Place = tuple[str, str]  # (worker host:port, task id)
 
 
 class TaskTree(View):
-    """Workers by host:port, the unclaimed assignments with their czxid, and the statuses. None is to be changed."""
+    """Workers by host:port, the unclaimed assignments with their czxid, and the statuses. None is to be changed.
+
+    `directories` are the workers, announced or not, that have a directory for assignments or for statuses.
+    """
 
     def __init__(self, zk: Client, paths: DruidPaths) -> None:
         super().__init__(zk)
         self.workers: dict[str, Worker] = {}
         self.assignments: dict[Place, int] = {}
         self.statuses: dict[Place, TaskAnnouncement] = {}
+        self._directories: dict[str, set[str]] = {}
         self._paths = paths
+
+    @property
+    def directories(self) -> Set[str]:
+        """See above."""
+        return self._directories.keys()
 
     def _roots(self) -> Sequence[tuple[str, Take]]:
         return [(self._paths.indexer, self._take)]
@@ -62,6 +72,8 @@ class TaskTree(View):
                     self.assignments[host, task] = znode.stat.czxid
             case ("status", host, task):
                 self._take_status((host, task), znode)
+            case ("tasks" | "status" as kind, host):
+                self._take_directory(host, kind, znode)
 
     def _take_worker(self, host: str, znode: Node | None) -> None:
         worker = decoded(self._paths.worker(host), znode, lambda data: Worker.from_json(loads(data)))
@@ -70,6 +82,14 @@ class TaskTree(View):
         else:
             # The znode's name is what its tasks lie under, whatever the payload calls it.
             self.workers[host] = attrs.evolve(worker, host=host)
+
+    def _take_directory(self, host: str, kind: str, znode: Node | None) -> None:
+        if znode is not None:
+            self._directories.setdefault(host, set()).add(kind)
+        elif host in self._directories:
+            self._directories[host].discard(kind)
+            if not self._directories[host]:
+                del self._directories[host]
 
     def _take_status(self, place: Place, znode: Node | None) -> None:
         if znode is None:
@@ -113,7 +133,10 @@ class TaskQueue:
             await self.withdraw(worker, task_id)
             return False
         except NoNodeError:
-            log.warning("worker %s has no directory for tasks", worker)
+            # It was away for so long that they were removed; it makes them only at its start.
+            log.warning("worker %s has no directory for tasks: it gets one", worker)
+            for directory in (self._paths.tasks_of(worker), self._paths.status_of(worker)):
+                await self._zk.ensure_path(directory)
             return False
         return True
 
@@ -124,6 +147,15 @@ class TaskQueue:
     async def forget(self, worker: str, task_id: str) -> bool:
         """Remove a status. False if it was gone."""
         return await self._remove(self._paths.task_status(worker, task_id))
+
+    async def clear(self, worker: str) -> bool:
+        """Remove the empty directories of a worker. False if they are not empty (any more)."""
+        for path in (self._paths.tasks_of(worker), self._paths.status_of(worker)):
+            try:
+                await self._remove(path)
+            except NotEmptyError:
+                return False
+        return True
 
     async def tell_published(self, data: Mapping[str, Any]) -> None:
         """Change `coord/published`, which Coordinators and Brokers watch."""

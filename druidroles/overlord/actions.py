@@ -210,7 +210,7 @@ class TaskActions:
             return ids
         return [one for one in ids if await self._store.segment(one) is None]
 
-    async def end_task(self, status: TaskStatus) -> TaskStatus | None:
+    async def end_task(self, status: TaskStatus) -> TaskStatus | None:  # noqa: ASYNC128 - Druid's TaskStatus, not trio's
         """Record how a task ended and release its locks; what was recorded, None if it had ended before.
 
         A task whose segments were published has done its work, whatever became of its process after: what is there

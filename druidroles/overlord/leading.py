@@ -32,6 +32,7 @@ from druidroles.overlord.lockbox import HeldLock, Lockbox
 from druidroles.overlord.planner import (
     Action,
     Assign,
+    Clear,
     Finish,
     Forget,
     Limits,
@@ -249,7 +250,7 @@ class Leading:
             # One that was sent but not shown yet stays: otherwise its task would look pending, and be sent again.
             if place not in tree.assignments and (waiting.seen or place in tree.statuses):
                 del self._waiting[place]
-        silent = {worker for worker, _ in tree.statuses if worker not in tree.workers}
+        silent = ({worker for worker, _ in tree.statuses} | tree.directories) - tree.workers.keys()
         self._gone_since = {worker: self._gone_since.get(worker, now_ms) for worker in silent}
         for worker, task_id in tree.statuses:
             row = self.tasks.get(task_id)
@@ -303,6 +304,10 @@ class Leading:
                     await self._queue.forget(worker, task_id)
             case Forget(task_id, worker):
                 await self._queue.forget(worker, task_id)
+            case Clear(worker):
+                if await self._queue.clear(worker):
+                    log.info("what worker %s left in the tree is removed", worker)
+                self._gone_since.pop(worker, None)
             case Stop(task_id, worker):
                 if (worker, task_id) not in self._stopping:
                     self._stopping.add((worker, task_id))

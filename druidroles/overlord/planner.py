@@ -68,8 +68,9 @@ class Seen:
     """The tree as the Overlord sees it.
 
     `assignments` are the unclaimed ones with the time at which each was first seen. `gone_since` holds when a worker
-    that still has statuses was last announced. `ran` are tasks whose claim this leader has seen. `barred` are workers
-    that get no tasks (the blacklist), `slow` those from which an assignment was taken back and that claimed none since.
+    that still has statuses, or directories for them, was last announced. `ran` are tasks whose claim this leader has
+    seen. `barred` are workers that get no tasks (the blacklist), `slow` those from which an assignment was taken back
+    and that claimed none since.
     """
 
     workers: Mapping[str, Worker]
@@ -142,7 +143,14 @@ class Stop:
     worker: str
 
 
-Action = Assign | Withdraw | Finish | Forget | Stop
+@attrs.frozen
+class Clear:
+    """Remove the empty directories of a worker that is gone for good."""
+
+    worker: str
+
+
+Action = Assign | Withdraw | Finish | Forget | Stop | Clear
 
 
 @attrs.frozen
@@ -201,6 +209,7 @@ def plan(tasks: Mapping[str, QueuedTask], seen: Seen, now_ms: int, limits: Limit
             actions.append(Finish(task.id, task.worker, TaskStatus.failure(task.id, _DISAPPEARED)))
         else:
             pending.append(task)
+    actions += _clear(seen, clock, limits)
     room = _Room(seen, tasks, policy, {host for host, _ in late})
     actions += room.take_back(late)
     actions += room.give(pending)
@@ -247,6 +256,16 @@ def _should_withdraw(
     worker = seen.workers.get(place[0])
     # A worker that is away does not claim; one that only reconnects keeps its announcement meanwhile.
     return worker is None or clock.passed(since_ms + limits.assignment_timeout_ms)
+
+
+def _clear(seen: Seen, clock: _Clock, limits: Limits) -> list[Action]:
+    """Workers come and go under ever new addresses; what those leave that do not come back shall not pile up."""
+    busy = {host for host, _ in (*seen.statuses, *seen.assignments)}
+    return [
+        Clear(host)
+        for host, since_ms in seen.gone_since.items()
+        if host not in seen.workers and host not in busy and clock.passed(since_ms + limits.cleanup_timeout_ms)
+    ]
 
 
 def loads(seen: Seen, tasks: Mapping[str, QueuedTask]) -> list[WorkerLoad]:
