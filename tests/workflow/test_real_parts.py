@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from authority import Authority
 from clusters import SESSION_TIMEOUT_S, Parts, Witness, open_cluster
 from differential.peers import ABSENT, real_zookeeper
+from main_job import check_figures, ingest, loaded
+from tcp_proxy import TcpProxy
 from watched_job import watched_job
 
 from coordserver.client import ACL, CREATOR_ALL_ACL, Tls, connect
@@ -25,6 +28,28 @@ async def test_a_real_zookeeper_coordinates(tmp_path: Path, witness: Witness, co
             await cluster.whole()
             async with connecting(coord) as zk:
                 await watched_job(cluster, witness, zk)
+
+
+@pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
+async def test_a_real_zookeeper_whose_connections_break(tmp_path: Path) -> None:
+    """Every connection of the cluster is cut again and again, with the writes that are under way on it."""
+    with real_zookeeper(tmp_path / "zookeeper") as port, TcpProxy(port) as wire:
+        parts = Parts(coord=f"zk://127.0.0.1:{wire.port}")
+        async with open_cluster(tmp_path, parts) as cluster, trio.open_nursery() as nursery:
+
+            async def break_connections() -> None:
+                while True:
+                    await trio.sleep(0.15)
+                    wire.cut()
+
+            await cluster.whole()
+            nursery.start_soon(break_connections)
+            await ingest(cluster)
+            await loaded(cluster)
+            await check_figures(cluster)
+            nursery.cancel_scope.cancel(reason="seen enough")
+            ended = {name: proc.process.returncode for name, proc in cluster.procs.items()}
+            assert ended == dict.fromkeys(cluster.procs), "a process did not bear it"
 
 
 async def test_a_protected_tree(tmp_path: Path, witness: Witness) -> None:
