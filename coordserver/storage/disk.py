@@ -35,6 +35,20 @@ class DiskFile(Protocol):
         """Close without syncing. A second call does nothing."""
 
 
+class DiskReader(Protocol):
+    """A file open for reading: it stays readable though its name goes to another file, or goes away."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes when it was opened."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`; fewer only at the end of the file."""
+
+    def close(self) -> None:
+        """A second call does nothing."""
+
+
 class Disk(Protocol):
     """One directory. Different files may be used from different threads."""
 
@@ -49,6 +63,9 @@ class Disk(Protocol):
 
     def read(self, name: str, offset: int = 0, length: int = -1) -> bytes:
         """Up to `length` bytes (-1: all) from `offset`; fewer only at the end of the file."""
+
+    def open(self, name: str) -> DiskReader:
+        """The file of that name as it is now."""
 
     def create(self, name: str, size: int) -> DiskFile:
         """A new file of `size` zero bytes, preallocated; one of that name is emptied first."""

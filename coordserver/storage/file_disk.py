@@ -35,6 +35,22 @@ class FileDiskFile:
             os.close(descriptor)
 
 
+class FileDiskReader:
+    """A DiskReader on a descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
 class FileDisk:
     """A Disk in an existing directory of the file system."""
 
@@ -65,6 +81,9 @@ class FileDisk:
                 parts.append(part)
                 length -= len(part)
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def open(self, name: str) -> FileDiskReader:
+        return FileDiskReader(os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC))
 
     def create(self, name: str, size: int) -> FileDiskFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC

@@ -73,6 +73,17 @@ def recover_state(
         raise StorageError(f"the disk failed during recovery: {error.strerror or error}") from error
 
 
+def read_state(disk: Disk, states: type[S]) -> tuple[S, tuple[str, ...]]:
+    """What `recover_state` would start with, and its lines. Nothing is changed, not even temporary files are removed.
+
+    Raises StorageError as it does, and where there is neither log nor snapshot.
+    """
+    try:
+        return _Recovery(disk, states, SEGMENT_BYTES, os.urandom).read()
+    except OSError as error:
+        raise StorageError(f"the disk failed: {error.strerror or error}") from error
+
+
 def recover(disk: Disk, *, segment_bytes: int = SEGMENT_BYTES) -> Recovered[Machine]:
     """`recover_state` of the server's state machine."""
     return recover_state(disk, Machine, segment_bytes=segment_bytes)
@@ -90,6 +101,30 @@ class _Recovery(Generic[S]):
         names = self._disk.names()
         for name in filter(is_temporary, names):
             self._disk.remove(name)
+        found = self._find(names)
+        if found is None:
+            return self._begin()
+        state, reader, origin = found
+        segment = self._write_anew(reader)
+        self._say(logging.INFO, f"recovered index {state.index}: {origin}")
+        return self._recovered(state, segment)
+
+    def read(self) -> tuple[S, tuple[str, ...]]:
+        """The state alone; the disk stays as it is."""
+        found = self._find(self._disk.names())
+        if found is None:
+            raise StorageError("there is neither a log segment nor a snapshot")
+        state, reader, origin = found
+        if reader.torn_bytes:
+            self._report.append(
+                f"{reader.name}: a torn tail of {reader.torn_bytes} bytes at offset {reader.position}, behind index "
+                f"{reader.next_index - 1}, which a start cuts off"
+            )
+        self._report.append(f"index {state.index}: {origin}")
+        return state, tuple(self._report)
+
+    def _find(self, names: list[str]) -> tuple[S, SegmentReader, str] | None:
+        """The state, the reader at the log's end, and what it came from; None where there is nothing yet."""
         segments = log_indexes(names)
         snapshots = snapshot_indexes(names)
         if not segments:
@@ -98,14 +133,12 @@ class _Recovery(Generic[S]):
                     f"{snapshot_name(snapshots[-1])} exists, but no log segment: the log was removed. "
                     "Restore the data directory whole"
                 )
-            return self._begin()
+            return None
         state = self._newest_state(snapshots, segments)
         base = state.index
         reader = self._replay(state, segments)
-        segment = self._write_anew(reader)
         origin = snapshot_name(base) if base else "no snapshot"
-        self._say(logging.INFO, f"recovered index {state.index}: {origin} and {state.index - base} records of log")
-        return self._recovered(state, segment)
+        return state, reader, f"{origin} and {state.index - base} records of log"
 
     def _begin(self) -> Recovered[S]:
         history_id = self._entropy(HISTORY_ID_BYTES)

@@ -65,11 +65,13 @@ class SnapshotWriter:
         index: int,
         history_id: bytes,
         *,
+        name: str = "",
         salt: Callable[[], bytes] = lambda: os.urandom(SALT_BYTES),
     ) -> None:
+        """`name` where the file is not one of a data directory."""
         self._disk = disk
         self._index = index
-        self._name = snapshot_name(index)
+        self._name = name or snapshot_name(index)
         header = encode_header(FileHeader(SNAPSHOT_MAGIC, history_id, index, 0, salt()))
         _, seed = decode_header(self._name, header, SNAPSHOT_MAGIC)
         self._encoder = SnapshotEncoder(seed)
@@ -119,9 +121,9 @@ class SnapshotWriter:
         return StorageError(f"{self._name}: cannot write the snapshot: {error.strerror or error}")
 
 
-def save_snapshot(disk: Disk, state: State) -> SnapshotInfo:
-    """Write the state as a snapshot, all at once. Raises StorageError."""
-    writer = SnapshotWriter(disk, state.index, state.history_id)
+def save_snapshot(disk: Disk, state: State, *, name: str = "") -> SnapshotInfo:
+    """Write the state as a snapshot, all at once, under another name if one is given. Raises StorageError."""
+    writer = SnapshotWriter(disk, state.index, state.history_id, name=name)
     writer.add(state.snapshot_rows())
     return writer.finish(state.digest())
 
@@ -132,6 +134,14 @@ def load_snapshot(disk: Disk, index: int, states: type[S]) -> S:
     Raises CorruptionError (which says what is wrong), NewerFormatError, and OSError from the disk.
     """
     name = snapshot_name(index)
+    state = read_snapshot(disk, name, states)
+    if state.index != index:
+        raise CorruptionError(f"{name}: it holds the state after index {state.index}")
+    return state
+
+
+def read_snapshot(disk: Disk, name: str, states: type[S]) -> S:
+    """The state that the snapshot in the file `name` holds, whatever that is called. Raises as `load_snapshot`."""
     header, seed = decode_header(name, disk.read(name, 0, HEADER_BYTES), SNAPSHOT_MAGIC)
     rows = _RowReader(disk, name, seed)
     try:
@@ -143,7 +153,7 @@ def load_snapshot(disk: Disk, index: int, states: type[S]) -> S:
         if isinstance(error, CorruptionError):
             raise
         raise StorageError(f"{name}: whole, but not for this server: {error}") from error
-    if (header.index, header.history_id) != (state.index, state.history_id) or header.index != index:
+    if (header.index, header.history_id) != (state.index, state.history_id):
         raise CorruptionError(f"{name}: its header says index {header.index}, its rows say {state.index}")
     if state.digest() != rows.digest:
         raise CorruptionError(

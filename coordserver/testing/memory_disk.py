@@ -96,6 +96,24 @@ class MemoryFile:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
+class MemoryReader:
+    """A DiskReader of a MemoryDisk."""
+
+    def __init__(self, disk: MemoryDisk, inode: _Inode) -> None:
+        self._disk = disk
+        self._inode = inode
+        self.size = len(inode.visible)
+
+    def read(self, offset: int, length: int) -> bytes:
+        failure = self._disk.step()
+        if failure is not None:
+            raise failure
+        return bytes(self._inode.visible[offset : offset + length])
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 class MemoryDisk:
     """A Disk (coordserver.storage.disk) in memory. `random` decides all that is left to chance."""
 
@@ -127,6 +145,10 @@ class MemoryDisk:
         self._step()
         visible = self._inode(name).visible
         return bytes(visible[offset:] if length < 0 else visible[offset : offset + length])
+
+    def open(self, name: str) -> MemoryReader:
+        self._step()
+        return MemoryReader(self, self._inode(name))
 
     def create(self, name: str, size: int) -> MemoryFile:
         self._step()
