@@ -27,7 +27,8 @@ from druidroles.model.segment import SegmentDescriptor
 from druidroles.model.server import DruidServerMetadata
 from druidroles.query.errors import QueryError, QueryFailedError, QueryTimeoutError, SegmentMissingError
 from druidroles.query.merge import Merger, merger
-from druidroles.query.model import Query, ScanQuery
+from druidroles.query.model import Query
+from druidroles.query.steps import take_turns
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ TRIES = 3  # servers asked for one piece before it counts as missing
 RESTARTS = 2  # of a query some of whose pieces are missing
 PIECES_PER_REQUEST = 5_000  # half a megabyte of JSON, which is made in one go
 PIECES_AT_ONCE = 500  # shared out before others have their turn
-RESULTS_AT_ONCE = 1_000  # merged before others have their turn
 REFRESH_S = 2.0  # how long a query with missing pieces waits for a reading of the used segments
 GONE_GRACE_S = 3.0  # for a server that took back its announcement to finish what it was asked
 
@@ -100,7 +100,8 @@ class FanOut:
                 if not partial:
                     raise attempt.refusal or SegmentMissingError(_describe(attempt.missing))
                 break
-        return Answer(attempt.merging.finish(), [piece.descriptor for piece in attempt.missing])
+        results = await take_turns(attempt.merging.finish())
+        return Answer(results, [piece.descriptor for piece in attempt.missing])
 
     async def _may_heal(self, attempt: _Attempt) -> bool:
         """Whether starting over promises more: nothing that shows now is without a server."""
@@ -175,7 +176,7 @@ class FanOut:
         gone = set(answer.missing)
         attempt.failed += [piece for piece in pieces if piece.descriptor in gone]
         try:
-            await self._merge(answer, attempt)
+            await take_turns(attempt.merging.add(answer.results))
         except QueryError as limit:
             attempt.error = attempt.error or limit
             others.cancel(reason="the answer is too big")
@@ -183,13 +184,6 @@ class FanOut:
             # It is half merged already, so the query cannot go on without it.
             attempt.error = QueryFailedError(f"the answer of {server} cannot be merged: {fault!r}")
             others.cancel(reason="an answer cannot be merged")
-
-    async def _merge(self, answer: Answer, attempt: _Attempt) -> None:
-        # A scan's merger wants a server's rows at one time; it only keeps them.
-        step = max(1, len(answer.results)) if isinstance(attempt.query, ScanQuery) else RESULTS_AT_ONCE
-        for at in range(0, len(answer.results), step):
-            attempt.merging.add(answer.results[at : at + step])
-            await trio.lowlevel.checkpoint()
 
     async def _exchange(self, server: str, pieces: Sequence[Piece], attempt: _Attempt) -> Answer:
         """`ask`, given up when the server has gone from the tree."""

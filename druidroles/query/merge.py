@@ -1,14 +1,14 @@
 """Merging the partial results of several servers into the answer.
 
 Each server answers over its own segments, in Druid's shape; no row of data is in two of them. What a Broker does after
-that is here, pure: combine groups, order, fill empty buckets, cut. `Merger.add` takes any number of results at a time,
-so that a caller with an event loop can let others in between.
+that is here: combine groups, order, fill empty buckets, cut. All of it goes in steps of a few milliseconds, so that a
+caller with an event loop can let others in between.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from druidroles.query.model import (
 )
 from druidroles.query.rows import json_value, output_names
 from druidroles.query.sql import bucket_starts
+from druidroles.query.steps import ROWS_AT_ONCE, Steps, collect, run_through, slices, sort
 
 Result = dict[str, Any]
 GROUPS_MAX = 500_000  # held while merging; Druid's maxMergingDictionarySize has the same purpose
@@ -37,11 +38,11 @@ GROUPS_MAX = 500_000  # held while merging; Druid's maxMergingDictionarySize has
 class Merger(Protocol):
     """Merges the results of one query."""
 
-    def add(self, results: Iterable[Result]) -> None:
-        """Take more results of a server. Those of one server come in its order."""
+    def add(self, results: Sequence[Result]) -> Steps[None]:
+        """Take all results of one more server. Several may be taken side by side, in turns."""
         ...
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> Steps[list[Result]]:
         """The answer. Call it once, at the end."""
         ...
 
@@ -66,8 +67,8 @@ def merge(query: Query, partials: Iterable[Sequence[Result]]) -> list[Result]:
     """Merge at once what several servers answered."""
     merging = merger(query)
     for results in partials:
-        merging.add(results)
-    return merging.finish()
+        run_through(merging.add(results))
+    return run_through(merging.finish())
 
 
 def _read(aggregator: Aggregator, value: Any) -> Any:
@@ -91,6 +92,12 @@ class _Groups:
         if found is None:
             found = self._buckets[timestamp] = parse_iso(timestamp)
         return found
+
+    def add_rows(self, bucket: int, rows: Sequence[Result]) -> Steps[None]:
+        for some in slices(rows):
+            for row in some:
+                self.add(bucket, row)
+            yield
 
     def add(self, bucket: int, row: Result) -> None:
         key = (bucket, *(row.get(name) for name in self._names))
@@ -120,12 +127,14 @@ class TimeseriesMerger:
         self._query = query
         self._groups = _Groups(query)
 
-    def add(self, results: Iterable[Result]) -> None:
+    def add(self, results: Sequence[Result]) -> Steps[None]:
         """Take more results."""
-        for result in results:
-            self._groups.add(self._groups.bucket(result["timestamp"]), result["result"])
+        for some in slices(results):
+            for result in some:
+                self._groups.add(self._groups.bucket(result["timestamp"]), result["result"])
+            yield
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> Steps[list[Result]]:
         """The answer; over no data one empty row for granularity all, otherwise none."""
         query, groups = self._query, self._groups.groups
         if query.granularity.is_all:
@@ -133,17 +142,18 @@ class TimeseriesMerger:
         elif query.skip_empty:
             starts = [bucket for (bucket,) in groups]
         else:
-            starts = self._filled([bucket for (bucket,) in groups])
+            starts = yield from self._filled([bucket for (bucket,) in groups])
         empty = [aggregator.empty for aggregator in query.aggregators]
-        starts.sort(reverse=query.descending)
+        starts = yield from sort(starts, lambda start: start, reverse=query.descending)
         if query.limit:
             starts = starts[: query.limit]
-        return [
+        rows = (
             {"timestamp": format_iso(start), "result": self._groups.row((start,), groups.get((start,), empty))}
             for start in starts
-        ]
+        )
+        return (yield from collect(rows))
 
-    def _filled(self, present: list[int]) -> list[int]:
+    def _filled(self, present: list[int]) -> Steps[list[int]]:
         if not present:
             return []
         data = Interval(min(present), max(present) + 1)
@@ -151,7 +161,9 @@ class TimeseriesMerger:
         for interval in self._query.intervals:
             asked = interval.intersection(data)
             if asked is not None:
-                starts.update(dict.fromkeys(bucket_starts(self._query.granularity, asked)))
+                for some in slices(bucket_starts(self._query.granularity, asked)):
+                    starts.update(dict.fromkeys(some))
+                    yield
         return list(starts)
 
 
@@ -162,22 +174,24 @@ class TopNMerger:
         self._query = query
         self._groups = _Groups(query)
 
-    def add(self, results: Iterable[Result]) -> None:
+    def add(self, results: Sequence[Result]) -> Steps[None]:
         """Take more results."""
         for result in results:
-            bucket = self._groups.bucket(result["timestamp"])
-            for row in result["result"]:
-                self._groups.add(bucket, row)
+            yield from self._groups.add_rows(self._groups.bucket(result["timestamp"]), result["result"])
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> Steps[list[Result]]:
         """The answer, bucket by bucket."""
         buckets: dict[int, list[Result]] = {}
-        for key, values in self._groups.groups.items():
+        for number, (key, values) in enumerate(self._groups.groups.items()):
             buckets.setdefault(key[0], []).append(self._groups.row(key, values))
-        return [
-            {"timestamp": format_iso(bucket), "result": order_top_n(self._query, rows)}
-            for bucket, rows in sorted(buckets.items())
-        ]
+            if number % ROWS_AT_ONCE == 0:
+                yield
+        answer: list[Result] = []
+        for bucket, rows in sorted(buckets.items()):
+            ranked = yield from order_top_n(self._query, rows)
+            answer.append({"timestamp": format_iso(bucket), "result": ranked})
+            yield
+        return answer
 
 
 class GroupByMerger:
@@ -187,21 +201,21 @@ class GroupByMerger:
         self._query = query
         self._groups = _Groups(query)
 
-    def add(self, results: Iterable[Result]) -> None:
+    def add(self, results: Sequence[Result]) -> Steps[None]:
         """Take more results."""
-        for result in results:
-            self._groups.add(self._groups.bucket(result["timestamp"]), result["event"])
+        for some in slices(results):
+            for result in some:
+                self._groups.add(self._groups.bucket(result["timestamp"]), result["event"])
+            yield
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> Steps[list[Result]]:
         """The answer. Without dimensions and buckets of time there is a row even over no data, as in SQL and Druid."""
         query, groups = self._query, self._groups.groups
         if not groups and not query.dimensions and query.granularity.is_all and query.having is None:
             groups[(query.start_ms,)] = [aggregator.empty for aggregator in query.aggregators]
-        rows = [(key[0], self._groups.row(key, values)) for key, values in groups.items()]
-        return [
-            {"version": "v1", "timestamp": format_iso(bucket), "event": event}
-            for bucket, event in order_groups(query, rows)
-        ]
+        rows = yield from collect((key[0], self._groups.row(key, values)) for key, values in groups.items())
+        ordered = yield from order_groups(query, rows)
+        return (yield from collect({"version": "v1", "timestamp": format_iso(b), "event": row} for b, row in ordered))
 
 
 class ScanMerger:
@@ -211,11 +225,12 @@ class ScanMerger:
         self._query = query
         self._servers: list[list[Result]] = []
 
-    def add(self, results: Iterable[Result]) -> None:
-        """Take all results of one more server."""
+    def add(self, results: Sequence[Result]) -> Steps[None]:
+        """Keep all results of one more server."""
         self._servers.append(list(results))
+        yield
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> Steps[list[Result]]:
         """The answer, in batches of one segment each."""
         query = self._query
         if query.order:
@@ -224,18 +239,17 @@ class ScanMerger:
         else:
             rows = (row for results in self._servers for row in self._events(results))
         stop = query.offset + query.limit if query.limit else None
-        return self._batches(islice(rows, query.offset, stop))
+        chosen = yield from collect(islice(rows, query.offset, stop))
+        return (yield from collect(self._batches(chosen)))
 
     @staticmethod
     def _events(results: list[Result]) -> Iterable[tuple[Result, Any]]:
         return ((result, event) for result in results for event in result["events"])
 
-    def _batches(self, rows: Iterable[tuple[Result, Any]]) -> list[Result]:
-        answer = []
+    def _batches(self, rows: Iterable[tuple[Result, Any]]) -> Iterator[Result]:
         for (segment, columns), run in groupby(rows, key=lambda row: (row[0]["segmentId"], row[0]["columns"])):
             while batch := list(islice(run, self._query.batch_size)):
-                answer.append({"segmentId": segment, "columns": columns, "events": [event for _, event in batch]})
-        return answer
+                yield {"segmentId": segment, "columns": columns, "events": [event for _, event in batch]}
 
 
 def _time_of(order: int, row: tuple[Result, Any]) -> int:
@@ -250,17 +264,19 @@ class TimeBoundaryMerger:
     def __init__(self, query: TimeBoundaryQuery) -> None:
         self._result: dict[str, str] = {}
 
-    def add(self, results: Iterable[Result]) -> None:
+    def add(self, results: Sequence[Result]) -> Steps[None]:
         """Take more results."""
         for result in results:
+            yield
             for name, choose in (("minTime", min), ("maxTime", max)):
                 if name in result["result"]:
                     found = result["result"][name]
                     known = self._result.get(name, found)
                     self._result[name] = choose(found, known, key=parse_iso)
 
-    def finish(self) -> list[Result]:
+    def finish(self) -> Steps[list[Result]]:
         """The answer; none over no data."""
+        yield
         if not self._result:
             return []
         ordered = {name: self._result[name] for name in ("minTime", "maxTime") if name in self._result}
