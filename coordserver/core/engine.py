@@ -172,16 +172,19 @@ class Engine:
         self._fresh.append(record)
         self._proposed.append((record, live))
 
-    def refuse(self, attachment: Attachment, number: int, error: int, detail: str, op: int = 0) -> None:
+    def refuse(
+        self, attachment: Attachment, number: int, error: int, detail: str, op: int = 0, *, logged: bool = False
+    ) -> None:
         """Answer a request with an error, in its turn; nothing of it reaches the log.
 
-        But for a write of ZooKeeper's protocol: there a refused one uses a zxid too, so its error is logged.
+        But for a write of ZooKeeper's protocol: there a refused one uses a zxid too, so its error is logged, as it is
+        where the connection says so.
         """
         self._refused += 1
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
             return
-        if op in PREPARE and not attachment.remembers:
+        if logged or (op in PREPARE and not attachment.remembers):
             live.pipeline.append((WRITE, attachment, number, op, 0))
             self._propose(Record(_ERROR, live.id, 0, 0, 0, (), (error,)), live)
             return

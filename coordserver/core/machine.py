@@ -232,10 +232,10 @@ def _refused(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tu
 
 
 def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[tuple[tuple[Any, ...], ...]]:
-    """(((op, arguments), ...),) -> (results,): all or nothing. A failure is told in the results, never raised.
+    """(((op, arguments), ...),) -> (results,): all or nothing. A failure is told in the results.
 
     Results are those of org.apache.zookeeper.MultiResponse: in a failed multi 0 for what came before the failure, its
-    code, and RUNTIME_INCONSISTENCY for what came after.
+    code, and RUNTIME_INCONSISTENCY for what came after. Only limits of a quota that cannot be read fail the whole.
     """
     operations = arguments[0]
     undo: Undo = []
@@ -249,6 +249,8 @@ def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tupl
         except KeeperError as refusal:
             run_undo(undo)
             change.events.clear()
+            if isinstance(refusal, errors.MarshallingError):
+                raise
             failed_at = len(results)
             after = len(operations) - failed_at - 1
             return (((0,),) * failed_at + ((int(refusal.code),),) + ((_RUNTIME_INCONSISTENCY,),) * after,)

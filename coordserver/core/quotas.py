@@ -36,9 +36,14 @@ _FIELDS = {"count": "znodes", "bytes": "size", "countHardLimit": "znodes_hard", 
 
 
 def parse(data: bytes | None) -> Totals:
-    """Read `count=1,bytes=2=;byteHardLimit=3;countHardLimit=4` (the stray `=` is ZooKeeper's). Raises ValueError."""
+    """Read `count=1,bytes=2=;byteHardLimit=3;countHardLimit=4` (the stray `=` is ZooKeeper's). Raises ValueError.
+
+    Empty data sets no limit; null is no quota at all.
+    """
+    if data is None:
+        raise ValueError("null")
     found: dict[str, int] = {}
-    for part in (data or b"").decode("utf-8", "replace").replace(";", ",").split(","):
+    for part in data.decode("utf-8", "replace").replace(";", ",").split(","):
         if not part:
             continue
         key, equals, value = part.partition("=")
@@ -93,7 +98,7 @@ class Quotas:
             totals = parse(node.data)
         except ValueError:
             totals = Totals(0, 0)
-        self._write(node, max(totals.znodes, 0) + count, max(totals.size, 0) + size, undo)
+        self._write(node, totals.znodes + count, totals.size + size, undo)
 
     def over(self, path: str) -> str | None:
         """The longest path with a quota that `path` is at or below."""

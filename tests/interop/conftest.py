@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from differential.peers import ABSENT, both
 from kazoo_clients import Clients
 from server_process import ServerProcess
 
@@ -35,3 +36,12 @@ def root(request: pytest.FixtureRequest, clients: Clients) -> str:
     path = f"/{request.node.name}"
     clients().ensure_path(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """Ports of a real ZooKeeper and of ours, set up alike."""
+    if ABSENT:
+        pytest.skip(ABSENT)
+    with both(tmp_path_factory.mktemp("peers")) as ports:
+        yield ports

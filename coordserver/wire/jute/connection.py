@@ -22,8 +22,8 @@ from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
 from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.jute import replies
-from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, RECONFIG, SASL
-from coordserver.wire.jute.primitives import RecordError, read_buffer, read_int, read_ustring
+from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, PING_XID, RECONFIG, SASL
+from coordserver.wire.jute.primitives import RecordError, read_buffer, read_int, read_long, read_ustring
 from coordserver.wire.jute.requests import DECODERS, ConnectRequest, decode_connect
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
@@ -173,6 +173,8 @@ class JuteConnection:
         self.outstanding += 1
         if op == _MULTI:
             self._multis.append(tuple(replies.result_kind(part[0], part[1:]) for part in arguments[0]))
+        elif op == _PING:
+            xid = PING_XID  # whatever it was
         self._engine.request(attachment, xid, op, 0, arguments, now_ms, wall_ms)
 
     def _special(self, attachment: Attachment, xid: int, op: int, body: bytes, now_ms: int) -> None:
@@ -182,11 +184,15 @@ class JuteConnection:
             self._traffic.answered += 1
             self._authenticate(attachment, xid, body)
         elif op == SASL:
+            token, _ = read_buffer(body, _HEADER_BYTES)
+            if token is None:
+                raise RecordError("a SASL token that is null")
             self._traffic.answered += 1
             self.output.write(_frame(xid, 0, _OK, replies.NO_TOKEN))
         elif op == RECONFIG:
             self.outstanding += 1
-            self._engine.refuse(attachment, xid, int(ErrorCode.RECONFIG_DISABLED), "", op)
+            error = _reconfig_error(body)
+            self._engine.refuse(attachment, xid, error, "", op, logged=error == ErrorCode.RECONFIG_DISABLED)
         else:
             # Told in its turn, then the connection is closed; nothing behind it is taken.
             self.outstanding += 1
@@ -194,13 +200,10 @@ class JuteConnection:
             self._engine.refuse(attachment, xid, _UNIMPLEMENTED, f"operation {op}", op)
 
     def _authenticate(self, attachment: Attachment, xid: int, body: bytes) -> None:
-        try:
-            _, at = read_int(body, _HEADER_BYTES)
-            scheme, at = read_ustring(body, at)
-            auth, _ = read_buffer(body, at)
-        except RecordError:
-            self.output.write(_frame(xid, 0, int(ErrorCode.MARSHALLING_ERROR)))
-            return
+        """Raises RecordError for a record that is cut short; here that costs the connection."""
+        _, at = read_int(body, _HEADER_BYTES)
+        scheme, at = read_ustring(body, at)
+        auth, _ = read_buffer(body, at)
         proven = self._credentials.identities(scheme or "", auth or b"", self._identities)
         if proven is None:
             self._traffic.server.auth_failed += 1
@@ -265,3 +268,15 @@ class JuteConnection:
     def _end(self) -> None:
         self._ended = True
         self.output.finish()
+
+
+def _reconfig_error(body: bytes) -> int:
+    """Why a ReconfigRequest is refused."""
+    at = _HEADER_BYTES
+    try:
+        for _ in range(3):
+            _, at = read_ustring(body, at)
+        read_long(body, at)
+    except RecordError:
+        return int(ErrorCode.MARSHALLING_ERROR)
+    return int(ErrorCode.RECONFIG_DISABLED)

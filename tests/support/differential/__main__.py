@@ -10,7 +10,7 @@ from pathlib import Path
 
 from differential.compare import explain, renamed, run_both, shrink
 from differential.histories import make
-from differential.peers import ABSENT, our_server, real_zookeeper
+from differential.peers import ABSENT, both
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
     different = 0
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
-        with real_zookeeper(base / "real") as real, our_server(base / "ours") as ours:
+        with both(base) as (real, ours):
             for seed in range(first, first + count):
                 found = run_both(make(seed), real, ours)
                 if found is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from coordserver.core.errors import ErrorCode
 from coordserver.core.operations import Op
+from coordserver.core.paths import QUOTA
 from differential.histories import History
 from differential.run import Observation, Runner
 
@@ -70,8 +71,12 @@ def renamed(history: History, seed: int) -> History:
     old, new = f"/h{history.seed}", f"/h{seed}"
 
     def move(value: Any) -> Any:
-        if isinstance(value, str) and (value == old or value.startswith(old + "/")):
-            return new + value[len(old) :]
+        if isinstance(value, str):
+            above = QUOTA if value.startswith(QUOTA + old) else ""
+            path = value[len(above) :]
+            return above + new + path[len(old) :] if path == old or path.startswith(old + "/") else value
+        if isinstance(value, bytes):
+            return value  # a malformed request: its path stays, which no znode of another run can have made legal
         if isinstance(value, tuple) and not hasattr(value, "_fields"):
             return tuple(move(part) for part in value)
         if hasattr(value, "_fields"):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from coordserver.core.access import digest_identity
 from coordserver.core.operations import Op
+from differential import malformed
 
 SESSIONS = 3
 NAMES = ("a", "b", "c")
@@ -39,7 +40,35 @@ class History(NamedTuple):
     steps: tuple[Step, ...]
 
 
-PROFILES = ("tree", "acl", "watch", "persistent", "recursive", "multi", "sessions", "setwatches")
+PROFILES = (
+    "tree",
+    "acl",
+    "watch",
+    "persistent",
+    "recursive",
+    "multi",
+    "sessions",
+    "setwatches",
+    "quota",
+    "malformed",
+    "large",
+)
+WATCHING = ("watch", "persistent", "recursive", "setwatches")
+EPHEMERAL = ("sessions", "malformed")
+LIMITS = (
+    b"count=3,bytes=-1",
+    b"count=-1,bytes=12",
+    b"count=-1,bytes=-1=;byteHardLimit=12;countHardLimit=4",
+    b"count=1,bytes=1=;byteHardLimit=-1;countHardLimit=3",
+    b"count=2,bytes=9=;byteHardLimit=9;countHardLimit=-1",
+    b"count=-1,bytes=-1,byteHardLimit=6,countHardLimit=5",
+    b"count=0,bytes=0=;byteHardLimit=0;countHardLimit=0",
+    b"countHardLimit=2",
+    b"garbage",
+    b"count=x,bytes=1",
+    b"",
+    None,
+)
 
 
 def make(seed: int, length: int = 40) -> History:
@@ -49,6 +78,10 @@ def make(seed: int, length: int = 40) -> History:
     draw = _Drawing(random, profile, f"/h{seed}")
     steps = [Step("connect", who, (random.choice((2_000, 4_000, 10_000, 0, 999_999)),)) for who in range(SESSIONS)]
     steps.append(Step("request", 0, (int(Op.CREATE), (draw.root, b"", OPEN, 0, -1))))
+    if profile == "quota":
+        steps += draw.quota_nodes()
+    if profile == "large":
+        steps += draw.many()
     steps += [draw.step() for _ in range(length)]
     return History(seed, profile, tuple(steps))
 
@@ -66,6 +99,12 @@ class _Drawing:
         roll = random.random()
         if self.profile == "sessions" and roll < 0.3:
             return self._session_step(who)
+        if self.profile in ("persistent", "recursive") and roll < 0.08:
+            return self._reconnect(who)
+        if self.profile == "malformed" and roll < 0.5:
+            return self._malformed(who)
+        if self.profile == "quota" and roll < 0.2:
+            return Step("request", who, self._about_quota())
         if self.profile == "acl" and roll < 0.1:
             scheme = random.choice(("digest", "digest", "digest", "ip", "world" if roll < 0.01 else "digest"))
             return Step("auth", who, (scheme, random.choice(USERS)))
@@ -79,6 +118,54 @@ class _Drawing:
         random = self.random
         what = random.choice(("drop", "resume", "resume", "close", "badpassword", "future", "connect"))
         return Step(what, who, (random.choice((2_000, 4_000, 20_000)),))
+
+    def _reconnect(self, who: int) -> Step:
+        """Lose the connection, take the session up again, arm what was armed (or something else)."""
+        lists = [self._watch_lists()[0], ()]
+        if self.profile == "recursive":
+            lists.reverse()
+        return Step("rearm", who, (self.random.choice(("0", "base", "now")), (), (), (), *lists))
+
+    def _malformed(self, who: int) -> Step:
+        if self.random.random() < 0.25:
+            return Step("resume", who, (10_000,))
+        path = self._path()
+        op, arguments = self._request()
+        return Step("raw", who, (malformed.draw(self.random, (op, arguments), path),))
+
+    def quota_nodes(self) -> list[Step]:
+        """The levels above the limits and stats of every znode of two levels, as zkCli makes them."""
+        levels = [self.root, *(f"{self.root}/{name}" for name in NAMES)]
+        return [Step("request", 0, (int(Op.CREATE), ("/zookeeper/quota" + path, None, OPEN, 0, -1))) for path in levels]
+
+    def _about_quota(self) -> tuple[int, tuple[Any, ...]]:
+        random = self.random
+        where = "/zookeeper/quota" + random.choice((self.root, self.root, *(f"{self.root}/{name}" for name in NAMES)))
+        name = random.choice(("/zookeeper_limits", "/zookeeper_stats"))
+        limits = random.choice(LIMITS)
+        data = limits if name == "/zookeeper_limits" else random.choice((b"count=0,bytes=0", b"", None, limits))
+        op = random.choice((Op.CREATE, Op.CREATE, Op.CREATE, Op.DELETE, Op.SET_DATA, Op.GET_DATA, Op.GET_DATA))
+        match op:
+            case Op.CREATE:
+                return int(op), (where + name, data, OPEN, 0, -1)
+            case Op.DELETE:
+                return int(op), (where + name, -1)
+            case Op.SET_DATA:
+                data = limits if name == "/zookeeper_limits" else random.choice((b"count=5,bytes=7", b"", b"bytes=3"))
+                return int(op), (where + name, data, -1)
+        return int(op), (where + name, False)
+
+    def many(self) -> list[Step]:
+        """Some hundreds of znodes, in a few writes."""
+        steps = []
+        for name in NAMES:
+            under = f"{self.root}/{name}"
+            creates: list[tuple[Any, ...]] = [(int(Op.CREATE), under, b"", OPEN, 0, -1)]
+            for i in range(self.random.randrange(200)):
+                path, mode = self.random.choice(((f"{under}/n{i}", 0), (f"{under}/n{i}", 1), (f"{under}/s-", 2)))
+                creates.append((int(Op.CREATE), path, b"%d" % i, OPEN, mode, -1))
+            steps.append(Step("request", self.random.randrange(SESSIONS), (int(Op.MULTI), (tuple(creates),))))
+        return steps
 
     def _watch_lists(self) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(self._path() for _ in range(self.random.randrange(3))) for _ in range(3))
@@ -123,7 +210,7 @@ class _Drawing:
     def _create(self, *, alone: bool) -> tuple[int, tuple[Any, ...]]:
         random = self.random
         op = random.choice((Op.CREATE, Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL))
-        mode = random.choice((0, 0, 0, 0, 1, 1, 2, 2, 3))
+        mode = random.choice((0, 1, 1, 1, 3) if self.profile in EPHEMERAL else (0, 0, 0, 0, 1, 1, 2, 2, 3))
         ttl = -1
         if op == Op.CREATE_TTL:
             # A createTTL without a TTL flag is a record that ZooKeeper 3.8 logs and cannot apply: it stops for good.
@@ -145,7 +232,7 @@ class _Drawing:
 
     def _multi(self) -> tuple[int, tuple[Any, ...]]:
         parts: list[tuple[Any, ...]] = []
-        for _ in range(self.random.randrange(5)):
+        for _ in range(self.random.choice((0, 1, 2, 3, 4, 60 if self.profile == "multi" else 4))):
             if self.random.random() < 0.2:
                 parts.append((int(Op.CHECK), self._path(), self._version()))
             else:
@@ -166,7 +253,7 @@ class _Drawing:
             return int(Op.SET_ACL), (self._path(), self._acl(), self._version())
         if self.profile in ("persistent", "recursive") and roll < 0.12:
             return int(Op.ADD_WATCH), (self._path(), 1 if self.profile == "recursive" else 0)
-        if self.profile in ("watch", "persistent", "recursive", "setwatches") and roll < 0.18:
+        if self.profile in WATCHING and roll < 0.18:
             return self._about_watches()
         if roll < 0.55:
             return self._write()

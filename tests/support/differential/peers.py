@@ -1,4 +1,7 @@
-"""The two servers under comparison, each a process of its own on a free port of loopback."""
+"""The two servers under comparison, each a process of its own on a free port of loopback.
+
+Neither looks for containers and TTL znodes to remove while they are compared: it would use zxids at times of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from server_process import ServerProcess
 
 ZOOKEEPER_JAR = Path(os.environ.get("ZOOKEEPER_JAR", "/usr/share/java/zookeeper.jar"))
 READY_S = 60
+NEVER_MS = 86_400_000
 TICK_MS = 3_000  # sessions of the least timeout must outlive a busy machine
 
 ABSENT = "" if ZOOKEEPER_JAR.exists() and shutil.which("java") else "no real ZooKeeper here (make peers installs it)"
@@ -40,6 +44,7 @@ def real_zookeeper(directory: Path, **properties: str) -> Iterator[int]:
         "4lw.commands.whitelist=*\nadmin.enableServer=false\nmaxClientCnxns=0\n"
     )
     flags = [f"-Dzookeeper.{key}={value}" for key, value in {"extendedTypesEnabled": "true", **properties}.items()]
+    flags.append(f"-Dznode.container.checkIntervalMs={NEVER_MS}")
     command = ["java", "-Xmx1g", *flags, "-cp", str(ZOOKEEPER_JAR), "org.apache.zookeeper.server.quorum.QuorumPeerMain"]
     with (directory / "out.log").open("wb") as log:
         process = subprocess.Popen([*command, str(config)], stdout=log, stderr=log)
@@ -60,6 +65,16 @@ def our_server(directory: Path, *options: str) -> Iterator[int]:
         yield server.port
     finally:
         server.kill()
+
+
+@contextmanager
+def both(directory: Path) -> Iterator[tuple[int, int]]:
+    """The real one and ours, set up alike: hard limits of quotas are enforced."""
+    with (
+        real_zookeeper(directory / "real", enforceQuota="true") as real,
+        our_server(directory / "ours", "--enforce-quota", "--container-check-ms", str(NEVER_MS)) as ours,
+    ):
+        yield real, ours
 
 
 def _wait_serving(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from coordserver.core.errors import ErrorCode
 from coordserver.core.operations import Op
 from coordserver.wire.jute import client as jute
 
@@ -87,6 +88,14 @@ class RawClient:
                 continue
             result = None if header.error else jute.decode_result(op, body, at)
             return Answer(header.xid, header.zxid, header.error, result)
+
+    def raw(self, data: bytes) -> list[Answer]:
+        """Any one frame: its answer, or the end of the connection, or both where the operation is not known."""
+        self.send(data)
+        found = [self.answer(int(Op.PING))]
+        if found[0].error == ErrorCode.UNIMPLEMENTED:
+            found.append(self.answer(int(Op.PING)))
+        return found
 
     def closed(self) -> bool:
         """Whether the server closes the connection without another word."""

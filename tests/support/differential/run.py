@@ -72,10 +72,26 @@ class Runner:
                 answer = client.request(int(Op.CLOSE_SESSION), ())
                 closed = client.closed()
                 return self._answers(step.who, [answer], [int(Op.CLOSE_SESSION)]), closed
+            case "raw":
+                return self._headers(step.who, client.raw(step.arguments[0]))
+            case "rearm":
+                return self._rearm(step, client)
             case "drop":
                 client.drop()
                 return None
         return self._resume(step, client)
+
+    def _rearm(self, step: Step, client: RawClient) -> Any:
+        """What a client does that lost its connection: resume, then setWatches2."""
+        client.drop()
+        again = self._connect(step.who, timeout_ms=10_000, session_id=client.session_id, password=client.password)
+        since = {"0": 0, "base": self._base, "now": self._last_zxid.get(step.who, 0)}[step.arguments[0]]
+        answer = self._clients[step.who].request(int(Op.SET_WATCHES2), (since, *step.arguments[1:]))
+        return again, self._answers(step.who, [answer], [int(Op.SET_WATCHES2)])
+
+    def _headers(self, who: int, answers: Sequence[Answer]) -> list[Any]:
+        """Of answers to who knows what: their headers."""
+        return [(answer.xid, self._zxid(answer.zxid), answer.error) for answer in answers]
 
     def _resume(self, step: Step, client: RawClient) -> Any:
         """Connect again with the session of `client`, rightly or wrongly."""
@@ -166,6 +182,8 @@ class Runner:
         client.connect(timeout_ms=4_000)
         found: list[Any] = []
         todo = [f"/h{self._history.seed}"]
+        if self._history.profile == "quota":
+            todo.append(f"/zookeeper/quota/h{self._history.seed}")
         while todo:
             path = todo.pop()
             data = client.request(int(Op.GET_DATA), (path, False))

@@ -1,4 +1,4 @@
-"""`python -m fuzzing [SECONDS [SEED]]`: every target in turn, with atheris (coverage guides it) where that is installed.
+"""`python -m fuzzing [SECONDS [SEED]]`: every target in turn, with atheris (coverage guides it) where there is one.
 
 Without atheris the same targets get random bytes, spliced and bent from legal ones; that finds less, and it says so.
 """
@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ except ImportError:
     atheris = None
 
 GUIDED = "FUZZ_TARGET"
+FOUND = tempfile.gettempdir()
+"""Where inputs are left that break something."""
 
 
 def seeds() -> list[bytes]:
@@ -92,7 +95,8 @@ def main() -> int:
             print(f"{name}: {unguided(target, seconds, random.Random(seed)):,} inputs", flush=True)
             continue
         print(f"{name}: atheris, {seconds:.0f} s, seed {seed}", flush=True)
-        command = [sys.executable, "-m", "fuzzing", f"-max_total_time={seconds:.0f}", f"-seed={seed}", "-verbosity=0"]
+        options = (f"-max_total_time={seconds:.0f}", f"-seed={seed}", "-verbosity=0", f"-artifact_prefix={FOUND}/")
+        command = [sys.executable, "-m", "fuzzing", *options]
         failed += subprocess.run(command, env={**os.environ, GUIDED: name}, check=False).returncode != 0
     return failed
 
