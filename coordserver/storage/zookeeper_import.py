@@ -14,6 +14,7 @@ import attrs
 
 from coordserver.core.machine import Machine
 from coordserver.storage.errors import CorruptionError, StorageError
+from coordserver.storage.file_disk import FileDisk
 from coordserver.storage.zookeeper_files import FileTxn, read_zookeeper_log, read_zookeeper_snapshot
 from coordserver.storage.zookeeper_tree import ZooKeeperTree
 
@@ -91,6 +92,8 @@ def _replay(tree: ZooKeeperTree, logs: list[tuple[int, Path]], report: list[str]
 
 def _behind(base: int, logs: list[Path]) -> Iterator[FileTxn]:
     for path in logs:
-        for txn in read_zookeeper_log(path.name, path.read_bytes()):
+        disk = FileDisk(path.parent)
+        # What ZooKeeper reserved and has not written is a hole, tens of MiB of zeros that need not be read.
+        for txn in read_zookeeper_log(path.name, disk.read(path.name, 0, disk.data_end(path.name))):
             if txn.zxid > base:
                 yield txn

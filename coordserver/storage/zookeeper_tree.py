@@ -196,6 +196,8 @@ class ZooKeeperTree:
         zxid, now = txn.zxid, txn.time_ms
         self._nodes[path] = _Node(data, acl, zxid, zxid, zxid, now, now, owner=owner)
         self._own(path, owner)
+        if path.startswith(PREFIX) and path.endswith(STATS_NAME):
+            self._count_quota(path[len(paths.QUOTA) : -len(STATS_NAME)])
 
     def _remove(self, path: str, zxid: int) -> None:
         """The parent's pzxid moves even where the child is gone already: the snapshot passed in between."""
@@ -203,6 +205,8 @@ class ZooKeeperTree:
         parent.children.pop(paths.name_of(path), None)
         parent.pzxid = max(parent.pzxid, zxid)
         node = self._node(path)
+        if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
+            self._count_quota(path[len(paths.QUOTA) : -len(LIMITS_NAME)])  # it stays at what it is now
         del self._nodes[path]
         owned = self._owned.get(node.owner)
         if owned is not None:
@@ -236,9 +240,8 @@ class ZooKeeperTree:
         owner, ttl = self._kind(node.owner)
         if owner and owner not in machine.sessions:
             machine.sessions[owner] = Session(owner, _PASSWORD, 0)
-        znode = Znode(
-            b"" if path == paths.CONFIG else node.data, intern_acl(node.acl), node.czxid, node.ctime, owner, ttl
-        )
+        data = b"" if path == paths.CONFIG else node.data
+        znode = Znode(data, intern_acl(node.acl), node.czxid, node.ctime, owner, ttl)
         znode.mzxid, znode.pzxid, znode.mtime = node.mzxid, node.pzxid, node.mtime
         znode.version, znode.creates, znode.aversion = node.version, node.creates, node.aversion
         return znode
@@ -258,18 +261,18 @@ class ZooKeeperTree:
 
     def _count_quotas(self) -> None:
         """Totals are not in the log; ZooKeeper counts them at each start, too."""
-        for path, node in self._nodes.items():
-            limited = path[len(paths.QUOTA) : -len(STATS_NAME)]
-            if (
-                path.startswith(PREFIX)
-                and path.endswith(STATS_NAME)
-                and paths.QUOTA + limited + LIMITS_NAME in self._nodes
-            ):
-                below = [limited] if limited in self._nodes else []
-                for at in below:
-                    below.extend(paths.join(at, name) for name in self._nodes[at].children)
-                size = sum(len(self._nodes[at].data or b"") for at in below)
-                node.data = b"count=%d,bytes=%d" % (len(below), size)
+        for path in self._nodes:
+            if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
+                self._count_quota(path[len(paths.QUOTA) : -len(LIMITS_NAME)])
+
+    def _count_quota(self, limited: str) -> None:
+        stats = self._nodes.get(paths.QUOTA + limited + STATS_NAME)
+        if stats is not None:
+            below = [limited] if limited in self._nodes else []
+            for at in below:
+                below.extend(paths.join(at, name) for name in self._nodes[at].children)
+            size = sum(len(self._nodes[at].data or b"") for at in below)
+            stats.data = b"count=%d,bytes=%d" % (len(below), size)
 
     @staticmethod
     def _complete_system_nodes(machine: Machine) -> None:
