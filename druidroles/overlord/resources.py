@@ -6,6 +6,7 @@ POST stays a POST), or answer 503 while there is none or it has not read its sta
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,8 @@ from druidroles.overlord.listing import Listed, TaskFilter
 from druidroles.overlord.resources_workers import worker_handlers
 from druidroles.overlord.submission import TASK_BYTES_MAX, complete_task, new_row
 from druidroles.segments.errors import IngestionError
+
+log = logging.getLogger(__name__)
 
 BASE = "/druid/indexer/v1"
 ACTION_BYTES_MAX = 64 << 20  # a publication of 50,000 segments is half of it
@@ -120,6 +123,7 @@ class OverlordResources:
             except ActionRefusedError as fault:
                 raise DruidHttpError(400, str(fault), error="Task action refused") from None
             except StaleEpochError as fault:
+                log.error("%s is refused: %s", request.url.path, fault)
                 leading.depose()
                 raise DruidHttpError(503, str(fault), error="Not the leader") from None
             except MetadataError as fault:

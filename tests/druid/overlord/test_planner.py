@@ -11,6 +11,7 @@ from druidroles.model.task import TaskAnnouncement, TaskStatus
 from druidroles.overlord.planner import (
     Action,
     Assign,
+    Clear,
     Finish,
     Forget,
     Limits,
@@ -22,7 +23,7 @@ from druidroles.overlord.planner import (
     Withdraw,
     plan,
 )
-from druidroles.overlord.select import equal_distribution, fill_capacity
+from druidroles.overlord.select import TaskLimits, equal_distribution, fill_capacity
 
 LIMITS = Limits(assignment_timeout_ms=100, cleanup_timeout_ms=1000)
 NOTHING = Seen(workers={}, assignments={}, statuses={})
@@ -131,6 +132,58 @@ def test_what_runs_but_should_not_is_stopped_and_then_forgotten() -> None:
     assert actions({}, gone, 1000) == (Forget("t1", "a"),)
 
 
+def test_one_worker_that_does_not_claim_holds_up_nothing() -> None:
+    """#2497: what it was given goes to another that has room; then it gets one task at a time, for want of a better."""
+    limits = Limits(slow_claim_ms=50)
+    queue = tasks(task("t1", "a"), task("t2", "a"), task("t3"))
+    seen = Seen(workers=workers(a=9, b=2), assignments={("a", "t1"): 0, ("a", "t2"): 0}, statuses={})
+    assert plan(queue, seen, 49, limits, Policy()) == Plan((Assign("t3", "a"),), 50)
+    moved = plan(queue, seen, 50, limits, Policy()).actions
+    assert moved == (Withdraw("t1", "a"), Withdraw("t2", "a"))  # the slots of b are kept for them
+    after = attrs.evolve(seen, assignments={}, slow={"a"})
+    assert plan(queue, after, 51, limits, Policy()).actions == (Assign("t1", "b"), Assign("t2", "b"), Assign("t3", "a"))
+    probe = attrs.evolve(after, workers=workers(a=9))
+    assert plan(queue, probe, 51, limits, Policy()).actions == (Assign("t1", "a"),)
+    nowhere = attrs.evolve(seen, workers=workers(a=9))
+    assert plan(queue, nowhere, 60, limits, Policy()).actions == ()
+
+
+def test_a_sub_task_ends_with_its_supervisor() -> None:
+    """Whether it waits, was assigned, or runs; one that has just ended by itself is recorded as what it is."""
+    subs = tasks(*(task(name, supervisor="s", worker=worker) for name, worker in (("w", None), ("r", "a"), ("d", "a"))))
+    done = announced("d", TaskStatus.success("d", 3))
+    seen = Seen(workers=workers(a=1), assignments={}, statuses={("a", "r"): announced("r"), ("a", "d"): done})
+    ends = {action.task_id: action.status for action in actions(subs, seen) if isinstance(action, Finish)}
+    assert ends["d"] == done.status
+    assert {ends[name].error_msg for name in ("w", "r")} == {"its supervisor task has ended"}
+    with_supervisor = {**tasks(task("s", "b")), **subs}
+    kept = attrs.evolve(seen, statuses={**seen.statuses, ("b", "s"): announced("s")}, workers=workers(a=2, b=1))
+    assert actions(with_supervisor, kept) == (Finish("d", "a", done.status), Assign("w", "a"))
+
+
+def test_a_worker_on_the_blacklist_gets_nothing() -> None:
+    seen = Seen(workers=workers(a=5, b=1), assignments={}, statuses={}, barred={"a"})
+    assert actions(tasks(task("t1"), task("t2")), seen) == (Assign("t1", "b"),)
+
+
+def test_a_type_has_its_limit() -> None:
+    """What is over it waits, and lets others pass."""
+    policy = Policy(task_limits=TaskLimits({"noop": 2}))
+    seen = Seen(workers=workers(a=9), assignments={}, statuses={("a", "t0"): announced("t0")})
+    queue = tasks(task("t0", "a", type="noop"), *(task(f"t{n}", type="noop") for n in (1, 2)), task("k", type="kill"))
+    assert plan(queue, seen, 0, LIMITS, policy).actions == (Assign("t1", "a"), Assign("k", "a"))
+
+
+def test_what_a_lost_worker_left_is_cleared() -> None:
+    """Once nothing of its tasks is there, and not before its time."""
+    seen = attrs.evolve(NOTHING, gone_since={"a": 0})
+    assert planned({}, seen, 999) == Plan((), 1000)
+    assert actions({}, seen, 1000) == (Clear("a"),)
+    assert actions({}, attrs.evolve(seen, workers=workers(a=1)), 1000) == ()
+    busy = attrs.evolve(seen, statuses={("a", "t1"): announced("t1")})
+    assert actions({}, busy, 1000) == (Forget("t1", "a"),)
+
+
 class Model:
     """A store and a tree that carry plans out, with workers that claim, run, crash and come back."""
 
@@ -174,6 +227,9 @@ class Model:
                 self.statuses.pop((worker or "", task_id), None)
             case Forget(task_id, worker):
                 del self.statuses[worker, task_id]
+            case Clear(worker):
+                assert all(host != worker for host, _ in (*self.statuses, *self.assignments))
+                del self.gone_since[worker]
             case Stop(task_id, worker):
                 self.statuses[worker, task_id] = announced(task_id, TaskStatus.failure(task_id, "killed"))
 
