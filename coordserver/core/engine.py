@@ -25,7 +25,7 @@ from coordserver.core.operations import RECORDED_AS, Op
 from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, LiveSession
 from coordserver.core.prep import CHECK_READ, PREPARE, ephemerals_in
 from coordserver.core.records import Record
-from coordserver.core.seam import EngineLimits, EngineStatistics, Hello, SessionInfo, Sink, Welcome
+from coordserver.core.seam import EngineLimits, EngineStatistics, Hello, Sink, Welcome
 from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
 from coordserver.core.watches import WatchManager
 
@@ -266,32 +266,10 @@ class Engine:
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
-    def sessions(self, now_ms: int) -> list[SessionInfo]:
-        """A listing of all sessions."""
-        time = self._expiry.time(now_ms)
-        listing = []
-        for live in self._live.values():
-            attachment = live.attachment
-            listing.append(
-                SessionInfo(
-                    session_id=live.id,
-                    name=attachment.name if attachment is not None else "",
-                    timeout_ms=live.timeout_ms,
-                    idle_ms=time - live.touched,
-                    attached=attachment is not None,
-                    ephemerals=len(self.machine.tree.ephemerals.get(live.id, ())),
-                    watches=self.watches.held_by(attachment) if attachment is not None else 0,
-                    outstanding=len(live.pipeline),
-                )
-            )
-        return listing
-
     def expiries(self, now_ms: int) -> Iterator[tuple[int, int]]:
-        """(session id, ms until it expires if it is not heard of), of the sessions there are at the first step."""
-        for session_id in tuple(self._live):
-            left = self.expires_in(session_id, now_ms)
-            if left is not None:
-                yield session_id, left
+        """(session id, ms until it expires if it is not heard of), of the sessions that are there now."""
+        found = ((session_id, self.expires_in(session_id, now_ms)) for session_id in tuple(self._live))
+        return ((session_id, left) for session_id, left in found if left is not None)
 
     def expires_in(self, session_id: int, now_ms: int) -> int | None:
         """In how many ms a session expires if it is not heard of; None if there is none of that id."""

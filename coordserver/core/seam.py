@@ -78,20 +78,6 @@ class Sink(Protocol):
 
 
 @attrs.frozen
-class SessionInfo:
-    """One line of the listing of sessions. `idle_ms` since anything was heard of it; `name` as its client gave it."""
-
-    session_id: int
-    name: str
-    timeout_ms: int
-    idle_ms: int
-    attached: bool
-    ephemerals: int
-    watches: int
-    outstanding: int
-
-
-@attrs.frozen
 class EngineStatistics:
     """Counters of the engine, at one instant."""
 

@@ -75,7 +75,7 @@ class Admin:
             return _not_allowed("GET, HEAD")
         if path == "/metrics":
             return Response(200, http.PROMETHEUS, exposition(self.teller.facts()))
-        if path == "/readyz" and not self.teller.facts().serving:
+        if path == "/readyz" and not self.teller.serving:
             return http.text(503, "not serving")
         return http.text(200, "ok")
 
@@ -92,7 +92,7 @@ class Admin:
                 return refused
         elif request.method == "POST":
             return _not_allowed("GET, HEAD")
-        if not command.always and not self.teller.facts().serving:
+        if not command.always and not self.teller.serving:
             return _error(200, name, fourletter.NOT_SERVING.strip())
         if command.long and self._listings >= LISTINGS_AT_ONCE:
             return _error(503, name, _BUSY)

@@ -128,6 +128,10 @@ class SnapshotFacts:
 class Teller(Protocol):
     """A server as it can be asked. Nothing here waits."""
 
+    @property
+    def serving(self) -> bool:
+        """False while it starts or stops."""
+
     def facts(self) -> ServerFacts:
         """Counts of this moment."""
 

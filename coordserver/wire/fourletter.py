@@ -29,7 +29,7 @@ def refusal(word: bytes) -> str:
 
 def answer(word: bytes, argument: bytes, teller: Teller) -> Pieces:
     """The text for one of WORDS, in pieces."""
-    if word not in _WHILE_NOT_SERVING and not teller.facts().serving:
+    if word not in _WHILE_NOT_SERVING and not teller.serving:
         return iter((NOT_SERVING,))
     if word == TAKES_ARGUMENT:
         teller.trace_mask = int.from_bytes(argument, "big", signed=True)
@@ -41,7 +41,7 @@ def _ruok(teller: Teller) -> Pieces:
 
 
 def _isro(teller: Teller) -> Pieces:
-    yield "rw" if teller.facts().serving else "null"
+    yield "rw" if teller.serving else "null"
 
 
 def _srvr(teller: Teller) -> Pieces:

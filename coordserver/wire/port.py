@@ -50,7 +50,8 @@ class WrappingConnection(SessionConnection, Protocol):
     """One that has an encoding of its own around another connection: it has its turn before each send."""
 
     @property
-    def shaking_hands(self) -> bool: ...
+    def shaking_hands(self) -> bool:
+        """It is not agreed on with the peer yet."""
 
     def prepare(self) -> None: ...
 
@@ -111,11 +112,6 @@ class PortConnection:
         if self.session is not None:
             return self.session.attached
         return self._answer is not None or self.output.finished
-
-    @property
-    def shaking_hands(self) -> bool:
-        """TLS is not agreed on yet."""
-        return self.wrapping is not None and self.wrapping.shaking_hands
 
     @property
     def wants_input(self) -> bool:

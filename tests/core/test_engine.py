@@ -423,13 +423,9 @@ def test_listings_count_what_is_there() -> None:
     bench.send(a, 2, Op.ADD_WATCH, "/e", 0, -1)
     bench.create(a, 3, "/f")
     bench.now += 7
-    [info] = bench.engine.sessions(bench.now)
-    assert (info.session_id, info.idle_ms, info.ephemerals, info.watches, info.outstanding) == (
-        FIRST_SESSION,
-        7,
-        1,
-        1,
-        1,
-    )
+    timeout_ms = bench.machine.sessions[FIRST_SESSION].timeout_ms
+    assert list(bench.engine.expiries(bench.now)) == [(FIRST_SESSION, timeout_ms - 7)]
+    assert bench.engine.expires_in(FIRST_SESSION + 1, bench.now) is None
     statistics = bench.engine.statistics()
     assert (statistics.sessions, statistics.attached, statistics.outstanding, statistics.proposals) == (1, 1, 1, 1)
+    assert (statistics.watches, bench.engine.watches.summary()) == (1, (1, 1, 1))

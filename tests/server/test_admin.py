@@ -77,7 +77,7 @@ async def test_srst_begins_anew_and_keeps_what_ended(server: ServerHandle) -> No
     for _ in range(5):
         await client.ask(Op.PING)
     await client.close()
-    while (await command(server.address, "monitor"))["num_alive_connections"] > 1:
+    while (await command(server.address, "monitor"))["num_alive_connections"] > 1:  # noqa: ASYNC110 - nobody tells
         await trio.sleep(0.01)
     before = await command(server.address, "monitor")
     assert before["packets_received"] >= 6
@@ -151,7 +151,7 @@ async def test_snapshots_are_told(tmp_path: Path) -> None:
     async with running(tmp_path / "data", snapshot_every=2) as server:
         client = await RawClient.open(server.address)
         await client.create("/a")
-        while (last := await command(server.address, "lsnp"))["timestamp"] == -1:
+        while (last := await command(server.address, "lsnp"))["timestamp"] == -1:  # noqa: ASYNC110 - nobody tells
             await trio.sleep(0.05)
         assert int(last["zxid"], 16) >= 1
         monitor = await command(server.address, "monitor")
@@ -195,7 +195,7 @@ async def test_connections_from_one_address_are_limited(tmp_path: Path) -> None:
         await RawClient.open(server.address)
         assert await say(server.address, "ruok") == ""
         await one.close()
-        while await say(server.address, "ruok") != "imok":
+        while await say(server.address, "ruok") != "imok":  # noqa: ASYNC110 - nobody tells
             await trio.sleep(0.01)
         monitor = await command(server.address, "monitor")
         assert monitor["connection_rejected"] >= 1

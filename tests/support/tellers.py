@@ -25,6 +25,10 @@ class FakeTeller:
     trace_mask: int = 306
     resets: list[str] = field(factory=list)
 
+    @property
+    def serving(self) -> bool:
+        return self.told.serving
+
     def facts(self) -> ServerFacts:
         return self.told
 
