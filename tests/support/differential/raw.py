@@ -15,12 +15,15 @@ WAIT_S = 10.0
 
 
 class Answer(NamedTuple):
-    """A reply. `result` is None where there was an error, or the connection was closed instead (error "closed")."""
+    """A reply. `result` is None where there was an error, or the connection was closed instead (error "closed").
+    `heard`: how many events came before it since they were taken.
+    """
 
     xid: int
     zxid: int
     error: int | str
     result: tuple[Any, ...] | None
+    heard: int
 
 
 class RawClient:
@@ -81,13 +84,13 @@ class RawClient:
         while True:
             body = self._frame()
             if body is None:
-                return Answer(0, 0, "closed", None)
+                return Answer(0, 0, "closed", None, 0)
             header, at = jute.decode_reply_header(body)
             if header.xid == -1:
                 self.events.append((header.zxid, *jute.decode_event(body, at)))
                 continue
             result = None if header.error else jute.decode_result(op, body, at)
-            return Answer(header.xid, header.zxid, header.error, result)
+            return Answer(header.xid, header.zxid, header.error, result, len(self.events))
 
     def raw(self, data: bytes) -> list[Answer]:
         """Any one frame: its answer, or the end of the connection, or both where the operation is not known."""

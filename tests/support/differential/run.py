@@ -1,7 +1,7 @@
 """Run a history against one server and write down, in terms that do not depend on the server, what it answered.
 
 zxids become distances from the history's first, times disappear, session ids become numbers in the order of connecting,
-children are sorted: what is left must be equal.
+children are sorted: what is left must be equal, and each reply must come after as many events.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Runner:
 
     def _headers(self, who: int, answers: Sequence[Answer]) -> list[Any]:
         """Of answers to who knows what: their headers."""
-        return [(answer.xid, self._zxid(answer.zxid), answer.error) for answer in answers]
+        return [(answer.xid, self._zxid(answer.zxid), answer.error, answer.heard) for answer in answers]
 
     def _resume(self, step: Step, client: RawClient) -> Any:
         """Connect again with the session of `client`, rightly or wrongly."""
@@ -132,7 +132,8 @@ class Runner:
                 self._base = answer.zxid
             if answer.zxid > 0:
                 self._last_zxid[who] = answer.zxid
-            told.append((answer.xid, self._zxid(answer.zxid), answer.error, self._result(op, answer.result)))
+            result = self._result(op, answer.result)
+            told.append((answer.xid, self._zxid(answer.zxid), answer.error, result, answer.heard))
         return told
 
     def _zxid(self, zxid: int) -> int | str:
