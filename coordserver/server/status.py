@@ -166,7 +166,7 @@ class Status:
             address=str(channel.peer),
             operations=channel.mask & _READ_OR_WRITE if port.hears else 0,
             secure=port.wrapping is not None,
-            queued=traffic.outstanding,
+            queued=traffic.outstanding if traffic.session_id else 0,
             received=received,
             sent=answered + notified,
             session_id=traffic.session_id,

@@ -66,6 +66,13 @@ def test_the_servers_own_file_comes_before_the_other(started: list[ServerConfig]
     assert [(config.snapshot_every, config.outstanding) for config in started] == [(7, 6)]
 
 
+def test_a_zoo_cfg_with_only_a_secure_port_listens_nowhere_else(started: list[ServerConfig], tmp_path: Path) -> None:
+    path = tmp_path / "zoo.cfg"
+    path.write_text("dataDir=/d\nsecureClientPort=7\nssl.keyStore.location=/k.pem\n")
+    assert call("server", "--config", str(path)).output == ""
+    assert (started[0].listen, [str(one) for one in started[0].secure_listen]) == ((), ["0.0.0.0:7"])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "port"),
     [
