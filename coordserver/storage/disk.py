@@ -3,8 +3,8 @@
 Two implementations: FileDisk (the real one) and coordserver.testing.memory_disk.MemoryDisk, which crashes and fails on
 demand. The rules that both keep, and that everything above relies on:
 
-- Bytes written are on the disk once `datasync` or `sync` of their file has returned, not before. A failed sync says
-  nothing about what is there, and a later one that succeeds does not make up for it.
+- Bytes written are on the disk once `write_durably`, or `sync` of their file, has returned, not before. A failed one
+  says nothing about what is there, and a later one that succeeds does not make up for it.
 - A name (create, rename, remove) is on the disk once `sync_directory` has returned. Of several not yet synced, any
   number of the first may have happened.
 - A write never damages bytes outside its range ("powersafe overwrite", as SQLite calls it); inside, any part may be
@@ -25,8 +25,8 @@ class DiskFile(Protocol):
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data` at byte `offset`; the file grows where it must."""
 
-    def datasync(self) -> None:
-        """Return once the bytes, and the size needed to read them, are on the disk."""
+    def write_durably(self, offset: int, data: bytes) -> None:
+        """`write_at`, and return once the bytes, and the size needed to read them, are on the disk."""
 
     def sync(self) -> None:
         """Return once bytes and all metadata of the file are on the disk."""

@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-_NO_PREALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 class FileDiskFile:
@@ -23,8 +23,18 @@ class FileDiskFile:
             view = view[written:]
             offset += written
 
-    def datasync(self) -> None:
-        os.fdatasync(self._descriptor)
+    def write_durably(self, offset: int, data: bytes) -> None:
+        # One call where write and fdatasync would be two: a thread that comes back from a call waits for the
+        # interpreter, and makes another one wait for it.
+        try:
+            written = os.pwritev(self._descriptor, (data,), offset, os.RWF_DSYNC)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+            written = 0
+        if written < len(data):
+            self.write_at(offset + written, data[written:])
+            os.fdatasync(self._descriptor)
 
     def sync(self) -> None:
         os.fsync(self._descriptor)
@@ -131,7 +141,7 @@ def _reserve(descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         # Some file systems cannot reserve. The size at least is set, so that an append need not change it.
-        if error.errno not in _NO_PREALLOCATION:
+        if error.errno not in _NOT_SUPPORTED:
             raise
         os.ftruncate(descriptor, size)
 

@@ -1,8 +1,8 @@
 """The transaction log's writing end.
 
-An append is one write and one fdatasync; when it returns, its records are on the disk. It blocks, so it belongs in
+An append is one durable write; when it returns, its records are on the disk. It blocks, so it belongs in
 a thread of its own: every method is to be called from one thread at a time, and the server has one for just this.
-The file is preallocated, so that an append changes no metadata and an fdatasync has only data to wait for.
+The file is preallocated, so that an append changes no metadata and has only data to wait for.
 
 After a failed write or sync nobody knows what the disk holds, and a later fsync that succeeds proves nothing (the
 kernel may have dropped the pages). So the log is then broken for good: each further append raises, and the server
@@ -90,22 +90,25 @@ class TxnLog:
         An empty batch is allowed: see `seal`. Raises StorageError when the disk fails (now or before),
         DiskSpaceError when there is no room for another segment, ValueError on a wrong index.
         """
+        return self.append_encoded(encode_records(records), len(records), first_index)
+
+    def append_encoded(self, payload: bytes, count: int, first_index: int) -> int:
+        """`append` of `count` records that are encoded already."""
         if self._broken:
             raise StorageError(self._broken)
         if first_index != self._next_index:
             raise ValueError(f"append at index {first_index}, but the log goes on at {self._next_index}")
-        payload = encode_records(records)
-        batch, crc = self._encode(payload, len(records))
+        batch, crc = self._encode(payload, count)
         if self._segment.position + len(batch) > self._segment_bytes and self._segment.position > HEADER_BYTES:
             self._roll()
-            batch, crc = self._encode(payload, len(records))
+            batch, crc = self._encode(payload, count)
         self._write(batch)
         self._segment.position += len(batch)
         self._segment.chain = crc
-        self._next_index += len(records)
-        self._sealed = not records
+        self._next_index += count
+        self._sealed = not count
         self._batches += 1
-        self._records += len(records)
+        self._records += count
         self._bytes += len(batch)
         return len(batch)
 
@@ -143,9 +146,9 @@ class TxnLog:
         segment = self._segment
         end = segment.position + len(batch)
         try:
-            segment.file.write_at(segment.position, batch + self._zeros_behind(end))
+            data = batch + self._zeros_behind(end)
             started = self._clock()
-            segment.file.datasync()
+            segment.file.write_durably(segment.position, data)
         except OSError as error:
             self._broken = (
                 f"{segment.name}: cannot write index {self._next_index} at offset {segment.position}: "
@@ -157,12 +160,12 @@ class TxnLog:
         self._sync_s_total += self._sync_s_last
         if self._sync_s_last >= self.slow_sync_s:
             self._syncs_slow += 1
-            _log.warning("fdatasync of %s took %.1f s; writes waited that long", segment.name, self._sync_s_last)
+            _log.warning("sync of %s took %.1f s; writes waited that long", segment.name, self._sync_s_last)
 
     def _zeros_behind(self, end: int) -> bytes:
         """Zeros to write with a batch that ends at `end`, if it leaves the part of the segment that was written before.
 
-        The first write into a reserved block changes the file's map of blocks, for which fdatasync has to wait (170 µs
+        The first write into a reserved block changes the file's map of blocks, for which a sync has to wait (170 µs
         instead of 100 µs on ext4, measured); one such write in 256 KiB is enough.
         """
         if end <= self._segment.written:

@@ -78,15 +78,16 @@ class MemoryFile:
             raise failure
         self._inode.write(offset, bytes(data))
 
-    def datasync(self) -> None:
+    def write_durably(self, offset: int, data: bytes) -> None:
+        self.write_at(offset, data)
+        self.sync()
+
+    def sync(self) -> None:
         self._alive()
         failure = self._disk.step()
         self._inode.settle(None if failure is None else self._disk.random)
         if failure is not None:
             raise failure
-
-    def sync(self) -> None:
-        self.datasync()
 
     def close(self) -> None:
         """Nothing to do: the disk keeps the bytes."""

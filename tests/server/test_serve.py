@@ -159,12 +159,15 @@ def snapshots(data_dir: Path) -> list[str]:
 
 
 async def test_a_graceful_stop_answers_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(file: FileDiskFile) -> None:
+    durably = FileDiskFile.write_durably
+
+    def slow(file: FileDiskFile, offset: int, data: bytes) -> None:
+        durably(file, offset, data)
         time.sleep(0.02)  # batches are in flight when the stop comes
 
     async with running(tmp_path / "data") as server:
         client = await RawClient.open(server.address)
-        monkeypatch.setattr(FileDiskFile, "datasync", slow)
+        monkeypatch.setattr(FileDiskFile, "write_durably", slow)
         stream = b"".join(client.encode(Op.CREATE, "/s-", b"x" * 200, None, 2, 0) for _ in range(900))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send_what_goes, client, stream)
@@ -222,14 +225,14 @@ async def test_a_cancelled_server_is_a_killed_one(tmp_path: Path) -> None:
 async def test_a_disk_that_fails_stops_the_server_before_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(file: FileDiskFile) -> None:
+    def fail(file: FileDiskFile, offset: int, data: bytes) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async def run() -> None:
         async with running(tmp_path / "data") as server:
             client = await RawClient.open(server.address)
             await client.create("/kept")
-            monkeypatch.setattr(FileDiskFile, "datasync", fail)
+            monkeypatch.setattr(FileDiskFile, "write_durably", fail)
             await client.send(Op.CREATE, "/lost", b"", None, 0, 0)
             assert await client.rest() == []
             await trio.sleep_forever()

@@ -94,7 +94,7 @@ def test_the_power_goes_during_recovery(history: Any, seed: int) -> None:
 
 def test_a_disk_that_forgets_syncs_is_caught(history: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The harness itself: a log that does not sync must fail these tests."""
-    monkeypatch.setattr("coordserver.testing.memory_disk.MemoryFile.datasync", lambda self: None)
+    monkeypatch.setattr("coordserver.testing.memory_disk.MemoryFile.sync", lambda self: None)
     lost = 0
     for seed in range(20):
         disk = MemoryDisk(Random(seed))
