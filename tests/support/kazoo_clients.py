@@ -95,9 +95,9 @@ class Thread(threading.Thread):
         except Exception as fault:  # noqa: BLE001 - handed to who joins
             self._fault = fault
 
-    def result(self) -> Any:
+    def result(self, wait_s: float = WAIT_S) -> Any:
         """Join."""
-        self.join(WAIT_S)
+        self.join(wait_s)
         assert not self.is_alive(), "a thread does not end"
         if self._fault is not None:
             raise self._fault

@@ -32,6 +32,12 @@ class ServerProcess:
         assert ready.startswith("READY"), self._log.read_text()
         self.port = int(ready.rpartition(":")[2])
 
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """SIGTERM, and wait for the end."""
         if self._process is not None:
