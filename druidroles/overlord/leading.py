@@ -29,7 +29,9 @@ from druidroles.overlord.blacklist import Blacklist, BlacklistRule
 from druidroles.overlord.counts import Counts
 from druidroles.overlord.listing import STATES, Listed
 from druidroles.overlord.lockbox import HeldLock, Lockbox
-from druidroles.overlord.planner import (
+from druidroles.overlord.memory import Memory, monotonic_ms
+from druidroles.overlord.planner import plan
+from druidroles.overlord.plans import (
     Action,
     Assign,
     Clear,
@@ -41,9 +43,8 @@ from druidroles.overlord.planner import (
     Seen,
     Stop,
     Withdraw,
-    loads,
-    plan,
 )
+from druidroles.overlord.room import loads
 from druidroles.overlord.select import Strategy, WorkerLoad, equal_distribution
 from druidroles.overlord.submission import queued
 from druidroles.overlord.worker_config import NAME as WORKER_CONFIG
@@ -54,19 +55,6 @@ log = logging.getLogger(__name__)
 RETRY_S = 1.0  # after the tree or the store refused something for a passing reason
 STOP_TIMEOUT_S = 10.0
 STOP_AGAIN_S = 5.0  # a worker takes up to this to end a process; then it is told again
-
-
-@attrs.frozen
-class _Waiting:
-    """An assignment that no worker has claimed. `seen`: whether the view has shown it yet."""
-
-    since_ms: int
-    seen: bool
-
-
-def monotonic_ms() -> int:
-    """The clock of the timeouts."""
-    return int(trio.current_time() * 1000)
 
 
 @attrs.frozen(kw_only=True)
@@ -107,12 +95,8 @@ class Leading:
         self._http = http
         self._wall_ms = wall_ms
         self._queue_of: dict[str, tuple[TaskRow, QueuedTask]] = {}
-        self._waiting: dict[Place, _Waiting] = {}
-        self._gone_since: dict[str, int] = {}
-        self._ran: set[str] = set()
+        self._memory = Memory()
         self._stopping: set[Place] = set()
-        self._claims: frozenset[Place] = frozenset()
-        self._slow: set[str] = set()
         self._retry = False
         self._published = trio.Event()
         self._scope = trio.CancelScope()
@@ -224,7 +208,9 @@ class Leading:
     async def _look(self, nursery: trio.Nursery) -> float:
         """Plan and act once; when to look again if nothing changes."""
         now_ms = monotonic_ms()
-        self._note(now_ms)
+        self._memory.note(self.tree, self.tasks, now_ms)
+        for worker in self.blacklist.sweep(len(self.tree.workers), now_ms):
+            log.info("worker %s gets tasks again", worker)
         policy = Policy(self.config.strategy, self.config.limits, self.rules.parallel_ratio)
         planned = plan(self._queued(), self._seen(), now_ms, self.rules.limits, policy)
         self._retry = False
@@ -240,39 +226,8 @@ class Leading:
         again = min(next_ms) / 1000 if next_ms else float("inf")
         return min(again, trio.current_time() + RETRY_S) if self._retry else again
 
-    def _note(self, now_ms: int) -> None:
-        """Bring what is remembered between two looks up to what the tree shows."""
-        tree = self.tree
-        for place in tree.assignments:
-            known = self._waiting.get(place)
-            self._waiting[place] = _Waiting(now_ms if known is None else known.since_ms, True)
-        for place, waiting in list(self._waiting.items()):
-            # One that was sent but not shown yet stays: otherwise its task would look pending, and be sent again.
-            if place not in tree.assignments and (waiting.seen or place in tree.statuses):
-                del self._waiting[place]
-        silent = ({worker for worker, _ in tree.statuses} | tree.directories) - tree.workers.keys()
-        self._gone_since = {worker: self._gone_since.get(worker, now_ms) for worker in silent}
-        for worker, task_id in tree.statuses:
-            row = self.tasks.get(task_id)
-            if row is not None and row.worker == worker:
-                self._ran.add(task_id)
-        claims = frozenset(tree.statuses)
-        self._slow -= {worker for worker, _ in claims - self._claims}
-        self._slow &= tree.workers.keys()
-        self._claims = claims
-        for worker in self.blacklist.sweep(len(tree.workers), now_ms):
-            log.info("worker %s gets tasks again", worker)
-
     def _seen(self) -> Seen:
-        return Seen(
-            workers=self.tree.workers,
-            assignments={place: waiting.since_ms for place, waiting in self._waiting.items()},
-            statuses=self.tree.statuses,
-            gone_since=self._gone_since,
-            ran=self._ran,
-            barred=self.blacklist.workers,
-            slow=self._slow,
-        )
+        return self._memory.seen(self.tree, self.blacklist.workers)
 
     def _queued(self) -> Mapping[str, QueuedTask]:
         """The active tasks as the planner needs them; what has not changed since the last look is not read again."""
@@ -294,8 +249,8 @@ class Leading:
                     log.info("task %s is withdrawn from worker %s", task_id, worker)
                     row = self.tasks.get(task_id)
                     if row is not None and row.worker == worker:
-                        self._slow.add(worker)  # it was its own to claim, and it did not
-                self._waiting.pop((worker, task_id), None)
+                        self._memory.slow.add(worker)  # it was its own to claim, and it did not
+                self._memory.withdrawn((worker, task_id))
                 self._look_again()
             case Finish(task_id, worker):
                 await self._end(action)
@@ -307,7 +262,7 @@ class Leading:
             case Clear(worker):
                 if await self._queue.clear(worker):
                     log.info("what worker %s left in the tree is removed", worker)
-                self._gone_since.pop(worker, None)
+                self._memory.cleared(worker)
             case Stop(task_id, worker):
                 if (worker, task_id) not in self._stopping:
                     self._stopping.add((worker, task_id))
@@ -337,7 +292,7 @@ class Leading:
         if task_id in self.tasks:
             self.tasks[task_id] = attrs.evolve(row, attempt=attempt, worker=worker)
         if await self._queue.assign(worker, task_id, row.payload, attempt):
-            self._waiting.setdefault((worker, task_id), _Waiting(monotonic_ms(), False))
+            self._memory.assigned((worker, task_id), monotonic_ms())
             self.counts.assigned(row, self._wall_ms())
             log.info("task %s is assigned to worker %s, attempt %d", task_id, worker, attempt)
         else:
@@ -347,7 +302,7 @@ class Leading:
         """Record an end. The row goes from here only when it is in the store."""
         ended = await self.actions.end_task(end.status)
         row = self.tasks.pop(end.task_id, None)
-        self._ran.discard(end.task_id)
+        self._memory.ran.discard(end.task_id)
         if ended is not None:
             why = "" if ended.error_msg is None else f" ({ended.error_msg})"
             log.info("task %s: %s%s", end.task_id, ended.state.value, why)

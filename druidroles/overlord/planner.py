@@ -17,148 +17,24 @@ more than one assignment at a time, for want of a better one, until it claims ag
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping
 
-import attrs
-
-from druidroles.model.server import Worker
 from druidroles.model.task import TaskAnnouncement, TaskStatus
-from druidroles.overlord.select import (
-    Need,
-    SelectStrategy,
-    TaskLimits,
-    WorkerLoad,
-    choose,
-    equal_distribution,
+from druidroles.overlord.plans import (
+    Action,
+    Clear,
+    Finish,
+    Forget,
+    Limits,
+    Place,
+    Plan,
+    Policy,
+    QueuedTask,
+    Seen,
+    Stop,
+    Withdraw,
 )
-
-Place = tuple[str, str]  # (worker host:port, task id)
-
-
-@attrs.frozen(kw_only=True)
-class QueuedTask:
-    """An active task as the planner needs it. `attempt` 0: never assigned; `worker` is that of the newest attempt.
-
-    `supervisor` is the task that a sub-task works for, and ends with.
-    """
-
-    id: str
-    availability_group: str
-    required_capacity: int = 1
-    attempt: int = 0
-    worker: str | None = None
-    type: str = ""
-    data_source: str = ""
-    supervisor: str | None = None
-
-    @property
-    def need(self) -> Need:
-        """What its worker must have."""
-        return Need(
-            type=self.type,
-            data_source=self.data_source,
-            required=self.required_capacity,
-            group=self.availability_group,
-        )
-
-
-@attrs.frozen(kw_only=True)
-class Seen:
-    """The tree as the Overlord sees it.
-
-    `assignments` are the unclaimed ones with the time at which each was first seen. `gone_since` holds when a worker
-    that still has statuses, or directories for them, was last announced. `ran` are tasks whose claim this leader has
-    seen. `barred` are workers that get no tasks (the blacklist), `slow` those from which an assignment was taken back
-    and that claimed none since.
-    """
-
-    workers: Mapping[str, Worker]
-    assignments: Mapping[Place, int]
-    statuses: Mapping[Place, TaskAnnouncement]
-    gone_since: Mapping[str, int] = attrs.field(factory=dict)
-    ran: Set[str] = frozenset()
-    barred: Set[str] = frozenset()
-    slow: Set[str] = frozenset()
-
-
-@attrs.frozen(kw_only=True)
-class Limits:
-    """Druid's timeouts, `taskAssignmentTimeout` PT5M and `taskCleanupTimeout` PT15M; and ours: how long a worker may
-    leave an assignment unclaimed before another gets it that has room.
-    """
-
-    assignment_timeout_ms: int = 300_000
-    cleanup_timeout_ms: int = 900_000
-    slow_claim_ms: int = 5_000
-
-
-@attrs.frozen
-class Policy:
-    """How tasks are spread: the strategy, limits by type of task, and Druid's `parallelIndexTaskSlotRatio`."""
-
-    strategy: SelectStrategy = equal_distribution
-    task_limits: TaskLimits = attrs.field(factory=TaskLimits)
-    parallel_ratio: float = 1.0
-
-
-@attrs.frozen
-class Assign:
-    """Give a pending task to a worker."""
-
-    task_id: str
-    worker: str
-
-
-@attrs.frozen
-class Withdraw:
-    """Take an unclaimed assignment back."""
-
-    task_id: str
-    worker: str
-
-
-@attrs.frozen
-class Finish:
-    """Record how a task ended; then its status may go."""
-
-    task_id: str
-    worker: str | None
-    status: TaskStatus
-
-
-@attrs.frozen
-class Forget:
-    """Remove a status that says nothing any more."""
-
-    task_id: str
-    worker: str
-
-
-@attrs.frozen
-class Stop:
-    """Tell a worker to end a task that should not run there."""
-
-    task_id: str
-    worker: str
-
-
-@attrs.frozen
-class Clear:
-    """Remove the empty directories of a worker that is gone for good."""
-
-    worker: str
-
-
-Action = Assign | Withdraw | Finish | Forget | Stop | Clear
-
-
-@attrs.frozen
-class Plan:
-    """Actions in the order to be carried out, and when to look again though nothing happens (None: need not)."""
-
-    actions: tuple[Action, ...]
-    look_again_ms: int | None = None
+from druidroles.overlord.room import Room
 
 
 class _Clock:
@@ -210,7 +86,7 @@ def plan(tasks: Mapping[str, QueuedTask], seen: Seen, now_ms: int, limits: Limit
         else:
             pending.append(task)
     actions += _clear(seen, clock, limits)
-    room = _Room(seen, tasks, policy, {host for host, _ in late})
+    room = Room(seen, tasks, policy, {host for host, _ in late})
     actions += room.take_back(late)
     actions += room.give(pending)
     return Plan(tuple(actions), clock.next_ms)
@@ -266,93 +142,3 @@ def _clear(seen: Seen, clock: _Clock, limits: Limits) -> list[Action]:
         for host, since_ms in seen.gone_since.items()
         if host not in seen.workers and host not in busy and clock.passed(since_ms + limits.cleanup_timeout_ms)
     ]
-
-
-def loads(seen: Seen, tasks: Mapping[str, QueuedTask]) -> list[WorkerLoad]:
-    """The announced workers with the slots that claimed and unclaimed tasks take, ordered by host."""
-    used: dict[str, WorkerLoad] = {host: WorkerLoad(worker) for host, worker in sorted(seen.workers.items())}
-    for host, need in _placed(seen, tasks):
-        if host in used:
-            used[host] = used[host].with_task(need)
-    return list(used.values())
-
-
-def _placed(seen: Seen, tasks: Mapping[str, QueuedTask]) -> Iterable[tuple[str, Need]]:
-    """Each task that takes slots of a worker, claimed or not, with that worker."""
-    for (host, _), announcement in seen.statuses.items():
-        if not announcement.status.is_complete:
-            yield (
-                host,
-                Need(
-                    type=announcement.type,
-                    data_source=announcement.data_source,
-                    required=announcement.required_capacity,
-                    group=announcement.availability_group,
-                ),
-            )
-    for host, task_id in seen.assignments:
-        if (host, task_id) not in seen.statuses:
-            yield host, (tasks.get(task_id) or QueuedTask(id=task_id, availability_group=task_id)).need
-
-
-class _Room:
-    """The free slots of the workers, while a plan gives them away one by one."""
-
-    def __init__(self, seen: Seen, tasks: Mapping[str, QueuedTask], policy: Policy, late: Set[str]) -> None:
-        everybody = loads(seen, tasks)
-        self._tasks = tasks
-        self._policy = policy
-        self._open = {load.worker.host: load for load in everybody if _has_room(load)}
-        for host in seen.barred:
-            self._open.pop(host, None)
-        self._slow = seen.slow | late
-        self._busy = {host for host, task_id in seen.assignments if (host, task_id) not in seen.statuses}
-        self._capacity = sum(load.worker.capacity for load in everybody)
-        self._by_type: Counter[str] = Counter()
-        for _, need in _placed(seen, tasks):
-            self._by_type[need.type] += need.required
-
-    def take_back(self, late: Iterable[Place]) -> list[Action]:
-        """Withdraw what is left unclaimed and could be at another worker, whose slots are kept for it in this plan."""
-        actions: list[Action] = []
-        for host, task_id in late:
-            task = self._tasks[task_id]
-            chosen = self._choose(task.need, [load for name, load in self._open.items() if name not in self._slow])
-            if chosen is not None:
-                self._take(chosen, task.need)
-                actions.append(Withdraw(task_id, host))
-        return actions
-
-    def give(self, pending: Iterable[QueuedTask]) -> list[Action]:
-        """Assign what can be assigned, in order; what does not fit lets what comes after it pass."""
-        actions: list[Action] = []
-        for task in pending:
-            if not self._open:
-                break  # thousands may wait; without a slot none is looked at
-            need = task.need
-            if not self._policy.task_limits.allow(need, self._by_type[need.type], self._capacity):
-                continue
-            chosen = self._choose(need, [load for name, load in self._open.items() if name not in self._slow])
-            if chosen is None:
-                slow = [load for name, load in self._open.items() if name in self._slow and name not in self._busy]
-                chosen = self._choose(need, slow)
-            if chosen is not None:
-                self._by_type[need.type] += need.required
-                self._busy.add(chosen.worker.host)
-                self._take(chosen, need)
-                actions.append(Assign(task.id, chosen.worker.host))
-        return actions
-
-    def _choose(self, need: Need, among: list[WorkerLoad]) -> WorkerLoad | None:
-        return choose(among, need, self._policy.strategy, self._policy.parallel_ratio)
-
-    def _take(self, load: WorkerLoad, need: Need) -> None:
-        load = load.with_task(need)
-        if _has_room(load):
-            self._open[load.worker.host] = load
-        else:
-            del self._open[load.worker.host]
-
-
-def _has_room(load: WorkerLoad) -> bool:
-    return load.worker.enabled and load.free > 0

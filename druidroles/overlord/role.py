@@ -25,7 +25,7 @@ from druidroles.model.server import NodeRole
 from druidroles.overlord.blacklist import BlacklistRule
 from druidroles.overlord.counts import Counts
 from druidroles.overlord.leading import Leading, Rules
-from druidroles.overlord.planner import Limits
+from druidroles.overlord.plans import Limits
 from druidroles.overlord.resources import OverlordResources, wall_ms
 from druidroles.overlord.select import STRATEGIES
 from druidroles.process import Role, RoleContext, StartError

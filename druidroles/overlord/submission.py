@@ -22,7 +22,7 @@ from druidroles.model.task import (
     task_priority,
     task_type,
 )
-from druidroles.overlord.planner import QueuedTask
+from druidroles.overlord.plans import QueuedTask
 from druidroles.overlord.select import INDEX_PARALLEL
 from druidroles.segments.compaction import parse_compaction
 from druidroles.segments.spec import parse_spec

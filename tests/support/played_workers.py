@@ -20,7 +20,7 @@ from druidroles.model.segment import DataSegment
 from druidroles.model.server import NodeRole, Worker
 from druidroles.model.task import TaskStatus
 from druidroles.overlord.leading import Leading
-from druidroles.overlord.planner import Limits
+from druidroles.overlord.plans import Limits
 from druidroles.overlord.role import OverlordSettings, build
 
 API = "/druid/indexer/v1"

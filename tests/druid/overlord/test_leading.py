@@ -15,7 +15,7 @@ from coordserver.client import TransactionFailedError
 from coordserver.server.serve import ServerHandle
 from druidroles.metadata import StaleEpochError
 from druidroles.model.task import TaskStatus
-from druidroles.overlord.planner import Limits
+from druidroles.overlord.plans import Limits
 from druidroles.overlord.submission import new_row
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from druidroles.model.server import Worker
 from druidroles.model.task import TaskAnnouncement, TaskStatus
-from druidroles.overlord.planner import (
+from druidroles.overlord.planner import plan
+from druidroles.overlord.plans import (
     Action,
     Assign,
     Clear,
@@ -21,7 +22,6 @@ from druidroles.overlord.planner import (
     Seen,
     Stop,
     Withdraw,
-    plan,
 )
 from druidroles.overlord.select import TaskLimits, equal_distribution, fill_capacity
 

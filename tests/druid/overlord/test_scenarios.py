@@ -19,7 +19,7 @@ from druidroles.coordination.payloads import dumps
 from druidroles.metadata import LeaderEpoch, TaskRow, open_sqlite_store, sqlite
 from druidroles.model.server import NodeRole
 from druidroles.model.task import TaskAnnouncement, TaskStatus
-from druidroles.overlord.planner import Limits
+from druidroles.overlord.plans import Limits
 
 
 async def test_issue_5008_a_task_over_the_limit_of_a_znode(server: ServerHandle, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from coordserver.server.serve import ServerHandle
 from druidroles.metadata import LeaderEpoch, open_sqlite_store
 from druidroles.metadata.records import Audit
 from druidroles.overlord.blacklist import BlacklistRule
-from druidroles.overlord.planner import Limits
+from druidroles.overlord.plans import Limits
 from druidroles.overlord.worker_config import NAME
 
 AFFINITY = {
