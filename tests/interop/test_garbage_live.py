@@ -47,7 +47,10 @@ def quiet_server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 class Hostile:
-    """Sends frames that are no good, on one connection after another; most of them cost it only an answer."""
+    """Sends frames that are no good, on one connection after another; most of them cost it only an answer.
+
+    It sends half as many again: what comes behind the frame that closes a connection nobody reads.
+    """
 
     def __init__(self, port: int, seed: int, frames: int) -> None:
         self._port = port
@@ -131,7 +134,7 @@ def test_a_hundred_thousand_bad_frames(quiet_server: ServerProcess) -> None:
     print(f"seed {seed}")
     behaved, ends = Behaved(quiet_server.port), threading.Event()
     good = Thread(lambda: behaved.run(ends))
-    hostile = [Hostile(quiet_server.port, seed + i, FRAMES * 5 // 4 // HOSTILE) for i in range(HOSTILE)]
+    hostile = [Hostile(quiet_server.port, seed + i, FRAMES * 3 // 2 // HOSTILE) for i in range(HOSTILE)]
     connections = sum(thread.result(240) for thread in [Thread(one.run) for one in hostile])
     ends.set()
     good.result()
@@ -142,7 +145,7 @@ def test_a_hundred_thousand_bad_frames(quiet_server: ServerProcess) -> None:
         asking.sendall(b"srvr")
         received = re.search(rb"^Received: (\d+)$", asking.recv(65536), re.MULTILINE)
     assert received is not None
-    assert int(received[1]) > FRAMES
+    assert int(received[1]) >= FRAMES
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{quiet_server.pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     assert int(found[1]) < RSS_MAX_KIB

@@ -161,13 +161,13 @@ def set_acl(body: bytes, at: int) -> Arguments:
 
 
 def path_only(body: bytes, at: int) -> Arguments:
-    """GetACLRequest, GetAllChildrenNumberRequest, GetEphemeralsRequest."""
+    """GetACLRequest, GetAllChildrenNumberRequest."""
     path, _ = _path(body, at)
     return (path,)
 
 
-def sync(body: bytes, at: int) -> Arguments:
-    """SyncRequest: the path is only echoed."""
+def any_path(body: bytes, at: int) -> Arguments:
+    """SyncRequest, whose path is only echoed; GetEphemeralsRequest, where null is no prefix."""
     path, _ = read_ustring(body, at)
     return (path or "",)
 
@@ -289,7 +289,7 @@ DECODERS: dict[int, Decoder] = {
     int(Op.SET_ACL): set_acl,
     int(Op.GET_CHILDREN): path_and_watch,
     int(Op.GET_CHILDREN2): path_and_watch,
-    int(Op.SYNC): sync,
+    int(Op.SYNC): any_path,
     int(Op.PING): nothing,
     int(Op.MULTI): multi,
     int(Op.MULTI_READ): multi_read,
@@ -297,7 +297,7 @@ DECODERS: dict[int, Decoder] = {
     int(Op.REMOVE_WATCHES): path_and_kind,
     int(Op.SET_WATCHES): set_watches,
     int(Op.SET_WATCHES2): set_watches2,
-    int(Op.GET_EPHEMERALS): path_only,
+    int(Op.GET_EPHEMERALS): any_path,
     int(Op.GET_ALL_CHILDREN_NUMBER): path_only,
     int(Op.ADD_WATCH): add_watch,
     int(Op.WHO_AM_I): nothing,
