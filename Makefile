@@ -4,7 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA_DIR ?= .quickstart
 
-.PHONY: install quickstart test test-real check bench ci format clean
+# Of test-long and fuzz: where to begin (else the clock says) and how much.
+SEED ?=
+COUNT ?= 5000
+SECONDS_EACH ?= 30
+
+.PHONY: install quickstart test test-real test-long fuzz peers check bench ci format clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +26,19 @@ test: install
 
 test-real: install
 	$(BIN)/python -m pytest -q -m real
+
+test-long: install
+	PYTHONPATH=tests/support $(BIN)/python -m differential $(or $(SEED),$$(date +%s)) $(COUNT)
+
+fuzz: install
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing $(SECONDS_EACH) $(SEED)
+
+# What ours is compared with: Debian's packages, so as root.
+peers:
+	@test -e /usr/share/java/zookeeper.jar && command -v java >/dev/null && command -v curl >/dev/null || \
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	zookeeper default-jre-headless curl; }
 
 check: install
 	$(BIN)/ruff check .

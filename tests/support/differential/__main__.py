@@ -20,6 +20,7 @@ def main() -> int:
         return 0
     first = int(sys.argv[1]) if len(sys.argv) > 1 else int(time.time())
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000
+    print(f"{count} histories from seed {first}", flush=True)
     names = itertools.count(10**9)
     different = 0
     with tempfile.TemporaryDirectory() as directory:
