@@ -1,7 +1,8 @@
 """Random histories: what a handful of sessions do to a small tree, drawn from a seed.
 
 A history has a profile, which keeps apart what ZooKeeper 3.8 and 3.9 do differently (docs/compatibility.md): rights are
-not mixed with watches, one-shot watches not with persistent ones on the same path.
+not mixed with watches, one-shot watches not with persistent ones on the same path. Quotas are tried with one write at a
+time: ZooKeeper holds a write against the totals that are applied, not against those of the writes before it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class _Drawing:
             return Step("auth", who, (scheme, random.choice(USERS)))
         if self.profile == "setwatches" and roll < 0.15:
             return Step("rewatch", who, (random.choice(("0", "base", "now")), *self._watch_lists()))
-        if roll > 0.93:
+        if roll > 0.93 and self.profile != "quota":
             return Step("pipeline", who, tuple(self._request() for _ in range(random.randrange(2, 6))))
         return Step("request", who, self._request())
 
@@ -257,7 +258,7 @@ class _Drawing:
             return self._about_watches()
         if roll < 0.55:
             return self._write()
-        if roll < 0.58:
+        if roll < 0.58 and self.profile != "quota":
             return self._multi()
         return self._read()
 
