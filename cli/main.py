@@ -19,10 +19,12 @@ from druidroles.lifeline import follow_parent
 
 COMMANDS = {
     "bench": "Measure latencies and rates.",
+    "check": "Look whether a data directory is whole.",
     "druid": "Start one process of a Druid cluster.",
     "quickstart": "Start a whole cluster, ingest a month of flights, and query it.",
     "server": "Start the coordination server.",
     "shell": "Look at the tree and change it.",
+    "snapshot": "Save, restore, compare, export and import trees.",
 }
 
 EXIT_FAILED = 1

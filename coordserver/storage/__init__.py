@@ -10,12 +10,13 @@ from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk, DiskFile
 from coordserver.storage.errors import CorruptionError, DiskSpaceError, NewerFormatError, StorageError
 from coordserver.storage.file_disk import FileDisk
-from coordserver.storage.recovery import Recovered, recover, recover_state
+from coordserver.storage.recovery import Recovered, read_state, recover, recover_state
 from coordserver.storage.snapshots import (
     SNAPSHOTS_KEPT,
     SnapshotInfo,
     SnapshotWriter,
     load_snapshot,
+    read_snapshot,
     retain,
     save_snapshot,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "open_data_dir",
     "recover",
     "recover_state",
+    "read_state",
     "Recovered",
     "TxnLog",
     "LogStatistics",
@@ -33,6 +35,7 @@ __all__ = [
     "purge_log",
     "save_snapshot",
     "load_snapshot",
+    "read_snapshot",
     "retain",
     "SnapshotWriter",
     "SnapshotInfo",

@@ -1,0 +1,1 @@
+"""What `coord snapshot` and `coord check` do. The commands themselves are in cli.commands."""

@@ -1,0 +1,78 @@
+"""A snapshot of a running server, asked for over its admin commands: taken now, exact at one zxid."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+from cli.access import Access
+from cli.running import CommandFailedError
+from coordserver.config.address import Address
+
+PATH = "/commands/snapshot?streaming=true"
+TIMEOUT_S = 120.0
+CHUNK_BYTES = 1 << 20
+_FAULT_BYTES = 4096
+
+
+def download(server: Address, access: Access, file: Path) -> None:
+    """Write the server's snapshot into `file`, which must not exist; it is not checked. Raises CommandFailedError."""
+    connection = _connection(server, access)
+    try:
+        connection.request("GET", PATH, headers={"Authorization": _authorization(access)})
+        response = connection.getresponse()
+        if response.status != http.client.OK or response.headers.get_content_type() != "application/octet-stream":
+            raise CommandFailedError(f"{server}: {_fault(response)}")
+        _save(response, file)
+    except (OSError, http.client.HTTPException) as fault:
+        raise CommandFailedError(f"{server}: {_text(fault)}") from None
+    finally:
+        connection.close()
+
+
+def _connection(server: Address, access: Access) -> http.client.HTTPConnection:
+    if access.tls is None:
+        return http.client.HTTPConnection(server.host, server.port, timeout=TIMEOUT_S)
+    context = access.tls.context()
+    return http.client.HTTPSConnection(server.host, server.port, timeout=TIMEOUT_S, context=context)
+
+
+def _authorization(access: Access) -> str:
+    """What is shown. Where the root is open to everybody any identity will do, and one is drawn: that there is one at
+    all proves that no browser was tricked into asking.
+    """
+    for scheme, auth in access.auth:
+        return f"{scheme} {auth.decode()}"
+    if access.tls is not None and access.tls.cert is not None:
+        return "x509"
+    return f"digest anybody:{secrets.token_hex(8)}"
+
+
+def _fault(response: http.client.HTTPResponse) -> str:
+    body = response.read(_FAULT_BYTES).decode("utf-8", "replace")
+    _, found, rest = body.partition('"error" : "')
+    return rest.partition('"')[0] if found else f"{response.status} {response.reason}"
+
+
+def _save(response: http.client.HTTPResponse, file: Path) -> None:
+    """All of the body, synced; nothing is left where that fails."""
+    try:
+        with file.open("xb") as out:
+            while part := response.read(CHUNK_BYTES):
+                out.write(part)
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        with suppress(OSError):
+            file.unlink()
+        raise
+
+
+def _text(fault: Exception) -> str:
+    if isinstance(fault, ssl.SSLError):
+        return fault.reason or str(fault)
+    return (fault.strerror if isinstance(fault, OSError) else None) or str(fault) or type(fault).__name__

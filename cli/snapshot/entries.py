@@ -1,0 +1,49 @@
+"""A tree as a list of entries, parents first: what snapshots, JSON lines and transfers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from coordserver.core import paths
+from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
+from coordserver.core.machine import Machine
+from coordserver.core.operations import CreateMode
+from coordserver.core.znode import CONTAINER_TTL, Znode
+
+
+@attrs.frozen
+class Entry:
+    """A znode without its Stat. `owner`: the session of an ephemeral, else 0. `ttl_ms` 0: none."""
+
+    path: str
+    data: bytes | None
+    acl: tuple[ACL, ...] = OPEN_ACL_UNSAFE
+    owner: int = 0
+    container: bool = False
+    ttl_ms: int = 0
+
+    @property
+    def mode(self) -> CreateMode:
+        """How such a znode is created."""
+        if self.owner:
+            return CreateMode.EPHEMERAL
+        if self.container:
+            return CreateMode.CONTAINER
+        return CreateMode.PERSISTENT_WITH_TTL if self.ttl_ms else CreateMode.PERSISTENT
+
+
+def entry_of(path: str, znode: Znode) -> Entry:
+    """The entry of a znode."""
+    container = znode.ttl == CONTAINER_TTL
+    return Entry(path, znode.data, znode.acl, znode.owner, container, 0 if container else znode.ttl)
+
+
+def entries_of(state: Machine, root: str = paths.ROOT) -> Iterator[Entry]:
+    """`root` and everything below it. Raises LookupError if it is not there."""
+    if root not in state.tree.nodes:
+        raise LookupError(f"{root}: not in the snapshot")
+    for path, znode in state.tree.nodes.items():
+        if paths.is_within(path, root):
+            yield entry_of(path, znode)

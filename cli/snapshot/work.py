@@ -1,0 +1,106 @@
+"""The steps that several of the commands share, with what goes wrong told in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import attrs
+import click
+
+from cli.access import Access
+from cli.running import CommandFailedError, run
+from cli.snapshot.download import download
+from cli.snapshot.entries import Entry
+from cli.snapshot.json_lines import ExportError, read_entries
+from cli.snapshot.sources import Source, load_directory, load_file
+from coordserver.client import CoordError
+from coordserver.core.machine import Machine
+from coordserver.storage import FileDisk, StorageError, open_data_dir, save_snapshot
+from coordserver.storage.backup import Installed
+from coordserver.storage.backup import restore as restore_into
+from coordserver.storage.backup_check import contradiction
+from coordserver.storage.layout import log_indexes, snapshot_indexes
+
+
+@contextmanager
+def known_faults() -> Iterator[None]:
+    """What an operator can do something about becomes CommandFailedError."""
+    try:
+        yield
+    except (StorageError, CoordError, ExportError, LookupError) as fault:
+        raise CommandFailedError(str(fault)) from None
+    except OSError as fault:
+        raise CommandFailedError(f"{fault.filename}: {fault.strerror or fault}") from None
+
+
+def save_to(source: Source, access: Access, file: Path) -> Machine:
+    """Save a source's state into a new file, durable and read again when this returns."""
+    if file.exists():
+        raise CommandFailedError(f"{file}: exists")
+    with known_faults():
+        if source.server is not None:
+            return _downloaded(source, access, file)
+        assert source.path is not None
+        state = load_directory(source.path) if source.path.is_dir() else load_file(source.path)
+        save_snapshot(FileDisk(file.absolute().parent), state, name=file.name)
+        return verified(file)
+
+
+def _downloaded(source: Source, access: Access, file: Path) -> Machine:
+    """Under another name until it is proven whole."""
+    assert source.server is not None
+    part = file.with_name(file.name + ".part")
+    download(source.server, access, part)
+    try:
+        state = load_file(part)
+        os.replace(part, file)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+    FileDisk(file.absolute().parent).sync_directory()
+    return state
+
+
+def verified(file: Path) -> Machine:
+    """The state in a snapshot file, if all of it is right."""
+    with known_faults():
+        state = load_file(file)
+        wrong = contradiction(state)
+    if wrong:
+        raise CommandFailedError(f"{file}: {wrong}")
+    return state
+
+
+def install(state: Machine, data_dir: Path, *, replace: bool) -> Installed:
+    """Put a state into a data directory: an empty one, or with `replace` any."""
+    with known_faults(), open_data_dir(data_dir.absolute()) as disk:
+        names = disk.names()
+        if not replace and (log_indexes(names) or snapshot_indexes(names)):
+            raise CommandFailedError(f"{data_dir}: has a history already; --replace sets its files aside")
+        return restore_into(disk, state)
+
+
+def read_export(lines: Iterable[str], *, ephemerals: bool) -> list[Entry]:
+    """The entries of an export; with `ephemerals` those as persistent ones."""
+    entries = list(read_entries(lines))
+    return [attrs.evolve(entry, owner=0) for entry in entries] if ephemerals else entries
+
+
+def send(server: str, access: Access, entries: Sequence[Entry], *, exact: bool) -> dict[str, int]:
+    """Bring entries into a running server, with a bar on stderr; what was done."""
+    from cli.snapshot.transfer import Counts, TransferError, transfer
+    from coordserver.client import connect
+
+    done: list[Counts] = []
+
+    async def main() -> None:
+        async with connect(server, tls=access.tls, auth=access.auth, name="coord snapshot") as client:
+            with click.progressbar(length=len(entries), label="znodes", file=sys.stderr) as bar:
+                done.append(await transfer(client, entries, exact=exact, progress=bar.update))
+
+    run(main, CoordError, TransferError)
+    return attrs.asdict(done[0])
