@@ -35,9 +35,9 @@ class DurationType(click.ParamType[int]):
             period = Period.parse(str(value))
         except ModelError as fault:
             self.fail(str(fault), param, ctx)
-        if period.months or period.ms <= 0:
+        if period.months:
             self.fail(f"{value!r} is not a duration of a fixed length, such as PT60S or P90D", param, ctx)
-        return period.ms
+        return period.about_ms
 
 
 DURATION = DurationType()
