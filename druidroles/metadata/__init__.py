@@ -9,6 +9,7 @@ deposed while it was paused is thus refused by the store itself (`StaleEpochErro
 """
 
 from druidroles.metadata.errors import MetadataError, PublishRefusedError, StaleEpochError
+from druidroles.metadata.location import MetadataLocation, open_store, parse_metadata_location
 from druidroles.metadata.protocol import MetadataStore
 from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, TaskRow
 from druidroles.metadata.sqlite import SqliteMetadataStore, open_sqlite_store
@@ -18,6 +19,7 @@ __all__ = [
     "AuditEntry",
     "LeaderEpoch",
     "MetadataError",
+    "MetadataLocation",
     "MetadataStore",
     "PublishRefusedError",
     "Publication",
@@ -26,4 +28,6 @@ __all__ = [
     "StoredLock",
     "TaskRow",
     "open_sqlite_store",
+    "open_store",
+    "parse_metadata_location",
 ]

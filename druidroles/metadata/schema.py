@@ -11,7 +11,7 @@ from druidroles.metadata.errors import MetadataError
 
 FORMAT_VERSION = 1
 
-_TABLES = (
+TABLES = (
     """CREATE TABLE druid_segments (
         id VARCHAR(255) NOT NULL PRIMARY KEY,
         dataSource VARCHAR(255) NOT NULL,
@@ -64,7 +64,7 @@ _TABLES = (
         datasource VARCHAR(255) NOT NULL,
         payload BLOB NOT NULL,
         status_payload BLOB NOT NULL,
-        active BOOLEAN NOT NULL DEFAULT 0,
+        active BOOLEAN NOT NULL DEFAULT FALSE,
         type VARCHAR(255) NOT NULL,
         group_id VARCHAR(255) NOT NULL)""",
     "CREATE INDEX idx_druid_tasks_active_created_date ON druid_tasks(active, created_date)",
@@ -101,6 +101,6 @@ def ensure_schema(connection: sqlite3.Connection, name: str) -> None:
             )
         if version == FORMAT_VERSION:
             return
-        for statement in _TABLES:
+        for statement in TABLES:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")

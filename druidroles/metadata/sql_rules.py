@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from druidroles.metadata.errors import StaleEpochError
 from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch
+from druidroles.metadata.sql import Connection
 
 
 def encode(value: Any) -> bytes:
@@ -16,7 +16,7 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def raise_epoch(connection: sqlite3.Connection, leader: LeaderEpoch, holder: str, now: str) -> None:
+def raise_epoch(connection: Connection, leader: LeaderEpoch, holder: str, now: str) -> None:
     """Raise the held epoch to the leader's, by compare-and-swap. StaleEpochError if a higher one is held."""
     connection.execute(
         "INSERT INTO coord_leaders (role, epoch, holder, raised_date) VALUES (?, ?, ?, ?)"
@@ -27,7 +27,7 @@ def raise_epoch(connection: sqlite3.Connection, leader: LeaderEpoch, holder: str
     check_epoch(connection, leader)
 
 
-def check_epoch(connection: sqlite3.Connection, leader: LeaderEpoch) -> None:
+def check_epoch(connection: Connection, leader: LeaderEpoch) -> None:
     """Raise StaleEpochError unless the store holds exactly this epoch.
 
     One lower than the caller's is refused too: it would be a leader that reads and writes before it raised its epoch.
@@ -38,12 +38,12 @@ def check_epoch(connection: sqlite3.Connection, leader: LeaderEpoch) -> None:
         raise StaleEpochError(leader.role, leader.epoch, held)
 
 
-def epochs(connection: sqlite3.Connection) -> dict[str, int]:
+def epochs(connection: Connection) -> dict[str, int]:
     """Role to epoch."""
     return dict(connection.execute("SELECT role, epoch FROM coord_leaders ORDER BY role").fetchall())
 
 
-def rules(connection: sqlite3.Connection) -> dict[str, list[dict[str, Any]]]:
+def rules(connection: Connection) -> dict[str, list[dict[str, Any]]]:
     """The newest version of the rules of each datasource."""
     rows = connection.execute(
         "SELECT r.dataSource, r.payload FROM druid_rules r JOIN"
@@ -54,7 +54,7 @@ def rules(connection: sqlite3.Connection) -> dict[str, list[dict[str, Any]]]:
 
 
 def set_rules(
-    connection: sqlite3.Connection, data_source: str, new: Sequence[Mapping[str, Any]], audit: Audit, now: str
+    connection: Connection, data_source: str, new: Sequence[Mapping[str, Any]], audit: Audit, now: str
 ) -> None:
     """Add a version. Two within a millisecond are one: the id is made of the datasource and the time, as Druid does."""
     payload = encode(list(new))
@@ -66,13 +66,13 @@ def set_rules(
     _audit(connection, data_source, "rules", audit, now, payload)
 
 
-def config(connection: sqlite3.Connection, name: str) -> Any | None:
+def config(connection: Connection, name: str) -> Any | None:
     """A configuration's value."""
     row = connection.execute("SELECT payload FROM druid_config WHERE name = ?", (name,)).fetchone()
     return None if row is None else json.loads(row[0])
 
 
-def set_config(connection: sqlite3.Connection, name: str, value: Any, audit: Audit, now: str) -> None:
+def set_config(connection: Connection, name: str, value: Any, audit: Audit, now: str) -> None:
     """Store a configuration and who changed it."""
     payload = encode(value)
     connection.execute(
@@ -83,14 +83,14 @@ def set_config(connection: sqlite3.Connection, name: str, value: Any, audit: Aud
     _audit(connection, name, "config", audit, now, payload)
 
 
-def _audit(connection: sqlite3.Connection, key: str, kind: str, audit: Audit, now: str, payload: bytes) -> None:
+def _audit(connection: Connection, key: str, kind: str, audit: Audit, now: str, payload: bytes) -> None:
     connection.execute(
         "INSERT INTO druid_audit (audit_key, type, author, comment, created_date, payload) VALUES (?, ?, ?, ?, ?, ?)",
         (key, kind, audit.author[:255], audit.comment[:2048], now, payload),
     )
 
 
-def audit_entries(connection: sqlite3.Connection, kind: str, key: str | None, limit: int) -> list[AuditEntry]:
+def audit_entries(connection: Connection, kind: str, key: str | None, limit: int) -> list[AuditEntry]:
     """The newest entries of a kind, of one key if given."""
     statement = "SELECT audit_key, type, author, comment, created_date, payload FROM druid_audit WHERE type = ?"
     values: list[object] = [kind]

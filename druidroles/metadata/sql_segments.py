@@ -8,11 +8,11 @@ length.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from druidroles.metadata.errors import PublishRefusedError
 from druidroles.metadata.records import Publication
+from druidroles.metadata.sql import Connection
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
 from druidroles.model.segment import DataSegment
@@ -43,15 +43,15 @@ def decode_segment(payload: bytes) -> DataSegment:
     return DataSegment.from_json(json.loads(payload))
 
 
-def page_of_used(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[str, bytes]]:
+def page_of_used(connection: Connection, after: str, limit: int) -> list[tuple[str, bytes]]:
     """Ids and payloads of the used segments whose id follows `after`, ordered by id."""
     return connection.execute(
-        "SELECT id, payload FROM druid_segments WHERE used = 1 AND id > ? ORDER BY id LIMIT ?", (after, limit)
+        "SELECT id, payload FROM druid_segments WHERE used = TRUE AND id > ? ORDER BY id LIMIT ?", (after, limit)
     ).fetchall()
 
 
 def overlapping(
-    connection: sqlite3.Connection, data_source: str, intervals: Sequence[Interval], used: bool
+    connection: Connection, data_source: str, intervals: Sequence[Interval], used: bool
 ) -> list[tuple[str, bytes]]:
     """Ids and payloads of the segments that overlap one of the intervals, ordered by id."""
     found: dict[str, bytes] = {}
@@ -64,7 +64,7 @@ def overlapping(
     return sorted(found.items())
 
 
-def within(connection: sqlite3.Connection, data_source: str, interval: Interval, used: bool) -> list[tuple[str, bytes]]:
+def within(connection: Connection, data_source: str, interval: Interval, used: bool) -> list[tuple[str, bytes]]:
     """Ids and payloads of the segments that lie within the interval, ordered by id."""
     return connection.execute(
         f"SELECT id, payload FROM druid_segments WHERE dataSource = ? AND used = ? AND {_WITHIN} ORDER BY id",
@@ -72,14 +72,14 @@ def within(connection: sqlite3.Connection, data_source: str, interval: Interval,
     ).fetchall()
 
 
-def data_sources_with_unused(connection: sqlite3.Connection) -> list[str]:
+def data_sources_with_unused(connection: Connection) -> list[str]:
     """Datasources of unused segments, sorted."""
     rows = connection.execute("SELECT DISTINCT dataSource FROM druid_segments WHERE used = ? ORDER BY 1", (False,))
     return [name for (name,) in rows]
 
 
 def unused_intervals(
-    connection: sqlite3.Connection, data_source: str, ended: str | None, unused_since: str, limit: int
+    connection: Connection, data_source: str, ended: str | None, unused_since: str, limit: int
 ) -> list[tuple[str, str]]:
     """Start and end of the segments that have been unused since an instant, and ended by another; ordered by start."""
     statement = (
@@ -92,13 +92,13 @@ def unused_intervals(
     return connection.execute(statement + ' ORDER BY start, "end" LIMIT ?', [*values, limit]).fetchall()
 
 
-def find(connection: sqlite3.Connection, segment_id: str) -> tuple[bytes, bool] | None:
+def find(connection: Connection, segment_id: str) -> tuple[bytes, bool] | None:
     """Payload and used flag of one segment."""
     row = connection.execute("SELECT payload, used FROM druid_segments WHERE id = ?", (segment_id,)).fetchone()
     return None if row is None else (row[0], bool(row[1]))
 
 
-def newest_version(connection: sqlite3.Connection, data_source: str, interval: Interval) -> str | None:
+def newest_version(connection: Connection, data_source: str, interval: Interval) -> str | None:
     """The highest version that overlaps the interval. Unused segments count: a version is never given twice."""
     (version,) = connection.execute(
         f"SELECT max(version) FROM druid_segments WHERE dataSource = ? AND {_OVERLAPS}",
@@ -107,7 +107,7 @@ def newest_version(connection: sqlite3.Connection, data_source: str, interval: I
     return None if version is None else str(version)
 
 
-def publish(connection: sqlite3.Connection, publication: Publication, now: str) -> list[DataSegment]:
+def publish(connection: Connection, publication: Publication, now: str) -> list[DataSegment]:
     """Check the task, its attempt and its locks, then insert what is not there yet. Returns what was inserted."""
     _check_attempt(connection, publication)
     locks = _locks_of(connection, publication.task_id)
@@ -118,7 +118,7 @@ def publish(connection: sqlite3.Connection, publication: Publication, now: str) 
         cursor = connection.execute(
             'INSERT INTO druid_segments (id, dataSource, created_date, start, "end", partitioned, version, used,'
             " payload, used_status_last_updated)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?) ON CONFLICT (id) DO NOTHING",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, TRUE, ?, ?) ON CONFLICT (id) DO NOTHING",
             (
                 segment.id,
                 segment.data_source,
@@ -136,7 +136,7 @@ def publish(connection: sqlite3.Connection, publication: Publication, now: str) 
     return inserted
 
 
-def _check_attempt(connection: sqlite3.Connection, publication: Publication) -> None:
+def _check_attempt(connection: Connection, publication: Publication) -> None:
     row = connection.execute(
         "SELECT t.active, a.attempt FROM druid_tasks t"
         " LEFT JOIN coord_task_attempts a ON a.task_id = t.id WHERE t.id = ?",
@@ -153,7 +153,7 @@ def _check_attempt(connection: sqlite3.Connection, publication: Publication) -> 
         )
 
 
-def _locks_of(connection: sqlite3.Connection, task_id: str) -> list[tuple[str, str, Interval]]:
+def _locks_of(connection: Connection, task_id: str) -> list[tuple[str, str, Interval]]:
     """(datasource, version, interval) of the locks of a task that are not revoked."""
     locks = []
     for (payload,) in connection.execute("SELECT lock_payload FROM druid_tasklocks WHERE task_id = ?", (task_id,)):
@@ -168,7 +168,7 @@ def _covers(lock: tuple[str, str, Interval], segment: DataSegment) -> bool:
     return data_source == segment.data_source and version == segment.version and interval.contains(segment.interval)
 
 
-def set_used(connection: sqlite3.Connection, segment_ids: Iterable[str], used: bool, now: str) -> int:
+def set_used(connection: Connection, segment_ids: Iterable[str], used: bool, now: str) -> int:
     """Set the used flag of segments that have the other; returns how many changed."""
     changed = 0
     for ids in _slices(segment_ids):
@@ -180,9 +180,7 @@ def set_used(connection: sqlite3.Connection, segment_ids: Iterable[str], used: b
     return changed
 
 
-def set_used_in(
-    connection: sqlite3.Connection, data_source: str, interval: Interval | None, used: bool, now: str
-) -> int:
+def set_used_in(connection: Connection, data_source: str, interval: Interval | None, used: bool, now: str) -> int:
     """Set the used flag of the segments of a datasource, of those within the interval if one is given."""
     statement = "UPDATE druid_segments SET used = ?, used_status_last_updated = ? WHERE used <> ? AND dataSource = ?"
     values: list[object] = [used, now, used, data_source]
@@ -192,12 +190,12 @@ def set_used_in(
     return connection.execute(statement, values).rowcount
 
 
-def delete(connection: sqlite3.Connection, segment_ids: Iterable[str]) -> int:
+def delete(connection: Connection, segment_ids: Iterable[str]) -> int:
     """Delete the rows of those of the segments that are unused."""
     deleted = 0
     for ids in _slices(segment_ids):
         deleted += connection.execute(
-            f"DELETE FROM druid_segments WHERE used = 0 AND id IN ({_marks(ids)})", ids
+            f"DELETE FROM druid_segments WHERE used = FALSE AND id IN ({_marks(ids)})", ids
         ).rowcount
     return deleted
 

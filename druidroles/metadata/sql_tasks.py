@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from druidroles.metadata.records import StoredLock, TaskRow
+from druidroles.metadata.sql import Connection
 from druidroles.metadata.sql_rules import encode
 
 _COLUMNS = (
@@ -32,7 +32,7 @@ def _row(columns: tuple[Any, ...]) -> TaskRow:
     )
 
 
-def insert(connection: sqlite3.Connection, task: TaskRow) -> bool:
+def insert(connection: Connection, task: TaskRow) -> bool:
     """Add a task; False if the id is taken."""
     cursor = connection.execute(
         "INSERT INTO druid_tasks (id, created_date, datasource, payload, status_payload, active, type, group_id)"
@@ -51,35 +51,35 @@ def insert(connection: sqlite3.Connection, task: TaskRow) -> bool:
     return cursor.rowcount == 1
 
 
-def find(connection: sqlite3.Connection, task_id: str) -> TaskRow | None:
+def find(connection: Connection, task_id: str) -> TaskRow | None:
     """One task."""
     row = connection.execute(f"{_COLUMNS} WHERE t.id = ?", (task_id,)).fetchone()
     return None if row is None else _row(row)
 
 
-def active(connection: sqlite3.Connection) -> list[TaskRow]:
+def active(connection: Connection) -> list[TaskRow]:
     """The tasks that have not ended, oldest first."""
-    return [_row(r) for r in connection.execute(f"{_COLUMNS} WHERE t.active = 1 ORDER BY t.created_date, t.id")]
+    return [_row(r) for r in connection.execute(f"{_COLUMNS} WHERE t.active = TRUE ORDER BY t.created_date, t.id")]
 
 
-def ended(connection: sqlite3.Connection, limit: int) -> list[TaskRow]:
+def ended(connection: Connection, limit: int) -> list[TaskRow]:
     """The tasks that have ended, newest first."""
-    rows = connection.execute(f"{_COLUMNS} WHERE t.active = 0 ORDER BY t.created_date DESC, t.id LIMIT ?", (limit,))
+    rows = connection.execute(f"{_COLUMNS} WHERE t.active = FALSE ORDER BY t.created_date DESC, t.id LIMIT ?", (limit,))
     return [_row(r) for r in rows]
 
 
-def _is_active(connection: sqlite3.Connection, task_id: str) -> bool:
+def _is_active(connection: Connection, task_id: str) -> bool:
     row = connection.execute("SELECT active FROM druid_tasks WHERE id = ?", (task_id,)).fetchone()
     return row is not None and bool(row[0])
 
 
-def begin_attempt(connection: sqlite3.Connection, task_id: str, worker: str, now: str) -> int | None:
+def begin_attempt(connection: Connection, task_id: str, worker: str, now: str) -> int | None:
     """Count an attempt; None if the task has ended or is unknown."""
     if not _is_active(connection, task_id):
         return None
     connection.execute(
         "INSERT INTO coord_task_attempts (task_id, attempt, worker, begun_date) VALUES (?, 1, ?, ?)"
-        " ON CONFLICT (task_id) DO UPDATE SET attempt = attempt + 1, worker = excluded.worker,"
+        " ON CONFLICT (task_id) DO UPDATE SET attempt = coord_task_attempts.attempt + 1, worker = excluded.worker,"
         " begun_date = excluded.begun_date",
         (task_id, worker, now),
     )
@@ -87,31 +87,30 @@ def begin_attempt(connection: sqlite3.Connection, task_id: str, worker: str, now
     return int(attempt)
 
 
-def end(connection: sqlite3.Connection, task_id: str, status: Mapping[str, Any]) -> bool:
+def end(connection: Connection, task_id: str, status: Mapping[str, Any]) -> bool:
     """Store the last status, clear `active`, drop the locks; False if the task had ended before."""
     cursor = connection.execute(
-        "UPDATE druid_tasks SET status_payload = ?, active = 0 WHERE id = ? AND active = 1", (encode(status), task_id)
+        "UPDATE druid_tasks SET status_payload = ?, active = FALSE WHERE id = ? AND active = TRUE",
+        (encode(status), task_id),
     )
     connection.execute("DELETE FROM druid_tasklocks WHERE task_id = ?", (task_id,))
     return cursor.rowcount == 1
 
 
-def note_published(connection: sqlite3.Connection, task_id: str) -> None:
+def note_published(connection: Connection, task_id: str) -> None:
     """Note in a task's status that its segments are published (TaskRow.published)."""
     (payload,) = connection.execute("SELECT status_payload FROM druid_tasks WHERE id = ?", (task_id,)).fetchone()
     noted = {**json.loads(payload), "coord": {"published": True}}
     connection.execute("UPDATE druid_tasks SET status_payload = ? WHERE id = ?", (encode(noted), task_id))
 
 
-def locks(connection: sqlite3.Connection) -> list[StoredLock]:
+def locks(connection: Connection) -> list[StoredLock]:
     """All locks in the order granted."""
     rows = connection.execute("SELECT id, task_id, lock_payload FROM druid_tasklocks ORDER BY id")
     return [StoredLock(row_id=row_id, task_id=task_id, lock=json.loads(lock)) for row_id, task_id, lock in rows]
 
 
-def add_lock(
-    connection: sqlite3.Connection, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]
-) -> int | None:
+def add_lock(connection: Connection, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int | None:
     """Store a lock of an active task, and mark others revoked, which their tasks learn when they publish."""
     if not _is_active(connection, task_id):
         return None
@@ -120,14 +119,12 @@ def add_lock(
         if row is not None:
             payload = encode({**json.loads(row[0]), "revoked": True})
             connection.execute("UPDATE druid_tasklocks SET lock_payload = ? WHERE id = ?", (payload, row_id))
-    cursor = connection.execute(
-        "INSERT INTO druid_tasklocks (task_id, lock_payload) VALUES (?, ?)", (task_id, encode(lock))
-    )
-    added = cursor.lastrowid
-    assert added is not None, "an INSERT sets lastrowid"
-    return added
+    (added,) = connection.execute(
+        "INSERT INTO druid_tasklocks (task_id, lock_payload) VALUES (?, ?) RETURNING id", (task_id, encode(lock))
+    ).fetchall()[0]
+    return int(added)
 
 
-def remove_locks(connection: sqlite3.Connection, row_ids: Iterable[int]) -> None:
+def remove_locks(connection: Connection, row_ids: Iterable[int]) -> None:
     """Drop locks by row."""
     connection.executemany("DELETE FROM druid_tasklocks WHERE id = ?", [(row_id,) for row_id in row_ids])

@@ -1,21 +1,18 @@
-"""Tasks, locks, rules, configuration, and the file itself."""
+"""Tasks, locks, rules, and configuration."""
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from druidroles.metadata import (
     Audit,
     LeaderEpoch,
-    MetadataError,
-    SqliteMetadataStore,
     StaleEpochError,
     TaskRow,
-    open_sqlite_store,
 )
+from druidroles.metadata.sql_store import SqlMetadataStore
 
 
 def task(task_id: str, created: str) -> TaskRow:
@@ -30,7 +27,7 @@ def task(task_id: str, created: str) -> TaskRow:
     )
 
 
-async def test_a_task_from_submission_to_its_end(store: SqliteMetadataStore, overlord: LeaderEpoch) -> None:
+async def test_a_task_from_submission_to_its_end(store: SqlMetadataStore, overlord: LeaderEpoch) -> None:
     first, second = task("b", "2024-01-01T00:00:00.000Z"), task("a", "2024-01-02T00:00:00.000Z")
     assert await store.insert_task(overlord, second)
     assert await store.insert_task(overlord, first)
@@ -50,7 +47,7 @@ async def test_a_task_from_submission_to_its_end(store: SqliteMetadataStore, ove
 
 
 async def test_locks_are_granted_revoked_and_dropped_with_their_task(
-    store: SqliteMetadataStore, overlord: LeaderEpoch
+    store: SqlMetadataStore, overlord: LeaderEpoch
 ) -> None:
     await store.insert_task(overlord, task("a", "2024-01-01T00:00:00.000Z"))
     await store.insert_task(overlord, task("b", "2024-01-01T00:00:00.000Z"))
@@ -70,9 +67,7 @@ async def test_locks_are_granted_revoked_and_dropped_with_their_task(
     assert [lock.row_id for lock in await store.locks()] == [two]
 
 
-async def test_the_newest_rules_count_and_changes_are_audited(
-    store: SqliteMetadataStore, overlord: LeaderEpoch
-) -> None:
+async def test_the_newest_rules_count_and_changes_are_audited(store: SqlMetadataStore, overlord: LeaderEpoch) -> None:
     assert await store.rules() == {}
     audit = Audit(author="ann", comment="because")
     await store.set_rules(overlord, "_default", [{"type": "loadForever"}], Audit())
@@ -85,7 +80,7 @@ async def test_the_newest_rules_count_and_changes_are_audited(
     assert len(await store.audit_entries("rules", limit=2)) == 2
 
 
-async def test_configuration(store: SqliteMetadataStore, overlord: LeaderEpoch) -> None:
+async def test_configuration(store: SqlMetadataStore, overlord: LeaderEpoch) -> None:
     assert await store.config("coordinator.config") is None
     await store.set_config(overlord, "coordinator.config", {"maxSegmentsToMove": 5}, Audit())
     await store.set_config(overlord, "coordinator.config", {"maxSegmentsToMove": 6}, Audit())
@@ -95,31 +90,12 @@ async def test_configuration(store: SqliteMetadataStore, overlord: LeaderEpoch) 
     assert len(await store.audit_entries("config")) == 2
 
 
-async def test_what_was_written_is_there_after_a_restart(tmp_path: Path, overlord: LeaderEpoch) -> None:
-    path = tmp_path / "metadata.sqlite"
-    async with open_sqlite_store(path) as store:
+async def test_what_was_written_is_there_after_a_restart(opening: Any, overlord: LeaderEpoch) -> None:
+    async with opening() as store:
         await store.raise_epoch(overlord, "http://127.0.0.1:8090")
         await store.insert_task(overlord, task("a", "2024-01-01T00:00:00.000Z"))
-    async with open_sqlite_store(path) as store:
+    async with opening() as store:
         assert [row.id for row in await store.active_tasks()] == ["a"]
         await store.raise_epoch(overlord)
         with pytest.raises(StaleEpochError):
             await store.raise_epoch(LeaderEpoch(role="overlord", epoch=6))
-
-
-async def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "metadata.sqlite"
-    with pytest.raises(MetadataError, match=r"directory .* does not exist"):
-        async with open_sqlite_store(tmp_path / "missing" / "metadata.sqlite"):
-            pass
-    path.write_bytes(b"this is no database" * 100)
-    with pytest.raises(MetadataError, match="not a database"):
-        async with open_sqlite_store(path):
-            pass
-    path.unlink()
-    newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version = 99")
-    newer.close()
-    with pytest.raises(MetadataError, match=r"metadata\.sqlite has format 99"):
-        async with open_sqlite_store(path):
-            pass

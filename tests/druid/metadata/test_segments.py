@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,11 +13,10 @@ from druidroles.metadata import (
     LeaderEpoch,
     Publication,
     PublishRefusedError,
-    SqliteMetadataStore,
     StaleEpochError,
     TaskRow,
-    open_sqlite_store,
 )
+from druidroles.metadata.sql_store import SqlMetadataStore
 from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.task import TaskLock
@@ -27,7 +26,7 @@ JANUARY = Interval.parse("2013-01-01/2013-02-01")
 VERSION = "2024-01-01T00:00:00.000Z"
 
 
-async def running_task(store: SqliteMetadataStore, leader: LeaderEpoch, lock: TaskLock | None = None) -> int:
+async def running_task(store: SqlMetadataStore, leader: LeaderEpoch, lock: TaskLock | None = None) -> int:
     """A task `t` on its first attempt, holding a lock."""
     row = TaskRow(
         id="t",
@@ -47,7 +46,7 @@ async def running_task(store: SqliteMetadataStore, leader: LeaderEpoch, lock: Ta
 
 
 async def test_a_published_segment_comes_back_as_it_was(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
 ) -> None:
     attempt = await running_task(store, overlord)
     segments = [make_segment(2), make_segment(1)]
@@ -60,7 +59,7 @@ async def test_a_published_segment_comes_back_as_it_was(
 
 
 async def test_asking_again_publishes_nothing_twice(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
 ) -> None:
     attempt = await running_task(store, overlord)
     publication = Publication(task_id="t", attempt=attempt, segments=[make_segment(1)])
@@ -79,7 +78,7 @@ async def test_asking_again_publishes_nothing_twice(
     ],
 )
 async def test_without_a_lock_on_every_segment_none_is_published(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, lock: TaskLock, reason: str
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, lock: TaskLock, reason: str
 ) -> None:
     attempt = await running_task(store, overlord, lock)
     publication = Publication(task_id="t", attempt=attempt, segments=[make_segment(1), make_segment(2)])
@@ -89,7 +88,7 @@ async def test_without_a_lock_on_every_segment_none_is_published(
 
 
 async def test_a_superseded_attempt_and_an_ended_task_publish_nothing(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
 ) -> None:
     first = await running_task(store, overlord)
     second = await store.begin_attempt(overlord, "t", "127.0.0.1:8191")
@@ -106,7 +105,7 @@ async def test_a_superseded_attempt_and_an_ended_task_publish_nothing(
 
 
 async def test_a_deposed_leader_is_refused_everywhere(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
 ) -> None:
     attempt = await running_task(store, overlord)
     newer = attrs.evolve(overlord, epoch=overlord.epoch + 1)
@@ -127,7 +126,7 @@ async def test_a_deposed_leader_is_refused_everywhere(
     assert task.active
 
 
-async def test_the_epochs_of_two_roles_do_not_meet(store: SqliteMetadataStore, overlord: LeaderEpoch) -> None:
+async def test_the_epochs_of_two_roles_do_not_meet(store: SqlMetadataStore, overlord: LeaderEpoch) -> None:
     coordinator = LeaderEpoch(role="coordinator", epoch=3)
     with pytest.raises(StaleEpochError):
         await store.set_used(coordinator, ["x"], False)
@@ -136,9 +135,7 @@ async def test_the_epochs_of_two_roles_do_not_meet(store: SqliteMetadataStore, o
     assert await store.epochs() == {"coordinator": 3, "overlord": 7}
 
 
-async def test_marking_and_deleting(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
-) -> None:
+async def test_marking_and_deleting(store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment) -> None:
     attempt = await running_task(store, overlord)
     segments = [make_segment(day) for day in range(1, 6)]
     await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
@@ -156,7 +153,7 @@ async def test_marking_and_deleting(
 
 
 async def test_intervals_and_the_newest_version(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
 ) -> None:
     attempt = await running_task(store, overlord)
     newer = "2024-06-01T00:00:00.000Z"
@@ -180,54 +177,53 @@ async def test_intervals_and_the_newest_version(
 
 
 async def test_a_scan_sees_one_instant_and_keeps_what_is_known(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, monkeypatch: pytest.MonkeyPatch
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("druidroles.metadata.sqlite.PAGE_ROWS", 2)
+    monkeypatch.setattr("druidroles.metadata.sql_store.PAGE_ROWS", 2)
     attempt = await running_task(store, overlord)
     segments = [make_segment(day) for day in range(1, 8)]
     await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
     mine = make_segment(3)
     pages = 0
-    original = store._page_of_used
+    original = store._parse_page
 
-    async def page_then_change(after: str) -> list[tuple[str, bytes]]:
+    async def parse_then_change(*arguments: Any) -> None:
         nonlocal pages
         pages += 1
-        rows = await original(after)
+        await original(*arguments)
         if pages == 1:
             await store.set_used(overlord, [s.id for s in segments], False)
-        return rows
 
-    monkeypatch.setattr(store, "_page_of_used", page_then_change)
+    monkeypatch.setattr(store, "_parse_page", parse_then_change)
     seen = await store.used_segments({mine.id: mine})
     assert seen == segments
     assert seen[2] is mine
+    assert pages == 4
     assert await store.used_segments() == []
 
 
 async def test_a_payload_with_garbage_is_skipped(
-    store: SqliteMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
 ) -> None:
     attempt = await running_task(store, overlord)
     segments = [make_segment(1), make_segment(2)]
     await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=segments))
-    await store._main.run(
-        lambda c: c.execute("UPDATE druid_segments SET payload = ? WHERE id = ?", (b"{", segments[0].id))
+    await store._database.write(
+        "overlord", lambda c: c.execute("UPDATE druid_segments SET payload = ? WHERE id = ?", (b"{", segments[0].id))
     )
     assert await store.used_segments() == [segments[1]]
     assert await store.used_segments_in("flights", [JANUARY]) == [segments[1]]
 
 
-async def test_two_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "metadata.sqlite"
+async def test_two_processes_may_open_a_new_store_at_once(opening: Any) -> None:
     leaders = [LeaderEpoch(role=f"role{n}", epoch=n) for n in range(4)]
 
     async def use(leader: LeaderEpoch) -> None:
-        async with open_sqlite_store(path) as opened:
+        async with opening() as opened:
             await opened.raise_epoch(leader)
 
     async with trio.open_nursery() as nursery:
         for leader in leaders:
             nursery.start_soon(use, leader)
-    async with open_sqlite_store(path) as opened:
+    async with opening() as opened:
         assert await opened.epochs() == {leader.role: leader.epoch for leader in leaders}
