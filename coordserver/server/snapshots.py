@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
@@ -44,15 +44,27 @@ class Snapshotter:
         self.last_index = machine.index
         self.last: tuple[int, int] | None = None
         self.taken = 0
+        self._asked: list[Callable[[SnapshotInfo | None, int], None]] = []
+        self._wake = trio.Event()
         self.total_s = 0.0
         self.max_s = 0.0
 
     async def run(self) -> None:
         """Take snapshots when they are due, until cancelled."""
         while True:
-            await trio.sleep(CHECK_S)
-            if self._machine.index >= self._due:
-                await self.take()
+            with trio.move_on_after(CHECK_S):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            asked, self._asked = self._asked, []
+            if asked or self._machine.index >= self._due:
+                info = await self.take()
+                for told in asked:
+                    told(info, self.last[0] if self.last is not None else 0)
+
+    def ask(self, told: Callable[[SnapshotInfo | None, int], None]) -> None:
+        """Have one taken soon, of the state as it is now or later; `told` gets it and its zxid, or None."""
+        self._asked.append(told)
+        self._wake.set()
 
     async def take(self) -> SnapshotInfo | None:
         """Take one now. None, and a line in the log, if it cannot be written; the log still has everything."""

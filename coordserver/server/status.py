@@ -8,7 +8,7 @@ import platform
 import resource
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 from attrs import define, field
@@ -23,6 +23,7 @@ from coordserver.core.engine import Engine
 from coordserver.core.paths import ROOT
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
+from coordserver.server.download import Download
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
 from coordserver.server.ticker import Ticker
@@ -136,6 +137,12 @@ class Status:
             if port.wrapping is not None and port.wrapping.shaking_hands:
                 handshakes += 1
         return (received, answered, notified), handshakes
+
+    def take_snapshot(self, woken: Callable[[], None]) -> Download:
+        """Take a snapshot now, for whoever asks."""
+        download = Download(self.disk, woken)
+        self.snapshotter.ask(download.taken)
+        return download
 
     def reset_server(self) -> None:
         """Begin to count the server's traffic anew."""

@@ -12,19 +12,24 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from attrs import define, field
 
-from coordserver.wire import admin_commands, fourletter, http
+from coordserver.wire import admin_commands, admin_snapshot, fourletter, http
 from coordserver.wire.admin_commands import Command, CommandError
 from coordserver.wire.facts import Teller
-from coordserver.wire.http import Request, Response
+from coordserver.wire.http import Piece, Request, Response
 from coordserver.wire.metrics import exposition
 
 LISTINGS_AT_ONCE = 8
 _COMMANDS = "/commands"
 _BUSY = "too many listings at once, ask again"
+_SNAPSHOT = Response(200, http.JSON, "")
+"""In the place of a response that can be given only later."""
+
+_P = TypeVar("_P", str, Piece)
 _UNAUTHORIZED = (("WWW-Authenticate", "digest"),)
 
 
@@ -52,9 +57,15 @@ class Admin:
             return iter((_BUSY + "\n",))
         return self._listing(fourletter.answer(word, argument, self.teller))
 
-    def http(self, data: bytes | bytearray, identities: Sequence[tuple[str, str]]) -> Iterator[str] | None:
+    def http(
+        self,
+        data: bytes | bytearray,
+        identities: Sequence[tuple[str, str]],
+        woken: Callable[[], None] = lambda: None,
+    ) -> Iterator[Piece] | None:
         """The pieces of a response once the request's head is complete; None before. `identities`: what the connection
-        is by itself. Raises WireError for a head that is too long.
+        is by itself. `woken` is called when there is more behind a piece that is None. Raises WireError for a head that
+        is too long.
         """
         request = http.parse(data)
         if request is None:
@@ -62,6 +73,9 @@ class Admin:
         if isinstance(request, Response):
             return request.pieces(with_body=True)
         response = self._respond(request, identities)
+        if response is _SNAPSHOT:
+            streaming = request.query.get(admin_snapshot.STREAMING, "true").lower() == "true"
+            return self._listing(admin_snapshot.answer(self.teller.take_snapshot(woken), streaming=streaming))
         return response.pieces(with_body=request.method != "HEAD")
 
     def _respond(self, request: Request, identities: Sequence[tuple[str, str]]) -> Response:
@@ -96,6 +110,8 @@ class Admin:
             return _error(200, name, fourletter.NOT_SERVING.strip())
         if command.long and self._listings >= LISTINGS_AT_ONCE:
             return _error(503, name, _BUSY)
+        if command.names is admin_snapshot.NAMES:
+            return _SNAPSHOT
         try:
             body = _body(command, command.members(self.teller, request.query))
         except CommandError as fault:
@@ -127,7 +143,7 @@ class Admin:
             return False
         return True
 
-    def _listing(self, pieces: Iterator[str]) -> Iterator[str]:
+    def _listing(self, pieces: Iterator[_P]) -> Iterator[_P]:
         self._listings += 1
         try:
             yield from pieces

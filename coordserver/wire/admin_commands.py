@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
+from coordserver.wire import admin_snapshot
 from coordserver.wire.facts import ConnectionFacts, ServerFacts, Teller
 from coordserver.wire.fourletter import GATHERED
 from coordserver.wire.metrics import monitored
@@ -266,6 +267,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(("ruok",), _nothing, always=True),
     Command(("server_stats", "srvr"), _server_stats),
     Command(("set_trace_mask", "stmk"), _set_trace_mask, changes=True, always=True),
+    Command(admin_snapshot.NAMES, _nothing, changes=True, long=True),
     Command(("stat_reset", "srst"), _stat_reset, changes=True),
     Command(("stats", "stat"), _stats, long=True),
     Command(("system_properties", "sysp"), _properties, always=True),

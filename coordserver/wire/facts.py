@@ -7,7 +7,7 @@ changes meanwhile may be told or not, and nothing is told twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from attrs import field, frozen
@@ -125,6 +125,28 @@ class SnapshotFacts:
     at_s: int
 
 
+class SnapshotDownload(Protocol):
+    """A snapshot that is being taken, then read. `size` is 0 where it could not be taken."""
+
+    @property
+    def done(self) -> bool:
+        """It was taken, or could not be."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, once it is done."""
+
+    @property
+    def zxid(self) -> int:
+        """Of the state in it."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of it; fewer at the end, or where the disk fails."""
+
+    def close(self) -> None:
+        """Nobody wants it any more."""
+
+
 class Teller(Protocol):
     """A server as it can be asked. Nothing here waits."""
 
@@ -170,6 +192,9 @@ class Teller(Protocol):
 
     def last_snapshot(self) -> SnapshotFacts | None:
         """None before the first."""
+
+    def take_snapshot(self, woken: Callable[[], None]) -> SnapshotDownload:
+        """Take a snapshot now; `woken` is called when that is done, not before this returns."""
 
     def reset_connections(self) -> None:
         """Begin to count each connection anew."""

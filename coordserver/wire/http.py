@@ -12,6 +12,9 @@ from attrs import frozen
 from coordserver.core.errors import WireError
 
 HEAD_BYTES = 8192
+Piece = str | bytes | None
+"""A part of an answer; None: nothing yet, go on when woken."""
+
 _END = b"\r\n\r\n"
 _METHODS = ("GET", "HEAD", "POST")
 _REASONS = {

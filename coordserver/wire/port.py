@@ -8,19 +8,22 @@ take what there is.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from itertools import islice
 from typing import Protocol
 
 from coordserver.core.acl import Identity
 from coordserver.core.errors import WireError
 from coordserver.wire import fourletter
 from coordserver.wire.admin import Admin
+from coordserver.wire.http import Piece
 from coordserver.wire.output import Output
 from coordserver.wire.sniff import SNIFF_BYTES, Speech, sniff
 from coordserver.wire.traffic import Traffic
 
 TURN_PIECES = 256
 """Pieces of an answer, a line each or so, after which others have their turn."""
+
+TURN_BYTES = 256 * 1024
+"""The same of longer pieces."""
 
 EVERYTHING = frozenset({Speech.NATIVE, Speech.JUTE, Speech.TLS, Speech.FOUR_LETTER, Speech.HTTP})
 TLS_ONLY = frozenset({Speech.TLS})
@@ -71,6 +74,7 @@ class PortConnection:
         "_makers",
         "_speaks",
         "_speech",
+        "_waiting",
         "output",
         "session",
         "traffic",
@@ -99,7 +103,8 @@ class PortConnection:
         self._speaks = speaks
         self._head = bytearray()
         self._speech: Speech | None = None
-        self._answer: Generator[str, None, None] | None = None
+        self._answer: Generator[Piece, None, None] | None = None
+        self._waiting = False
 
     @property
     def speech(self) -> Speech | None:
@@ -123,7 +128,9 @@ class PortConnection:
     @property
     def holds_input(self) -> bool:
         """There is something that `resume` may be able to go on with."""
-        return self._answer is not None or (self.session is not None and self.session.holds_input)
+        if self._answer is not None:
+            return not self._waiting
+        return self.session is not None and self.session.holds_input
 
     @property
     def hears(self) -> bool:
@@ -157,7 +164,7 @@ class PortConnection:
             case Speech.FOUR_LETTER:
                 self._say_word()
             case Speech.HTTP:
-                self._say(self._admin.http(self._head, self._identities))
+                self._say(self._admin.http(self._head, self._identities, self._woken))
 
     def _become(self, session: SessionConnection, now_ms: int, wall_ms: int) -> None:
         head, self._head = bytes(self._head), bytearray()
@@ -193,21 +200,37 @@ class PortConnection:
             raise WireError("an unknown four-letter word")
         self._say(answer)
 
-    def _say(self, answer: Iterator[str] | None) -> None:
+    def _woken(self) -> None:
+        """The answer goes on: there is more of it."""
+        self._waiting = False
+        self.output.wake()
+
+    def _say(self, answer: Iterator[Piece] | None) -> None:
         if answer is not None:
             self._head.clear()
             self.traffic.received += 1
             self._answer = _one_by_one(answer)
             self._go_on(self._answer)
 
-    def _go_on(self, answer: Generator[str, None, None]) -> None:
-        pieces = list(islice(answer, TURN_PIECES))
-        self.output.write("".join(pieces).encode())
-        if len(pieces) < TURN_PIECES:
-            self._answer = None
+    def _go_on(self, answer: Generator[Piece, None, None]) -> None:
+        taken = bytearray()
+        for _ in range(TURN_PIECES):
+            try:
+                piece = next(answer)
+            except StopIteration:
+                self._answer = None
+                break
+            if piece is None:
+                self._waiting = True
+                break
+            taken += piece.encode() if isinstance(piece, str) else piece
+            if len(taken) >= TURN_BYTES:
+                break
+        self.output.write(bytes(taken))
+        if self._answer is None:
             self.output.finish()
 
 
-def _one_by_one(pieces: Iterator[str]) -> Generator[str, None, None]:
+def _one_by_one(pieces: Iterator[Piece]) -> Generator[Piece, None, None]:
     """As a generator, which can be closed."""
     yield from pieces

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import define, field
 
 from coordserver.wire.facts import ConnectionFacts, ServerFacts, SnapshotFacts, WatchSummary
 
 SECOND_MS = 1_700_000_000_000
+
+
+@define
+class FakeDownload:
+    """Implements `wire.facts.SnapshotDownload`. It takes two looks until it is there."""
+
+    zxid: int
+    taken: bytes
+    looks: int = 0
+    closed: bool = False
+
+    @property
+    def done(self) -> bool:
+        self.looks += 1
+        return self.looks > 2
+
+    @property
+    def size(self) -> int:
+        return len(self.taken)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.taken[offset : offset + length]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @define
@@ -24,6 +49,8 @@ class FakeTeller:
     snapshot: SnapshotFacts | None = None
     trace_mask: int = 306
     resets: list[str] = field(factory=list)
+    zxid_taken: int = 0x1F
+    bytes_taken: bytes = b"a snapshot"
 
     @property
     def serving(self) -> bool:
@@ -68,6 +95,10 @@ class FakeTeller:
 
     def last_snapshot(self) -> SnapshotFacts | None:
         return self.snapshot
+
+    def take_snapshot(self, woken: Callable[[], None]) -> FakeDownload:
+        self.resets.append("snapshot")
+        return FakeDownload(self.zxid_taken, self.bytes_taken)
 
     def reset_connections(self) -> None:
         self.resets.append("connections")

@@ -24,7 +24,8 @@ def ask(admin: Admin, request: str) -> tuple[int, dict[str, str], str]:
     """Status, headers and body."""
     pieces = admin.http(request.encode(), (("ip", "127.0.0.1"),))
     assert pieces is not None
-    head, _, body = "".join(pieces).partition("\r\n\r\n")
+    parts = (part.decode() if isinstance(part, bytes) else part or "" for part in pieces)
+    head, _, body = "".join(parts).partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     assert first.startswith("HTTP/1.1 ")
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
@@ -202,6 +203,20 @@ def test_changes_need_authorization(name: str, method: str) -> None:
         assert get(path, teller, method, **root, Host=ours)[0] == 200, ours
     assert get(path, teller, method, **root, Origin="http://localhost:2181")[0] == 200
     assert teller.trace_mask == 5 or teller.resets
+
+
+def test_a_snapshot_is_waited_for_and_streamed() -> None:
+    teller = FakeTeller(credentials={"ip": True}, bytes_taken=b"s" * 200_000)
+    request = b"GET /commands/snapshot%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: ip\r\n\r\n"
+    pieces = Admin(teller, frozenset()).http(request % b"?streaming=true", ()) or ()
+    waited, waited_again, head, *parts = pieces
+    assert waited is waited_again is None
+    assert isinstance(head, str)
+    assert "last_zxid: 0x1f\r\nsnapshot_size: 200000\r\n" in head
+    assert b"".join(part for part in parts if isinstance(part, bytes)) == teller.bytes_taken
+    assert command("snapshot?streaming=false", teller, Authorization="ip")["snapshot_size"] == 200_000
+    teller.bytes_taken = b""
+    assert get("/commands/snap", teller, Authorization="ip")[0] == 503
 
 
 def test_what_they_change() -> None:
