@@ -14,7 +14,7 @@ from kazoo_clients import WAIT_S, Clients, States, Thread, until
 from server_process import ServerProcess
 from tcp_proxy import TcpProxy
 
-SHORT_S = 0.8
+SHORT_S = 1.5
 
 
 @pytest.fixture
