@@ -81,13 +81,9 @@ def test_a_session_ends_with_its_ephemerals_whether_or_not_they_are_listed(
 def test_owners_tell_containers_and_ttls(tmp_path: Path) -> None:
     ttl = entry(12, 21, text("/t2") + buffer(None) + acl() + struct.pack(">iq", 3, 5_000))
     container = entry(13, 19, text("/c2") + buffer(b"") + acl() + struct.pack(">i", 4))
-    high = 0xFF << 56
-    znodes = [
-        znode("/c", owner=CONTAINER),
-        znode("/t", owner=high - (1 << 64) | 60_000),
-        znode("/e", owner=-(1 << 56) + 5),
-    ]
-    taken = snapshot([*SYSTEM, *znodes], {-(1 << 56) + 5: 1_000})
+    marked, session = -(1 << 56), -(1 << 56) + 5
+    znodes = [znode("/c", owner=CONTAINER), znode("/t", owner=marked | 60_000), znode("/e", owner=session)]
+    taken = snapshot([*SYSTEM, *znodes], {session: 1_000})
     tree = read(tmp_path, taken, ttl, container).machine.tree
     ttls = {path: node.ttl for path, node in tree.nodes.items() if node.ttl}
     assert ttls == {"/c": -1, "/t": 60_000, "/c2": -1, "/t2": 5_000}
