@@ -35,6 +35,7 @@ _CREATE_SESSION = int(Op.CREATE_SESSION)
 _RESUME_SESSION = int(Op.RESUME_SESSION)
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
 _ERROR = int(Op.ERROR)
+_MAY_CREATE = frozenset({int(Op.CREATE), int(Op.MULTI)})
 _EXPIRED = int(ErrorCode.SESSION_EXPIRED)
 _MOVED = int(ErrorCode.SESSION_MOVED)
 _THROTTLED = int(ErrorCode.THROTTLED)
@@ -143,7 +144,7 @@ class Engine:
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
             return
-        live.touched = self._expiry.time(now_ms)
+        live.touched = now_ms - self._expiry.shift
         check = CHECK_READ.get(op)
         try:
             if check is not None:
@@ -158,7 +159,8 @@ class Engine:
                 self.refuse(attachment, number, int(ErrorCode.UNIMPLEMENTED), f"operation {op}", op)
                 return
             prepared = preparation(arguments, attachment.identities, self.limits)
-            ephemerals = ephemerals_in(_RECORDED_AS.get(op, op), prepared)
+            recorded = _RECORDED_AS.get(op, op)
+            ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
             self._check_room(attachment, live, number, acked, ephemerals)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
@@ -166,9 +168,7 @@ class Engine:
         live.pipeline.append((WRITE, attachment, number, op, ephemerals))
         if not attachment.remembers:
             number = acked = 0
-        record = _new(
-            Record, (_RECORDED_AS.get(op, op), live.id, number, acked, wall_ms, attachment.identities, prepared)
-        )
+        record = _new(Record, (recorded, live.id, number, acked, wall_ms, attachment.identities, prepared))
         self._fresh.append(record)
         self._proposed.append((record, live))
 

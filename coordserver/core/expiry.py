@@ -28,20 +28,20 @@ S = TypeVar("S", bound=Expiring)
 
 
 class Expiry(Generic[S]):
-    """The deadlines of all sessions."""
+    """The deadlines of all sessions. `shift` is all lateness so far: session time is the clock's less this."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int]] = []
         self._sessions: dict[int, S] = {}
-        self._shift = 0
+        self.shift = 0
 
     def time(self, now_ms: int) -> int:
         """Session time."""
-        return now_ms - self._shift
+        return now_ms - self.shift
 
     def extend(self, late_ms: int) -> None:
         """Give every session `late_ms` more."""
-        self._shift += late_ms
+        self.shift += late_ms
 
     def add(self, session: S) -> None:
         """Begin to watch over a session, or notice that its timeout changed."""
@@ -75,4 +75,4 @@ class Expiry(Generic[S]):
 
     def next_deadline_ms(self) -> int | None:
         """No session expires before this instant of the monotonic clock; None if there is no session."""
-        return self._heap[0][0] + self._shift if self._heap else None
+        return self._heap[0][0] + self.shift if self._heap else None

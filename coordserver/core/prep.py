@@ -199,6 +199,8 @@ def _path(arguments: Sequence[Any]) -> None:
 
 
 def _path_and_watch(arguments: Sequence[Any]) -> None:
+    if len(arguments) >= 2 and type(arguments[0]) is str and type(arguments[1]) is bool:
+        return
     _want(arguments, 0, _STR, "path")
     _want(arguments, 1, _BOOL, "watch")
 

@@ -9,6 +9,9 @@ from coordserver.config.address import Address
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
 
+_IN = select.EPOLLIN
+_OUT = select.EPOLLOUT
+
 
 class Channel:
     """A non-blocking socket with its connection. Only the poller touches it."""
@@ -37,8 +40,9 @@ class Channel:
 
     def wanted_mask(self) -> int:
         """What epoll should report for it now. Hang-ups and errors are reported always."""
-        mask = select.EPOLLIN if self.port.hears else 0
-        return mask | select.EPOLLOUT if self.blocked else mask
+        port = self.port
+        hears = port.hears if port.session is None else port.session.wants_input
+        return (_IN if hears else 0) | (_OUT if self.blocked else 0)
 
     def read(self, size: int) -> bytes | None:
         """What has come; None if nothing has. Raises OSError, also for the peer's orderly end."""
@@ -50,9 +54,8 @@ class Channel:
             raise EOFError("the peer closed the connection")
         return data
 
-    def send(self, now_ms: int) -> None:
-        """Send what the kernel takes at once. Raises OSError when the peer is gone."""
-        pending = self.output.pending
+    def send(self, pending: bytearray, now_ms: int) -> None:
+        """Send what the kernel takes at once, and take it away. Raises OSError when the peer is gone."""
         if not pending:
             self.blocked = False
             return
@@ -62,5 +65,9 @@ class Channel:
             sent = 0
         if sent or not self.blocked:
             self.progress_ms = now_ms
-        del pending[:sent]
-        self.blocked = bool(pending)
+        if sent == len(pending):
+            pending.clear()
+            self.blocked = False
+        else:
+            del pending[:sent]
+            self.blocked = True

@@ -187,15 +187,15 @@ class Poller:
             data = channel.read(READ_BYTES)
             if data is not None:
                 self.bytes_received += len(data)
-                port.receive(data, now_ms, wall_ms)
+                (port.session or port).receive(data, now_ms, wall_ms)
         except (OSError, EOFError):
             self._drop(channel)
             return
         except WireError as error:
             self._cut(channel, str(error))
             return
-        if not port.wants_input or port.holds_input:
-            channel.output.wake()
+        if not port.output.woken and (port.holds_input or not port.wants_input):
+            port.output.wake()
 
     def _resume(self, deadline: float, now_ms: int, wall_ms: int) -> None:
         """Handle frames that were held back. One turn each; who has more queues up again when its output was sent."""
@@ -226,14 +226,15 @@ class Poller:
             self._cut(channel, f"does not read: more than {output.hard} bytes pending")
             return
         try:
-            channel.send(now_ms)
+            channel.send(output.pending, now_ms)
         except OSError:
             self._drop(channel)
             return
         if output.finished and not output.pending:
             self._drop(channel)
             return
-        if port.holds_input and self._reading and port.wants_input:
+        carrier = port.session or port
+        if self._reading and carrier.holds_input and carrier.wants_input:
             self._resumable.append(channel)
         self._register(channel)
 
@@ -250,7 +251,7 @@ class Poller:
         _log.info("connection of %s closed: %s", channel.peer, why)
         if not channel.output.overflowed:
             with suppress(OSError):  # the last word, if the kernel takes it: why TLS was refused
-                channel.send(channel.progress_ms)
+                channel.send(channel.output.pending, channel.progress_ms)
         self._drop(channel)
 
     def _drop(self, channel: Channel) -> None:

@@ -17,7 +17,7 @@ class Output:
     `wake` is called when there is something to do, once until the driver has `looked`. It must not call back.
     """
 
-    __slots__ = ("_wake", "_woken", "finished", "hard", "overflowed", "pending", "soft")
+    __slots__ = ("_wake", "finished", "hard", "overflowed", "pending", "soft", "woken")
 
     def __init__(self, wake: Callable[[], None], *, soft: int, hard: int) -> None:
         self.pending = bytearray()
@@ -26,7 +26,7 @@ class Output:
         self.finished = False
         self.overflowed = False
         self._wake = wake
-        self._woken = False
+        self.woken = False
 
     def write(self, data: bytes) -> None:
         """Append; dropped once finished or overflowed. A single answer may be longer than the limit, two may not."""
@@ -37,7 +37,9 @@ class Output:
             self.pending.clear()
         else:
             self.pending += data
-        self.wake()
+        if not self.woken:
+            self.woken = True
+            self._wake()
 
     def finish(self) -> None:
         """Nothing follows: the connection is closed once what is pending was sent."""
@@ -46,13 +48,13 @@ class Output:
 
     def wake(self) -> None:
         """Ask the driver to look, once until it did."""
-        if not self._woken:
-            self._woken = True
+        if not self.woken:
+            self.woken = True
             self._wake()
 
     def looked(self) -> None:
         """The driver has looked; the next change wakes it again."""
-        self._woken = False
+        self.woken = False
 
     @property
     def crowded(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from coordserver.core.operations import CreateMode, Op
 from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, NOTIFICATION_XID
-from coordserver.wire.jute.primitives import INT, NULL, buffer, ustring, vector
+from coordserver.wire.jute.primitives import INT, NULL, ustring, vector
 
 _REPLY = struct.Struct(">iiqi")
 _STAT = struct.Struct(">qqqqiiiqiiq")
@@ -129,6 +129,13 @@ def _path_and_stat(result: Result) -> bytes:
     return ustring(result[0]) + stat_bytes(*result[1])
 
 
+def _data_and_stat(result: Result) -> bytes:
+    data: bytes | None = result[0]
+    if data is None:
+        return NULL + stat_bytes(*result[1])
+    return INT.pack(len(data)) + data + stat_bytes(*result[1])
+
+
 def _nothing(result: Result) -> bytes:
     return b""
 
@@ -152,7 +159,7 @@ ENCODERS: dict[int, Callable[[Result], bytes]] = {
     int(Op.CREATE_TTL): _path_and_stat,
     int(Op.DELETE): _nothing,
     int(Op.EXISTS): _stat,
-    int(Op.GET_DATA): lambda result: buffer(result[0]) + stat_bytes(*result[1]),
+    int(Op.GET_DATA): _data_and_stat,
     int(Op.SET_DATA): _stat,
     int(Op.GET_ACL): lambda result: _acl(result[0]) + stat_bytes(*result[1]),
     int(Op.SET_ACL): _stat,
