@@ -24,7 +24,6 @@ from coordserver.storage.errors import CorruptionError
 from coordserver.storage.zookeeper_files import FileSnapshot, FileTxn, FileZnode, JuteReader, Truncated
 
 _RECONFIG = 16
-_DIGEST_BYTES = 12
 _CONTAINER_OWNER = -0x8000_0000_0000_0000
 _TTL_OWNER = -(1 << 56)
 _TTL_KIND_SHIFT = 40
@@ -285,14 +284,16 @@ class ZooKeeperTree:
 
 
 def _paths_to_delete(body: JuteReader) -> tuple[str, ...]:
-    """From 3.6 on a close of a session lists its ephemerals, if so set. A digest may follow, or stand alone."""
+    """From 3.6 on a close of a session lists its ephemerals, if so set. A digest may follow, or stand alone, and then
+    what looks like a list holds no paths.
+    """
     if not body.left:
         return ()
     try:
         found = body.texts()
     except (Truncated, ValueError):
         return ()
-    return found if body.left in (0, _DIGEST_BYTES) else ()
+    return found if all(path.startswith("/") for path in found) else ()
 
 
 _Act = Callable[[ZooKeeperTree, FileTxn, JuteReader], None]

@@ -67,7 +67,7 @@ def test_a_child_that_was_gone_when_the_snapshot_passed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", vector([text("/e1"), text("/e2")]), vector([])])
-@pytest.mark.parametrize("digest", [b"", struct.pack(">iq", 2, 1 << 33)])
+@pytest.mark.parametrize("digest", [b"", struct.pack(">iq", 2, 0), struct.pack(">iq", 2, 1 << 33)])
 def test_a_session_ends_with_its_ephemerals_whether_or_not_they_are_listed(
     tmp_path: Path, body: bytes, digest: bytes
 ) -> None:
@@ -100,7 +100,9 @@ def test_a_failed_multi_changes_nothing_and_others_are_taken_part_by_part(tmp_pa
     done = vector(
         [part(13, text("/") + struct.pack(">i", 0)), part(1, made), part(5, text("/m") + buffer(b"2") + b"\0\0\0\7")]
     )
-    tree = nodes(tmp_path, snapshot(SYSTEM), entry(11, 14, failed), entry(12, 14, done))
+    half = vector([part(1, made), part(-1, struct.pack(">i", -101))])
+    tree = nodes(tmp_path, snapshot(SYSTEM), entry(11, 14, half), entry(11, 14, failed), entry(12, 14, done))
+    assert tree["/m"].czxid == 12
     assert (tree["/m"].data, tree["/m"].version, tree["/m"].mzxid) == (b"2", 7, 12)
 
 
