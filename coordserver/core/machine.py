@@ -24,6 +24,7 @@ from coordserver.core.records import Record
 from coordserver.core.ring import EventRing
 from coordserver.core.sessions import Remembered, Session
 from coordserver.core.tree import DataTree, run_undo
+from coordserver.core.walk import StateWalk
 
 _new = tuple.__new__
 _SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
@@ -74,6 +75,8 @@ class Machine:
         self.index = 0
         self.zxid = 0
         self.system_errors = 0
+        self.walks = 0
+        self.walk: StateWalk | None = None
 
     @classmethod
     def new(cls, history_id: bytes) -> Machine:
@@ -87,6 +90,8 @@ class Machine:
         self.index = index
         op, session_id, number, acked, wall_ms, identities, arguments = record
         session = self.sessions.get(session_id)
+        if self.walk is not None and session is not None:
+            self.walk.changing_session(session)
         if number and session is not None:
             known = session.outcomes.get(number)
             if known is not None:
@@ -131,12 +136,16 @@ class Machine:
 
     def snapshot_rows(self) -> Iterator[tuple[Any, ...]]:
         """The exact state as rows of plain values (snapshot.py). The state must not change meanwhile."""
-        yield snapshot.header(self.history_id, self.index, self.zxid, self.ring.floor, self.system_errors)
-        if self.tree.quotas.enforced:
-            yield ("settings", True)
+        yield from self.head_rows()
         yield from snapshot.tree_rows(self.tree)
         yield from snapshot.session_rows(self.sessions.values())
         yield from snapshot.ring_rows(self.ring)
+
+    def head_rows(self) -> Iterator[tuple[Any, ...]]:
+        """The first of them: numbers and settings."""
+        yield snapshot.header(self.history_id, self.index, self.zxid, self.ring.floor, self.system_errors)
+        if self.tree.quotas.enforced:
+            yield ("settings", True)
 
     @classmethod
     def from_snapshot(cls, rows: Iterable[tuple[Any, ...]]) -> Machine:
@@ -197,7 +206,10 @@ def _create_session(machine: Machine, change: Change, arguments: tuple[Any, ...]
     password, timeout_ms = arguments
     if change.session in machine.sessions:
         raise errors.NodeExistsError("", "session id in use")
-    machine.sessions[change.session] = Session(change.session, password, timeout_ms)
+    session = Session(change.session, password, timeout_ms)
+    if machine.walk is not None:
+        machine.walk.made_session(session)
+    machine.sessions[change.session] = session
     return ()
 
 

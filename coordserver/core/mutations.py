@@ -139,9 +139,7 @@ def set_acl(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple
         raise errors.NoAuthError(path)
     if version not in (-1, node.aversion):
         raise errors.BadVersionError(path)
-    node.acl = intern_acl(acl)
-    node.aversion += 1
-    node.touch()
+    tree.set_acl(path, node, intern_acl(acl))
     return (node.stat(),)
 
 

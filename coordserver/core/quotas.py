@@ -57,12 +57,15 @@ def parse(data: bytes | None) -> Totals:
 class Quotas:
     """Which paths have a quota, over the znodes of a tree; `enforced` says whether hard limits refuse."""
 
-    __slots__ = ("_grow", "_nodes", "enforced", "limited")
+    __slots__ = ("_changing", "_grow", "_nodes", "enforced", "limited")
 
-    def __init__(self, nodes: dict[str, Znode], grow: Callable[[int], None]) -> None:
-        """`grow` is told by how many bytes the data of stats znodes changes."""
+    def __init__(
+        self, nodes: dict[str, Znode], grow: Callable[[int], None], changing: Callable[[str, Znode], None]
+    ) -> None:
+        """`changing` is told of a stats znode before it changes, `grow` by how many bytes its data does."""
         self._nodes = nodes
         self._grow = grow
+        self._changing = changing
         self.limited: dict[str, None] = {}
         self.enforced = False
 
@@ -91,14 +94,17 @@ class Quotas:
     def changed(self, path: str, count: int, size: int, undo: Undo | None) -> None:
         """Add to the totals of the quota that `path` is under, if there is one and its stats znode exists."""
         limited = self.over(path)
-        node = self._nodes.get(QUOTA + limited + STATS_NAME) if limited is not None else None
-        if node is None or not (count or size):
+        if limited is None or not (count or size):
+            return
+        stats_path = QUOTA + limited + STATS_NAME
+        node = self._nodes.get(stats_path)
+        if node is None:
             return
         try:
             totals = parse(node.data)
         except ValueError:
             totals = Totals(0, 0)
-        self._write(node, totals.znodes + count, totals.size + size, undo)
+        self._write(stats_path, node, totals.znodes + count, totals.size + size, undo)
 
     def over(self, path: str) -> str | None:
         """The longest path with a quota that `path` is at or below."""
@@ -147,11 +153,13 @@ class Quotas:
             count += 1
             size += len(node.data or b"")
             todo += (f"{at}/{name}" for name in node.children or ())
-        self._write(self._nodes[QUOTA + limited + STATS_NAME], count, size, undo)
+        stats_path = QUOTA + limited + STATS_NAME
+        self._write(stats_path, self._nodes[stats_path], count, size, undo)
 
-    def _write(self, node: Znode, count: int, size: int, undo: Undo | None) -> None:
+    def _write(self, path: str, node: Znode, count: int, size: int, undo: Undo | None) -> None:
         if undo is not None:
             undo.append((self._replace, (node, node.data)))
+        self._changing(path, node)
         self._replace(node, b"count=%d,bytes=%d" % (count, size))
 
     def _replace(self, node: Znode, data: bytes | None) -> None:

@@ -39,9 +39,12 @@ def weight(result: tuple[Any, ...]) -> int:
 
 
 class Session:
-    """One session: its secret, its timeout in ms, the count of its connections, its remembered outcomes."""
+    """One session: its secret, its timeout in ms, the count of its connections, its remembered outcomes.
 
-    __slots__ = ("acked", "attachment", "id", "last_number", "outcomes", "password", "timeout_ms", "weight")
+    `walk` is the number of the last walk (walk.py) that has been here or need not come.
+    """
+
+    __slots__ = ("acked", "attachment", "id", "last_number", "outcomes", "password", "timeout_ms", "walk", "weight")
 
     def __init__(self, session_id: int, password: bytes, timeout_ms: int) -> None:
         self.id = session_id
@@ -52,6 +55,7 @@ class Session:
         self.acked = 0
         self.outcomes: dict[int, Remembered] = {}
         self.weight = 0
+        self.walk = 0
 
     def remember(self, number: int, outcome: Remembered) -> None:
         """Keep the outcome of a write."""

@@ -22,7 +22,7 @@ from typing import Any
 from coordserver.core.access import intern_acl
 from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
 from coordserver.core.errors import StorageError
-from coordserver.core.ring import EventRing
+from coordserver.core.ring import Entry, EventRing
 from coordserver.core.sessions import Remembered, Session
 from coordserver.core.stat import Stat
 from coordserver.core.tree import DataTree
@@ -47,25 +47,30 @@ def check_header(row: Sequence[Any]) -> None:
         raise StorageError(f"state format {row[1]} is newer than {VERSION}, the newest known here")
 
 
+def znode_row(path: str, node: Znode) -> Row:
+    """The row of a znode."""
+    return (
+        "znode",
+        path,
+        node.data,
+        None if node.acl is OPEN_ACL_UNSAFE else _plain_acl(node.acl),
+        node.czxid,
+        node.mzxid,
+        node.pzxid,
+        node.ctime,
+        node.mtime,
+        node.version,
+        node.creates,
+        node.aversion,
+        node.owner,
+        node.ttl,
+    )
+
+
 def tree_rows(tree: DataTree) -> Iterator[Row]:
     """One row a znode."""
     for path, node in tree.nodes.items():
-        yield (
-            "znode",
-            path,
-            node.data,
-            _plain_acl(node.acl),
-            node.czxid,
-            node.mzxid,
-            node.pzxid,
-            node.ctime,
-            node.mtime,
-            node.version,
-            node.creates,
-            node.aversion,
-            node.owner,
-            node.ttl,
-        )
+        yield znode_row(path, node)
 
 
 def add_znode(tree: DataTree, row: Sequence[Any]) -> None:
@@ -119,12 +124,18 @@ def add_outcome(sessions: dict[int, Session], row: Sequence[Any]) -> None:
 
 def ring_rows(ring: EventRing) -> Iterator[Row]:
     """A row for the events of a zxid."""
-    for zxid, events in ring.entries():
-        yield (
-            "events",
-            zxid,
-            tuple((kind, path, _plain_acl(acl), _plain_acl(parent)) for kind, path, acl, parent in events),
-        )
+    for entry in ring.entries():
+        yield ring_row(entry)
+
+
+def ring_row(entry: Entry) -> Row:
+    """The row of the events of a zxid."""
+    zxid, events = entry
+    return (
+        "events",
+        zxid,
+        tuple((kind, path, _plain_acl(acl), _plain_acl(parent)) for kind, path, acl, parent in events),
+    )
 
 
 def add_events(ring: EventRing, row: Sequence[Any]) -> None:

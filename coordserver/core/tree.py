@@ -10,24 +10,30 @@ their parent lists them. A snapshot is therefore one walk over `nodes`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from coordserver.core import paths
-from coordserver.core.acl import OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
+from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
 from coordserver.core.quotas import Quotas, Undo
 from coordserver.core.znode import CONTAINER_TTL, Znode
 
+if TYPE_CHECKING:
+    from coordserver.core.walk import StateWalk
+
 
 class DataTree:
-    """Znodes by path, with their indexes."""
+    """Znodes by path, with their indexes. While a walk goes on it is told of each znode before that changes."""
 
-    __slots__ = ("data_bytes", "ephemerals", "nodes", "quotas", "reapable")
+    __slots__ = ("data_bytes", "ephemerals", "nodes", "quotas", "reapable", "walk")
 
     def __init__(self) -> None:
         self.nodes: dict[str, Znode] = {}
         self.ephemerals: dict[int, dict[str, None]] = {}
         self.reapable: dict[str, None] = {}
         self.data_bytes = 0
-        self.quotas = Quotas(self.nodes, self._grow)
+        self.walk: StateWalk | None = None
+        self.quotas = Quotas(self.nodes, self._grow, self._changing)
 
     @classmethod
     def with_system_nodes(cls) -> DataTree:
@@ -56,6 +62,9 @@ class DataTree:
         name = path[path.rfind("/") + 1 :]
         if undo is not None:
             undo.append((self._undo_insert, (path, node, parent, parent.creates, parent.pzxid)))
+        if self.walk is not None:
+            self.walk.made(node)
+            self.walk.changing(paths.parent_of(path), parent)
         self.nodes[path] = node
         if parent.children is None:
             parent.children = {name: None}
@@ -76,6 +85,9 @@ class DataTree:
         """Take a childless znode out."""
         if undo is not None:
             undo.append((self._undo_remove, (path, node, parent, parent.pzxid)))
+        if self.walk is not None:
+            self.walk.changing(path, node)
+            self.walk.changing(paths.parent_of(path), parent)
         self._take_out(path, node, parent)
         parent.pzxid = zxid
         if self.quotas.limited:
@@ -86,6 +98,8 @@ class DataTree:
         old = node.data
         if undo is not None:
             undo.append((self._undo_set_data, (node, old, node.mzxid, node.mtime, node.version)))
+        if self.walk is not None:
+            self.walk.changing(path, node)
         self.data_bytes += (len(data) if data else 0) - (len(old) if old else 0)
         node.data = data
         node.mzxid = zxid
@@ -96,6 +110,13 @@ class DataTree:
         node.touch()
         if self.quotas.limited:
             self.quotas.changed(path, 0, len(data or b"") - len(old or b""), undo)
+
+    def set_acl(self, path: str, node: Znode, acl: tuple[ACL, ...]) -> None:
+        """A new ACL: aversion moves. Not for a multi: it leaves no undo."""
+        self._changing(path, node)
+        node.acl = acl
+        node.aversion += 1
+        node.touch()
 
     def children_of(self, node: Znode) -> tuple[str, ...]:
         """Names of the children, in order of creation."""
@@ -114,6 +135,10 @@ class DataTree:
                 count += len(children)
                 todo.extend(f"{at}/{name}" for name in children)
         return count
+
+    def _changing(self, path: str, node: Znode) -> None:
+        if self.walk is not None:
+            self.walk.changing(path, node)
 
     def _grow(self, size: int) -> None:
         self.data_bytes += size

@@ -21,7 +21,8 @@ class Znode:
 
     `creates` counts the children ever created; sequence numbers are drawn from it, and the cversion that clients see is
     `2 * creates - len(children)`, as in ZooKeeper. `owner` is the session of an ephemeral, else 0. `ttl` is 0, or
-    CONTAINER_TTL, or milliseconds. `children` is None until there is one, then a dict in order of creation.
+    CONTAINER_TTL, or milliseconds. `children` is None until there is one, then a dict in order of creation. `walk` is
+    the number of the last walk (walk.py) that has been here or need not come.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Znode:
         "pzxid",
         "ttl",
         "version",
+        "walk",
     )
 
     def __init__(
@@ -52,6 +54,7 @@ class Znode:
         self.version = self.creates = self.aversion = 0
         self.owner = owner
         self.ttl = ttl
+        self.walk = 0
         self.children: dict[str, None] | None = None
         self._stat: Stat | None = None
         self._names: tuple[str, ...] | None = None

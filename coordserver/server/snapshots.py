@@ -1,20 +1,25 @@
 """Snapshots while serving.
 
-The rows are gathered in slices between which sockets are served. The state must not change meanwhile, so the
-applying of new records waits (they go on to the log); reads do not. Encoding and writing happen after that, a chunk
-at a time in a thread: a chunk is short, because a thread that computes holds up the loop.
+The state at one zxid is walked over in slices, between which sockets are served and writes applied (core/walk.py says
+how it stays that state). Rows are turned into bytes within their slice, because a thread that computes makes the loop
+wait for the interpreter; a thread only writes.
+
+Applying waits in two places, while reads and the log go on: while the paths are copied, about 10 ns a znode; and once
+the rows that had to be saved ahead of the walk would take more than `SAVED_BYTES`, until the walk has taken enough of
+them, so that memory is bounded however fast the tree changes.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import trio
 
 from coordserver.core.machine import Machine
 from coordserver.core.snapshot import Row, RowDigest
+from coordserver.core.walk import StateWalk
 from coordserver.server.commit import Committer
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
@@ -23,9 +28,11 @@ from coordserver.storage.snapshots import SnapshotInfo, SnapshotWriter, retain
 _log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
-SLICE_S = 0.002
-CHUNK_ROWS = 1_000
-CHUNK_BYTES = 256 * 1024
+SLICE_S = 0.0015
+SLICE_PATHS = 50_000
+SAVED_BYTES = 64 * 1024 * 1024
+_TURN_ROWS = 20
+_TURN_BYTES = 32 * 1024
 
 
 class Snapshotter:
@@ -41,6 +48,7 @@ class Snapshotter:
         self._every = every
         self._kept = kept
         self._due = machine.index + every
+        self._one = trio.Lock()
         self.last_index = machine.index
         self.last: tuple[int, int] | None = None
         self.taken = 0
@@ -48,6 +56,7 @@ class Snapshotter:
         self._wake = trio.Event()
         self.total_s = 0.0
         self.max_s = 0.0
+        self.saved_bytes_max = 0
 
     async def run(self) -> None:
         """Take snapshots when they are due, until cancelled."""
@@ -66,70 +75,93 @@ class Snapshotter:
         self._asked.append(told)
         self._wake.set()
 
-    async def take(self) -> SnapshotInfo | None:
-        """Take one now. None, and a line in the log, if it cannot be written; the log still has everything."""
-        started = time.perf_counter()
-        async with self._committer.paused() as index:
-            rows, zxid = await self._gather(), self._machine.zxid
-        self._due = index + self._every
-        try:
-            info = await self._write(index, rows)
-        except StorageError as error:
-            _log.error("snapshot at index %d failed, the log is kept: %s", index, error)
-            return None
-        self.last_index = index
-        self.last = zxid, int(time.time())
-        elapsed = time.perf_counter() - started
+    async def take(self, kept: int | None = None) -> SnapshotInfo | None:
+        """Take one now, behind one that is being taken, and keep `kept` of them (None: as always).
+
+        None, and a line in the log, if it cannot be written; the log still has everything.
+        """
+        async with self._one:
+            started = time.perf_counter()
+            walk = await self._begin()
+            self._due = walk.index + self._every
+            try:
+                info = await self._write(walk)
+                await trio.to_thread.run_sync(retain, self._disk, kept or self._kept)
+            except StorageError as error:
+                _log.error("snapshot at index %d failed, the log is kept: %s", walk.index, error)
+                return None
+            finally:
+                walk.close()
+            self._count(walk, info, time.perf_counter() - started)
+            return info
+
+    def _count(self, walk: StateWalk, info: SnapshotInfo, elapsed: float) -> None:
+        self.last_index = walk.index
+        self.last = walk.zxid, int(time.time())
         self.taken += 1
         self.total_s += elapsed
         self.max_s = max(self.max_s, elapsed)
         _log.info("%s: %d rows, %d bytes in %.2f s", info.name, info.rows, info.bytes, elapsed)
-        return info
 
-    async def _gather(self) -> list[Row]:
-        gathered: list[Row] = []
-        source = self._machine.snapshot_rows()
-        while _gather_slice(source, gathered):  # noqa: ASYNC110 - sockets are served between two slices
-            await trio.lowlevel.checkpoint()
-        return gathered
+    async def _begin(self) -> StateWalk:
+        async with self._committer.paused():
+            walk = StateWalk(self._machine)
+            try:
+                while walk.gather(SLICE_PATHS):
+                    await trio.lowlevel.checkpoint()
+            except BaseException:
+                walk.close()
+                raise
+        return walk
 
-    async def _write(self, index: int, rows: list[Row]) -> SnapshotInfo:
-        writer = await trio.to_thread.run_sync(SnapshotWriter, self._disk, index, self._machine.history_id)
+    async def _write(self, walk: StateWalk) -> SnapshotInfo:
+        writer = await trio.to_thread.run_sync(SnapshotWriter, self._disk, walk.index, self._machine.history_id)
         digest = RowDigest()
+        rows = walk.rows()
         finished = False
         try:
-            for chunk in _chunks(rows):
-                digest.update(chunk)
-                await trio.to_thread.run_sync(writer.add, chunk)
+            while await self._step(rows, digest, writer):
+                self.saved_bytes_max = max(self.saved_bytes_max, walk.saved_bytes)
+                if walk.saved_bytes > SAVED_BYTES:
+                    async with self._committer.paused():
+                        while walk.saved_bytes > SAVED_BYTES // 2 and await self._step(rows, digest, writer):
+                            pass
             info = await trio.to_thread.run_sync(writer.finish, digest.value())
             finished = True
         finally:
             if not finished:
                 writer.abort()
-        await trio.to_thread.run_sync(retain, self._disk, self._kept)
         return info
 
-
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows in pieces that are short to work on: bounded in number, and in bytes of data."""
-    start = size = 0
-    for at, row in enumerate(rows):
-        if at - start >= CHUNK_ROWS or size >= CHUNK_BYTES:
-            yield rows[start:at]
-            start, size = at, 0
-        data = row[2]
-        if type(data) is bytes:
-            size += len(data)
-    yield rows[start:]
+    async def _step(self, rows: Iterator[Row], digest: RowDigest, writer: SnapshotWriter) -> bool:
+        blocks, more = _slice(rows, digest, writer)
+        for block in blocks:
+            await trio.to_thread.run_sync(writer.write, block)
+        if not blocks:
+            await trio.lowlevel.checkpoint()
+        return more
 
 
-def _gather_slice(source: Iterator[Row], into: list[Row]) -> bool:
-    """Take rows for about `SLICE_S`; False when there are no more."""
+def _slice(rows: Iterator[Row], digest: RowDigest, writer: SnapshotWriter) -> tuple[list[bytes], bool]:
+    """Take rows for about `SLICE_S`: the blocks that became full, and whether there may be more."""
     deadline = time.perf_counter() + SLICE_S
+    blocks: list[bytes] = []
     while time.perf_counter() < deadline:
-        for _ in range(100):
-            row = next(source, None)
-            if row is None:
-                return False
-            into.append(row)
-    return True
+        some = _some(rows)
+        if not some:
+            return blocks, False
+        digest.update(some)
+        blocks += writer.encode(some)
+    return blocks, True
+
+
+def _some(rows: Iterator[Row]) -> list[Row]:
+    """The next few rows: few in number, and in bytes of data."""
+    some: list[Row] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row[2]) if type(row[2]) is bytes else 0
+        if len(some) >= _TURN_ROWS or size >= _TURN_BYTES:
+            break
+    return some

@@ -37,6 +37,8 @@ from coordserver.storage.state import State
 from coordserver.storage.txnlog import purge_log
 
 SNAPSHOTS_KEPT = 3
+SYNC_BYTES = 16 * 1024 * 1024
+"""Written between two syncs: one sync of all at the end would hold up those of the log for as long as it takes."""
 
 S = TypeVar("S", bound=State)
 
@@ -54,8 +56,8 @@ class SnapshotInfo:
 class SnapshotWriter:
     """Writes one snapshot: `add` rows in slices, then `finish`, or `abort`.
 
-    Every method blocks on the disk. All raise StorageError when it fails; the file is then gone or will be at the
-    next start. The state must not change between the first row and the last, or the rows must be of the one index
+    Every method but `encode` blocks on the disk. All raise StorageError when it fails; the file is then gone or will be
+    at the next start. The state must not change between the first row and the last, or the rows must be of the one index
     all the same.
     """
 
@@ -75,7 +77,7 @@ class SnapshotWriter:
         header = encode_header(FileHeader(SNAPSHOT_MAGIC, history_id, index, 0, salt()))
         _, seed = decode_header(self._name, header, SNAPSHOT_MAGIC)
         self._encoder = SnapshotEncoder(seed)
-        self._position = 0
+        self._position = self._synced = 0
         self._file: DiskFile | None = None
         try:
             self._file = disk.create(temporary(self._name), 0)
@@ -85,9 +87,21 @@ class SnapshotWriter:
 
     def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write more rows."""
+        for block in self.encode(rows):
+            self.write(block)
+
+    def encode(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+        """Take more rows, without the disk: the blocks that became full, to be given to `write` in their order."""
+        return self._encoder.add(rows)
+
+    def write(self, block: bytes) -> None:
+        """Write a block that `encode` gave."""
         try:
-            for block in self._encoder.add(rows):
-                self._write(block)
+            self._write(block)
+            if self._position - self._synced >= SYNC_BYTES:
+                assert self._file is not None
+                self._file.sync()
+                self._synced = self._position
         except OSError as error:
             raise self._failed(error) from error
 

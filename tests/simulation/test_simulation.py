@@ -48,6 +48,7 @@ def test_the_runs_are_worth_having() -> None:
         run.run()
     assert sum(run.lives - 1 for run in runs) >= 100
     assert sum(len(run.history) for run in runs) >= 1_000
+    assert sum(run.snapshots for run in runs) >= 100
     notes = [notes for run in runs for client in run.clients for notes in client.notes.values()]
     done = [answer for note in notes for answer in note.writes.values()]
     assert len(done) >= 400

@@ -11,6 +11,8 @@ and holds everything that any client was ever told against it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -22,7 +24,8 @@ from coordserver.core.machine import Machine
 from coordserver.core.operations import Op
 from coordserver.core.records import Record
 from coordserver.core.seam import EngineLimits
-from coordserver.core.snapshot import RowDigest
+from coordserver.core.snapshot import Row, RowDigest
+from coordserver.core.walk import StateWalk
 from coordserver.storage import SnapshotWriter, StorageError, recover_state, retain
 from coordserver.storage.txnlog import TxnLog
 from coordserver.testing.memory_disk import MemoryDisk
@@ -45,11 +48,12 @@ class Simulation:
         self.history: list[Record] = []
         self.now = 1_000
         self.lives = 0
+        self.snapshots = 0
         self.clients = [NaiveClient(f"c{n}", self.random) for n in range(clients)]
         self._connections: dict[NaiveClient, NativeConnection] = {}
         self._zombies: list[tuple[NativeConnection, bytes]] = []
         self._told_index = 0
-        self._snapshot: tuple[SnapshotWriter, list[tuple[Any, ...]], RowDigest] | None = None
+        self._snapshot: tuple[StateWalk, Iterator[Row], SnapshotWriter, RowDigest, int] | None = None
         self._start()
 
     def run(self) -> None:
@@ -133,27 +137,35 @@ class Simulation:
         self._told_index = self.machine.index  # from here on a client may know of it
 
     def _snapshot_goes_on(self) -> None:
-        """A snapshot is gathered at once and written in pieces, between which everything else goes on."""
+        """A snapshot is read and written in pieces, between which everything else goes on."""
         if self.random.random() < 0.1:
             self.disk.fail_at(self.random.randrange(1, 4))
         try:
             self._snapshot_step()
         except StorageError:
+            if self._snapshot is not None:
+                self._snapshot[0].close()
             self._snapshot = None
         self.disk.heal()
 
     def _snapshot_step(self) -> None:
         if self._snapshot is None:
             writer = SnapshotWriter(self.disk, self.machine.index, self.machine.history_id, salt=lambda: b"saltsalt")
-            self._snapshot = writer, list(self.machine.snapshot_rows()), RowDigest()
+            walk = StateWalk(self.machine)
+            while walk.gather(7):
+                pass
+            self._snapshot = walk, walk.rows(), writer, RowDigest(), self.machine.digest()
             return
-        writer, rows, digest = self._snapshot
+        walk, rows, writer, digest, expected = self._snapshot
         size = self.random.randrange(1, 30)
-        piece, rows[:size] = rows[:size], []
+        piece = list(islice(rows, size))
         digest.update(piece)
         writer.add(piece)
-        if not rows:
+        if len(piece) < size:
             self._snapshot = None
+            walk.close()
+            assert digest.value() == expected, "a snapshot is not the state at its index"
+            self.snapshots += 1
             writer.finish(digest.value())
             retain(self.disk, 2)
 
