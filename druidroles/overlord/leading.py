@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
 
 import attrs
 import httpx2
@@ -19,13 +18,13 @@ import trio
 from coordserver.client import ConnectionLossError, ThrottledError
 from coordserver.core.errors import DiskFullError
 from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
-from druidroles.http.epochs import EPOCH_HEADER
 from druidroles.metadata import Audit, LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, TaskRow
 from druidroles.model.decode import ModelError
 from druidroles.model.iso import format_iso
 from druidroles.model.task import TaskLock, TaskState, TaskStatus
 from druidroles.overlord.actions import TaskActions
 from druidroles.overlord.blacklist import Blacklist, BlacklistRule
+from druidroles.overlord.commands import WorkerCommands
 from druidroles.overlord.counts import Counts
 from druidroles.overlord.listing import STATES, Listed
 from druidroles.overlord.lockbox import HeldLock, Lockbox
@@ -53,7 +52,6 @@ from druidroles.overlord.worker_config import WorkerConfig
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after the tree or the store refused something for a passing reason
-STOP_TIMEOUT_S = 10.0
 STOP_AGAIN_S = 5.0  # a worker takes up to this to end a process; then it is told again
 
 
@@ -92,7 +90,7 @@ class Leading:
         self.last_completed_ms: dict[str, int] = {}
         self.actions = TaskActions(store, leader, Lockbox(), self._on_published, wall_ms)
         self._queue = queue
-        self._http = http
+        self.commands = WorkerCommands(http, tree, leader.epoch, self.depose)
         self._wall_ms = wall_ms
         self._queue_of: dict[str, tuple[TaskRow, QueuedTask]] = {}
         self._memory = Memory()
@@ -194,11 +192,6 @@ class Leading:
         """Until which wall clock time a worker of the blacklist gets no tasks."""
         until = self.blacklist.until(worker)
         return None if until is None else self._wall_ms() + until - monotonic_ms()
-
-    def worker_url(self, worker: str) -> str:
-        """Where a worker answers, announced or not."""
-        announced = self.tree.workers.get(worker)
-        return announced.url if announced is not None else f"http://{worker}"
 
     # Looking
 
@@ -311,24 +304,9 @@ class Leading:
         self._look_again()
         return ended is not None
 
-    async def command(self, worker: str, path: str) -> httpx2.Response:
-        """POST to a worker with our epoch; where it knows a higher one this term is over. Raises HTTPError."""
-        headers = {EPOCH_HEADER: str(self.leader.epoch)}
-        response = await self._http.post(f"{self.worker_url(worker)}{path}", headers=headers, timeout=STOP_TIMEOUT_S)
-        if response.status_code == 409:
-            self.depose()
-        return response
-
     async def _stop(self, worker: str, task_id: str) -> None:
         """Tell a worker once; the next look tells it again if the task still runs then."""
-        log.info("telling worker %s to stop task %s", worker, task_id)
-        try:
-            with trio.move_on_after(STOP_TIMEOUT_S):
-                response = await self.command(worker, f"/druid/worker/v1/task/{quote(task_id, safe='')}/shutdown")
-                if response.status_code >= 400:
-                    log.warning("worker %s does not stop task %s: %s", worker, task_id, response.text[:200])
-        except httpx2.HTTPError as fault:
-            log.warning("worker %s cannot be told to stop task %s: %r", worker, task_id, fault)
+        await self.commands.stop(worker, task_id)
         await trio.sleep(STOP_AGAIN_S)
         self._stopping.discard((worker, task_id))
         self._look_again()

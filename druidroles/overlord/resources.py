@@ -200,7 +200,7 @@ class OverlordResources:
             return _unknown(request)
         if found.row.worker is None:
             raise DruidHttpError(404, f"task {found.row.id} has not run anywhere yet", error="Not found")
-        url = f"{leading.worker_url(found.row.worker)}/druid/worker/v1/task/{quote(found.row.id, safe='')}/{what}"
+        url = leading.commands.url(found.row.worker, f"/task/{quote(found.row.id, safe='')}/{what}")
         query = f"?{request.url.query}" if request.url.query else ""
         return RelayedResponse(self._seat.http, url + query)
 

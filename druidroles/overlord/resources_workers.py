@@ -109,7 +109,7 @@ def _turn(what: str) -> Handler:
         if host not in leading.tree.workers:
             raise DruidHttpError(404, f"there is no worker {host}", error="Not found")
         try:
-            answer = await leading.command(host, f"/druid/worker/v1/{what}")
+            answer = await leading.commands.post(host, f"/{what}")
         except httpx2.HTTPError as fault:
             raise DruidHttpError(502, f"worker {host} does not answer: {fault!r}", error="Bad gateway") from None
         return Response(answer.content, answer.status_code, media_type="application/json")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import attrs
 import httpx2
@@ -20,7 +19,14 @@ from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_queue import TaskQueue, TaskTree
 from druidroles.groups import first_error
-from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
+from druidroles.metadata import (
+    LeaderEpoch,
+    MetadataError,
+    MetadataLocation,
+    MetadataStore,
+    StaleEpochError,
+    open_store,
+)
 from druidroles.model.server import NodeRole
 from druidroles.overlord.blacklist import BlacklistRule
 from druidroles.overlord.counts import Counts
@@ -44,7 +50,7 @@ class OverlordSettings:
     over HTTP; `parallel_ratio` Druid's `parallelIndexTaskSlotRatio`.
     """
 
-    metadata: Path
+    metadata: MetadataLocation
     strategy: str = "equalDistribution"
     limits: Limits = attrs.field(factory=Limits)
     blacklist: BlacklistRule = attrs.field(factory=BlacklistRule)
@@ -85,7 +91,7 @@ class Overlord:
         context = self._context
         async with AsyncExitStack() as stack:
             try:
-                store = await stack.enter_async_context(open_sqlite_store(self._settings.metadata))
+                store = await stack.enter_async_context(open_store(self._settings.metadata))
             except MetadataError as fault:
                 raise StartError(str(fault)) from None
             leaders = await stack.enter_async_context(self._leaders)

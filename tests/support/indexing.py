@@ -35,6 +35,7 @@ class Running:
     role: Any
     context: RoleContext
     scope: trio.CancelScope
+    ended: trio.Event
 
     @property
     def zk(self) -> Client:
@@ -72,18 +73,19 @@ async def running(
             await zk.ensure_path(path)
         role = build(context)
         async with trio.open_nursery() as nursery:
-            scope = trio.CancelScope()
-            await nursery.start(_live, role, HttpServer(make_app(role.routes()), listeners), scope)
-            yield Running(role, context, scope)
+            running_role = Running(role, context, trio.CancelScope(), trio.Event())
+            await nursery.start(_live, running_role, HttpServer(make_app(role.routes()), listeners))
+            yield running_role
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def _live(role: Role, server: HttpServer, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-    with scope:
+async def _live(on: Running, server: HttpServer, *, task_status: trio.TaskStatus[None]) -> None:
+    with on.scope:
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
-            await nursery.start(role.run)
+            await nursery.start(on.role.run)
             task_status.started()
+    on.ended.set()
 
 
 def _make(directory: Path) -> None:

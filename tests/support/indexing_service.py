@@ -40,6 +40,15 @@ class Service:
 
 
 @asynccontextmanager
+async def middle_manager(address: object, tmp_path: Path, capacity: int, port: int = 0) -> AsyncIterator[Running]:
+    """A MiddleManager on the same data directory each time."""
+    settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
+    build_it = partial(build_worker, settings=settings)
+    async with running(address, NodeRole.MIDDLE_MANAGER, tmp_path / "worker", build_it, port) as on:
+        yield on
+
+
+@asynccontextmanager
 async def service(tmp_path: Path, capacity: int = 2) -> AsyncIterator[Service]:
     (tmp_path / "server").mkdir()
     (tmp_path / "input").mkdir()
@@ -55,15 +64,7 @@ async def service(tmp_path: Path, capacity: int = 2) -> AsyncIterator[Service]:
                 partial(build_overlord, settings=overlord_settings),
             )
         )
-        worker_settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
-        worker = await stack.enter_async_context(
-            running(
-                server.address,
-                NodeRole.MIDDLE_MANAGER,
-                tmp_path / "worker",
-                partial(build_worker, settings=worker_settings),
-            )
-        )
+        worker = await stack.enter_async_context(middle_manager(server.address, tmp_path, capacity))
         yield Service(overlord, worker, tmp_path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from indexing import ended, index_spec, until
-from indexing_service import CSV, Service, done, rows, service, used
+from indexing_service import CSV, Service, done, middle_manager, rows, service, used
 
 from druidroles.middlemanager.parallel_task import renumbered
 from druidroles.middlemanager.toolbox import TaskFailedError
@@ -45,9 +45,9 @@ async def tasks_of_type(on: Service, kind: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("granularity", [{}, {"intervals": ["2013-01-01/2013-01-03"]}])
 async def test_sub_tasks_build_and_their_supervisor_publishes(tmp_path: Path, granularity: dict[str, Any]) -> None:
     """With and without intervals: one version a time chunk, partitions from 0 on, and nothing missing."""
-    async with service(tmp_path, capacity=3) as on:
+    async with service(tmp_path, capacity=4) as on:
         write_pieces(on, 3)
-        status = await done(on, parallel(tmp_path / "input", granularity=granularity))
+        status = await done(on, parallel(tmp_path / "input", 3, granularity=granularity))
         segments = await used(on)
         chunks: dict[Interval, list[DataSegment]] = {}
         for segment in segments:
@@ -57,8 +57,11 @@ async def test_sub_tasks_build_and_their_supervisor_publishes(tmp_path: Path, gr
         for partitions in chunks.values():
             assert len({segment.version for segment in partitions}) == 1
             assert [segment.partition_num for segment in partitions] == [0, 1, 2]
+            assert {segment.shard_spec.core_partitions for segment in partitions} == {3}
             assert is_complete([segment.shard_spec for segment in partitions])
-        assert len(rows(segments)) == 3 * (3 if granularity else 4)
+        found = rows(segments)
+        assert len(found) == 3 * (3 if granularity else 4)
+        assert {carrier for _, carrier, _ in found} >= {"UA", "U1", "U2"}  # no piece has taken another's place
         subs = await tasks_of_type(on, "single_phase_sub_task")
         assert [one["statusCode"] for one in subs] == ["SUCCESS"] * 3
         assert {one["groupId"] for one in subs} == {status["groupId"]}
@@ -129,6 +132,46 @@ async def test_sub_tasks_end_with_their_supervisor(tmp_path: Path) -> None:
         assert failed
         assert {one["errorMsg"] for one in failed} == {"its supervisor task has ended"}
         assert await used(on) == []
+
+
+async def test_a_supervisor_that_begins_anew_begins_with_new_sub_tasks(tmp_path: Path) -> None:
+    """Its worker was restarted; those that it had submitted before are ended, so nothing is built for nobody."""
+    async with service(tmp_path, capacity=1) as on:
+        write_pieces(on, 2)
+        task_id = (await on.overlord.post(f"{API}/task", parallel(tmp_path / "input"))).json()["task"]
+
+        async def submitted() -> Any:
+            waiting = await tasks_of_type(on, "single_phase_sub_task")
+            return len(waiting) == 2 and [one["id"] for one in waiting]
+
+        old = await until(submitted)
+        on.worker.scope.cancel(reason="the worker is restarted")
+        await on.worker.ended.wait()
+        port = int(on.worker.context.host_port.rpartition(":")[2])
+        async with middle_manager(on.worker.context.settings.coord.hosts, tmp_path, 3, port):
+            status = await ended(on.overlord, task_id)
+            assert status["statusCode"] == "SUCCESS", status
+        assert len(rows(await used(on))) == 8
+        codes = {one["id"]: one["statusCode"] for one in await tasks_of_type(on, "single_phase_sub_task")}
+        assert [codes.pop(one) for one in old] == ["FAILED", "FAILED"]
+        assert list(codes.values()) == ["SUCCESS", "SUCCESS"]
+
+
+async def test_issue_10206_a_sub_task_over_the_limit_fails_its_supervisor(tmp_path: Path) -> None:
+    """The names of a piece's files do not fit into an assignment; the supervisor says so, and how large it is."""
+    async with service(tmp_path, capacity=1) as on:
+        directory = tmp_path / "input" / ("d" * 200)
+        make_files(directory, 1601)
+        status = await done(on, parallel(directory, splitHintSpec={"maxNumFiles": 1600}, maxRetry=0), "FAILED")
+        assert "a sub-task is refused: the task has" in status["errorMsg"]
+        log = (await on.overlord.get(f"{API}/task/{status['id']}/log")).text
+        assert "over the limit of 524288" in log
+
+
+def make_files(directory: Path, count: int) -> None:
+    directory.mkdir()
+    for number in range(count):
+        (directory / f"{number}-{'x' * 220}.csv").write_text(CSV)
 
 
 @pytest.mark.parametrize(

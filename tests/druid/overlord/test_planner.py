@@ -188,13 +188,14 @@ class Model:
     """A store and a tree that carry plans out, with workers that claim, run, crash and come back."""
 
     def __init__(self) -> None:
-        self.queue = tasks(*(task(f"t{n}") for n in range(4)))
+        self.queue = tasks(*(task(f"t{n}") for n in range(3)), task("t3", supervisor="t0"))
         self.workers = workers(a=1, b=2)
         self.assignments: dict[tuple[str, str], int] = {}
         self.statuses: dict[tuple[str, str], TaskAnnouncement] = {}
         self.gone_since: dict[str, int] = {}
         self.ran: set[str] = set()
         self.finished: dict[str, TaskStatus] = {}
+        self.slow: set[str] = set()
         self.now_ms = 0
 
     def round(self) -> None:
@@ -206,8 +207,10 @@ class Model:
             statuses=self.statuses,
             gone_since=self.gone_since,
             ran=self.ran,
+            slow=self.slow,
         )
-        for action in planned(self.queue, seen, self.now_ms).actions:
+        limits = attrs.evolve(LIMITS, slow_claim_ms=30)
+        for action in plan(self.queue, seen, self.now_ms, limits, Policy()).actions:
             self.carry_out(action)
 
     def carry_out(self, action: Action) -> None:
@@ -220,11 +223,13 @@ class Model:
                 self.assignments[worker, task_id] = self.now_ms
             case Withdraw(task_id, worker):
                 del self.assignments[worker, task_id]
+                self.slow.add(worker)
             case Finish(task_id, worker, status):
                 assert task_id not in self.finished
                 self.finished[task_id] = status
                 del self.queue[task_id]
-                self.statuses.pop((worker or "", task_id), None)
+                if worker is not None:
+                    self.statuses.pop((worker, task_id), None)
             case Forget(task_id, worker):
                 del self.statuses[worker, task_id]
             case Clear(worker):
@@ -237,6 +242,7 @@ class Model:
         if what == "claim" and self.assignments:
             place = sorted(self.assignments)[number % len(self.assignments)]
             del self.assignments[place]
+            self.slow.discard(place[0])
             self.statuses[place] = announced(place[1])
         elif what == "end" and self.statuses:
             place = sorted(self.statuses)[number % len(self.statuses)]
