@@ -107,7 +107,7 @@ class Snapshotter:
         async with self._committer.paused():
             walk = StateWalk(self._machine)
             try:
-                while walk.gather(SLICE_PATHS):
+                while walk.gather(SLICE_PATHS):  # noqa: ASYNC110 - sockets are served between two slices
                     await trio.lowlevel.checkpoint()
             except BaseException:
                 walk.close()

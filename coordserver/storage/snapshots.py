@@ -57,8 +57,8 @@ class SnapshotWriter:
     """Writes one snapshot: `add` rows in slices, then `finish`, or `abort`.
 
     Every method but `encode` blocks on the disk. All raise StorageError when it fails; the file is then gone or will be
-    at the next start. The state must not change between the first row and the last, or the rows must be of the one index
-    all the same.
+    at the next start. The rows must be those of one index, whether or not the state changes between the first and the
+    last.
     """
 
     def __init__(
