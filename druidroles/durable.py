@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +37,11 @@ def make_directories(path: Path) -> None:
 def write_file(target: Path, data: bytes, *, private: bool = False) -> None:
     """Put a file in place of what is there; its directory must exist. `private`: only its owner may read it."""
     _place(target, lambda file: file.write(data), 0o600 if private else 0o666)
+
+
+def write_chunks(target: Path, chunks: Iterable[bytes]) -> int:
+    """Put a file with these bytes in place of what is there; its directory must exist; the number of its bytes."""
+    return _place(target, lambda file: sum(map(file.write, chunks)))
 
 
 def copy_file(source: Path, target: Path) -> int:

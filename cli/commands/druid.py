@@ -16,6 +16,8 @@ from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
 from druidroles.coordination.access import CoordAccess
 from druidroles.coordination.url import CoordUrl
+from druidroles.deepstorage.location import DeepStorageLocation, parse_deep_storage_location
+from druidroles.metadata.location import MetadataLocation, parse_metadata_location
 from druidroles.model.server import DEFAULT_TIER, DEFAULT_WORKER_CATEGORY, NodeRole
 
 if TYPE_CHECKING:
@@ -91,14 +93,34 @@ def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
     return add
 
 
+class LocationType(click.ParamType[Path | str]):
+    """A path, made absolute, or a URL that `parse` knows."""
+
+    name = "path|url"
+
+    def __init__(self, parse: Callable[[str], Path | str]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Where it is, or a usage error."""
+        try:
+            location = self._parse(str(value))
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+        return location.absolute() if isinstance(location, Path) else location
+
+
 deep_storage = click.option(
-    "--deep-storage", type=click.Path(path_type=Path), required=True, help="Directory where segments are kept for good."
+    "--deep-storage",
+    type=LocationType(parse_deep_storage_location),
+    required=True,
+    help="Where segments are kept for good: a directory that all machines see, or s3://BUCKET/PREFIX.",
 )
 metadata = click.option(
     "--metadata",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocationType(parse_metadata_location),
     required=True,
-    help="The metadata store: an SQLite file.",
+    help="The metadata store: an SQLite file, or postgresql://HOST/DATABASE for several machines.",
 )
 
 
@@ -139,17 +161,17 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
 @common(8081, data_dir_required=False)
 @metadata
 @leading_options
-def coordinator(metadata: Path, dry_run: bool, output: str | None, **options: Any) -> None:
+def coordinator(metadata: MetadataLocation, dry_run: bool, output: str | None, **options: Any) -> None:
     """Decide which Historical loads which segment."""
     from druidroles.coordinator.role import CoordinatorSettings, build
 
     config = leading_config(options)
     if dry_run:
-        print_plan(options["coord"], _access(options), metadata.absolute(), config, output)
+        print_plan(options["coord"], _access(options), metadata, config, output)
         return
     if options["data_dir"] is None:
         raise click.UsageError("Missing option '--data-dir'.")
-    settings = CoordinatorSettings(metadata=metadata.absolute(), leading=config)
+    settings = CoordinatorSettings(metadata=metadata, leading=config)
     _run(NodeRole.COORDINATOR, partial(build, settings=settings), options)
 
 
@@ -173,11 +195,11 @@ def explain(segment_id: str, coordinator: str, output: str | None) -> None:
     default=1.0,
     help="Part of a worker's slots that index_parallel tasks may take (parallelIndexTaskSlotRatio).",
 )
-def overlord(metadata: Path, parallel_ratio: float, **options: Any) -> None:
+def overlord(metadata: MetadataLocation, parallel_ratio: float, **options: Any) -> None:
     """Take tasks, give them to MiddleManagers, and publish what they build."""
     from druidroles.overlord.role import OverlordSettings, build
 
-    settings = OverlordSettings(metadata=metadata.absolute(), parallel_ratio=parallel_ratio)
+    settings = OverlordSettings(metadata=metadata, parallel_ratio=parallel_ratio)
     _run(NodeRole.OVERLORD, partial(build, settings=settings), options)
 
 
@@ -202,7 +224,7 @@ def overlord(metadata: Path, parallel_ratio: float, **options: Any) -> None:
 @click.option("--tier", default=DEFAULT_TIER, help="Load rules name tiers.")
 @click.option("--priority", type=int, default=0, help="Brokers prefer higher ones.")
 def historical(
-    deep_storage: Path,
+    deep_storage: DeepStorageLocation,
     max_size: int | None,
     locations: tuple[tuple[Path, int], ...],
     cache_selector: str,
@@ -216,7 +238,7 @@ def historical(
     from druidroles.historical.role import HistoricalSettings, build
 
     settings = HistoricalSettings(
-        deep_storage=deep_storage.absolute(),
+        deep_storage=deep_storage,
         max_size=max_size,
         cache_locations=tuple(CacheLocation(path, size) for path, size in locations),
         cache_selector=Selector(cache_selector),
@@ -239,14 +261,14 @@ def historical(
     help="Whether tasks that run at a stop begin anew at the next start, or fail (restoreTasksOnRestart).",
 )
 def middlemanager(
-    deep_storage: Path, capacity: int, task_port: int, category: str, restore_tasks: bool, **options: Any
+    deep_storage: DeepStorageLocation, capacity: int, task_port: int, category: str, restore_tasks: bool, **options: Any
 ) -> None:
     """Run tasks, each in a process of its own. With --port 0 it keeps the port of its first start."""
     from druidroles.middlemanager.address import kept_port
     from druidroles.middlemanager.role import MiddleManagerSettings, build
 
     settings = MiddleManagerSettings(
-        deep_storage=deep_storage.absolute(),
+        deep_storage=deep_storage,
         capacity=capacity,
         task_port=task_port,
         category=category,

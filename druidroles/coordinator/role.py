@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import attrs
 import trio
@@ -26,7 +25,7 @@ from druidroles.coordinator.resources_config import config_routes
 from druidroles.coordinator.resources_datasources import datasource_routes
 from druidroles.coordinator.resources_metadata import metadata_routes
 from druidroles.coordinator.resources_rules import rules_routes
-from druidroles.metadata import MetadataError, MetadataStore, StaleEpochError, open_sqlite_store
+from druidroles.metadata import MetadataError, MetadataLocation, MetadataStore, StaleEpochError, open_store
 from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext, StartError
 
@@ -37,9 +36,9 @@ GIVE_UP_S = 1.0  # before the lead is given up, so that a store that fails all t
 
 @attrs.frozen(kw_only=True)
 class CoordinatorSettings:
-    """What a Coordinator is told: `metadata` is the metadata store's file."""
+    """What a Coordinator is told: `metadata` is where the metadata store is."""
 
-    metadata: Path
+    metadata: MetadataLocation
     leading: LeadingConfig = attrs.field(factory=LeadingConfig)
 
 
@@ -49,11 +48,11 @@ def build(context: RoleContext, settings: CoordinatorSettings) -> Role:
 
 
 @asynccontextmanager
-async def opened_store(path: Path) -> AsyncIterator[MetadataStore]:
+async def opened_store(location: MetadataLocation) -> AsyncIterator[MetadataStore]:
     """The metadata store, open while the block lasts. Raises StartError."""
     async with AsyncExitStack() as stack:
         try:
-            store = await stack.enter_async_context(open_sqlite_store(path))
+            store = await stack.enter_async_context(open_store(location))
         except MetadataError as error:
             raise StartError(str(error)) from error
         yield store

@@ -6,15 +6,18 @@ from druidroles.deepstorage.errors import (
     ForeignSegmentError,
     MissingSegmentError,
 )
-from druidroles.deepstorage.local import LocalDeepStorage, open_deep_storage
+from druidroles.deepstorage.local import LocalDeepStorage
+from druidroles.deepstorage.location import DeepStorageLocation, open_deep_storage, parse_deep_storage_location
 from druidroles.deepstorage.protocol import DeepStorage
 
 __all__ = [
     "CorruptSegmentError",
     "DeepStorage",
     "DeepStorageError",
+    "DeepStorageLocation",
     "ForeignSegmentError",
     "LocalDeepStorage",
     "MissingSegmentError",
     "open_deep_storage",
+    "parse_deep_storage_location",
 ]

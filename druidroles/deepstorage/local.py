@@ -19,13 +19,11 @@ from druidroles.deepstorage.errors import (
     ForeignSegmentError,
     MissingSegmentError,
 )
+from druidroles.deepstorage.layout import FILE_NAME, check_format, segment_directory
 from druidroles.deepstorage.protocol import DeepStorage
 from druidroles.durable import copy_file, make_directories
-from druidroles.model.iso import format_iso
 from druidroles.model.segment import DataSegment
-from druidroles.segments.format import BINARY_VERSION
 
-FILE_NAME = "index.parquet"
 LOAD_SPEC_TYPE = "local"
 
 
@@ -37,7 +35,7 @@ class LocalDeepStorage:
 
     def push(self, segment: DataSegment, file: Path) -> DataSegment:
         """See DeepStorage.push."""
-        target = self._directory(segment) / FILE_NAME
+        target = self.root.joinpath(*segment_directory(segment), FILE_NAME)
         with _told(segment, "pushed"):
             make_directories(target.parent)
             size = copy_file(file, target)
@@ -45,11 +43,7 @@ class LocalDeepStorage:
 
     def pull(self, segment: DataSegment, target: Path) -> None:
         """See DeepStorage.pull."""
-        if segment.binary_version != BINARY_VERSION:
-            raise ForeignSegmentError(
-                f"segment {segment.id} has a foreign format: binaryVersion {segment.binary_version}, "
-                f"this version reads {BINARY_VERSION}"
-            )
+        check_format(segment)
         source = _source(segment)
         with _told(segment, "pulled"):
             try:
@@ -71,15 +65,8 @@ class LocalDeepStorage:
             file.unlink(missing_ok=True)
             _remove_empty(file.parent, self.root)
 
-    def _directory(self, segment: DataSegment) -> Path:
-        interval = f"{format_iso(segment.interval.start_ms)}_{format_iso(segment.interval.end_ms)}"
-        for what, name in (("dataSource", segment.data_source), ("version", segment.version)):
-            if name in ("", ".", "..") or "/" in name or "\0" in name:
-                raise DeepStorageError(f"segment {segment.id} cannot be kept: {what} {name!r} is not a file name")
-        return self.root / segment.data_source / interval / segment.version / str(segment.partition_num)
 
-
-def open_deep_storage(path: Path) -> DeepStorage:
+def open_local(path: Path) -> DeepStorage:
     """Deep storage in a directory, made if missing, its parent not. Raises DeepStorageError."""
     root = Path(os.path.abspath(path))
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,7 +23,7 @@ from druidroles.coordination.announcements import announced_server
 from druidroles.coordination.load_requests import LoadQueueView
 from druidroles.coordination.load_worker import LoadWorker
 from druidroles.coordination.status import StatusAnnouncer, announced_status
-from druidroles.deepstorage import DeepStorageError, open_deep_storage
+from druidroles.deepstorage import DeepStorageError, DeepStorageLocation, open_deep_storage
 from druidroles.historical.cache import SegmentCache
 from druidroles.historical.files import NewerFormatError
 from druidroles.historical.locations import CacheLocation, Locations, Selector
@@ -46,7 +45,7 @@ class HistoricalSettings:
     default all that its locations do.
     """
 
-    deep_storage: Path
+    deep_storage: DeepStorageLocation
     max_size: int | None = None
     cache_locations: tuple[CacheLocation, ...] = ()
     cache_selector: Selector = Selector.LEAST_BYTES_USED

@@ -31,7 +31,12 @@ from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
-from druidroles.deepstorage import DeepStorageError, open_deep_storage
+from druidroles.deepstorage import (
+    DeepStorageError,
+    DeepStorageLocation,
+    open_deep_storage,
+    parse_deep_storage_location,
+)
 from druidroles.groups import first_error
 from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
@@ -60,7 +65,7 @@ class PeonSettings:
 
     directory: TaskDirectory
     coord: CoordUrl
-    deep_storage: Path
+    deep_storage: DeepStorageLocation
     host: str
     port: int
     session_timeout_s: float
@@ -70,7 +75,7 @@ def _settings(arguments: Sequence[str]) -> PeonSettings:
     parser = argparse.ArgumentParser(prog="python -m druidroles.middlemanager.peon", description="Run one task.")
     parser.add_argument("directory", type=Path, help="the task's directory, with task.json in it")
     parser.add_argument("--coord", type=CoordUrl.parse, required=True)
-    parser.add_argument("--deep-storage", type=Path, required=True)
+    parser.add_argument("--deep-storage", type=parse_deep_storage_location, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--session-timeout", type=float, default=10.0)

@@ -13,7 +13,6 @@ import socket
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 import attrs
 import httpx2
@@ -24,7 +23,7 @@ from coordserver.client import Announcement
 from druidroles.coordination.payloads import dumps_gz
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_worker import Assignment, AssignmentView, WorkerTasks
-from druidroles.deepstorage import DeepStorageError, open_deep_storage
+from druidroles.deepstorage import DeepStorageError, DeepStorageLocation, open_deep_storage
 from druidroles.lifeline import Lifeline
 from druidroles.middlemanager.address import keep_port
 from druidroles.middlemanager.resources import WorkerResources
@@ -51,7 +50,7 @@ class MiddleManagerSettings:
     instead of failing.
     """
 
-    deep_storage: Path
+    deep_storage: DeepStorageLocation
     capacity: int = 2
     task_port: int = 8100
     category: str = DEFAULT_WORKER_CATEGORY

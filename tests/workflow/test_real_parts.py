@@ -12,6 +12,9 @@ from authority import Authority
 from clusters import SESSION_TIMEOUT_S, Parts, Witness, open_cluster
 from differential.peers import ABSENT, real_zookeeper
 from main_job import check_figures, ingest, loaded
+from postgres_server import ABSENT as NO_POSTGRES
+from postgres_server import postgres_server
+from s3_server import s3_server
 from tcp_proxy import TcpProxy
 from watched_job import watched_job
 
@@ -80,3 +83,41 @@ async def test_a_protected_tree(tmp_path: Path, witness: Witness) -> None:
             entries = {entry for entry, _ in [await zk.get_acl("/druid/announcements")] for entry in entry}
             assert {entry.scheme for entry in entries} == {"x509", "digest"}
             assert ACL(31, "world", "anyone") not in entries
+
+
+@pytest.mark.skipif(bool(NO_POSTGRES), reason=NO_POSTGRES)
+async def test_metadata_in_postgresql(tmp_path: Path, witness: Witness, connecting: Callable[..., Any]) -> None:
+    with postgres_server() as postgres:
+        async with open_cluster(tmp_path, Parts(metadata=postgres.database())) as cluster:
+            await cluster.whole()
+            async with connecting(cluster.coord) as zk:
+                await watched_job(cluster, witness, zk)
+
+
+async def test_deep_storage_in_s3(tmp_path: Path, witness: Witness, connecting: Callable[..., Any]) -> None:
+    with s3_server() as s3:
+        s3.client.create_bucket(Bucket="druid")
+        parts = Parts(deep_storage="s3://druid/segments", environment=s3.environment)
+        async with open_cluster(tmp_path, parts) as cluster:
+            await cluster.whole()
+            async with connecting(cluster.coord) as zk:
+                await watched_job(cluster, witness, zk)
+        assert len(s3.keys("druid")) == 32
+        assert not (tmp_path / "deep-storage").exists()
+
+
+@pytest.mark.skipif(bool(ABSENT or NO_POSTGRES), reason=ABSENT or NO_POSTGRES)
+async def test_everything_of_others(tmp_path: Path, witness: Witness, connecting: Callable[..., Any]) -> None:
+    """ZooKeeper, PostgreSQL and S3 together, and none of ours."""
+    with real_zookeeper(tmp_path / "zookeeper") as port, postgres_server() as postgres, s3_server() as s3:
+        s3.client.create_bucket(Bucket="druid")
+        parts = Parts(
+            coord=f"zk://127.0.0.1:{port}",
+            metadata=postgres.database(),
+            deep_storage="s3://druid",
+            environment=s3.environment,
+        )
+        async with open_cluster(tmp_path, parts) as cluster:
+            await cluster.whole()
+            async with connecting(cluster.coord) as zk:
+                await watched_job(cluster, witness, zk)
