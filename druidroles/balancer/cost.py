@@ -34,8 +34,9 @@ from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.segment import DataSegment
 
 LAMBDA_PER_MS = log(2) / MS_PER_DAY
-# Changes that are looked at one by one before the sums are made anew: the longer the rarer is the making.
-_PENDING_MAX = 48
+# Changes that are looked at one by one before the sums are made anew: the more there is to make, the rarer that is.
+_PENDING_MIN = 4
+_INSTANTS_PER_PENDING = 32
 
 
 def _faded(distance_ms: int) -> float:
@@ -72,7 +73,7 @@ class IntervalSums:
             del self._weights[instant_ms]
         if not self._stale:
             self._pending.append((instant_ms, weight))
-            self._stale = len(self._pending) > _PENDING_MAX
+            self._stale = len(self._pending) > _PENDING_MIN + len(self._instants) // _INSTANTS_PER_PENDING
 
     def __bool__(self) -> bool:
         return bool(self._weights)

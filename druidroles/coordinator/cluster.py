@@ -83,7 +83,9 @@ class Server:
 
     def fill_with(self, more_bytes: int) -> float:
         """The same, with so much more."""
-        return (self.projected_bytes + more_bytes) / self.max_size if self.max_size > 0 else 1.0
+        if self.max_size <= 0:
+            return 1.0
+        return (self.served_bytes + self.loading_bytes - self.dropping_bytes + more_bytes) / self.max_size
 
     def involved(self, segment_id: str) -> bool:
         """True if it serves the segment, or an order about it is on its way."""

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 BATCH = 400  # orders taken at once: four multis
 VANISHED_GRACE_MS = 2_000
 SWEEP_MS = 5_000  # how old a request is before its absence from the tree means anything
+SWEEP_PAUSE_MS = 1_000  # between two sweeps
 RETRY_S = 0.5  # after the server refused a write for a passing reason
 
 
@@ -66,6 +67,7 @@ class Executor:
         self._deletes: dict[Key, int] = {}  # requests to delete, each at a version
         self._withdrawing: dict[Key, Order] = {}  # those among them that we want back
         self._vanished: dict[Key, tuple[Order, int]] = {}  # gone unannounced, and until when that may be right
+        self._sweep_due_ms = 0
         self._work = trio.Event()
 
     # -- orders -------------------------------------------------------------------------------------------------------
@@ -236,6 +238,9 @@ class Executor:
 
     def sweep(self, now_ms: int) -> None:
         """Find requests that came and went unseen, those that nobody takes up, and those that do not end."""
+        if now_ms < self._sweep_due_ms:
+            return
+        self._sweep_due_ms = now_ms + SWEEP_PAUSE_MS
         timeout_ms = self._view.limits.load_timeout_ms
         old = [o for o in self.orders.all_in_tree() if o.written_ms is not None and now_ms - o.written_ms >= SWEEP_MS]
         for order in old:

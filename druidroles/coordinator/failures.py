@@ -62,7 +62,8 @@ class FailureMemory:
 
     def of_segment(self, segment_id: str) -> dict[str, Failure]:
         """The failures of a segment by server, for the operator."""
-        return dict(self._failures.get(segment_id, {}))
+        failures = self._failures.get(segment_id)
+        return dict(failures) if failures else {}
 
     def __len__(self) -> int:
         return len(self._failures)

@@ -69,8 +69,19 @@ def refusal(view: ClusterView, server: Server, segment: DataSegment, now_ms: int
 
 
 def eligible(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> list[Server]:
-    """The servers of a tier that may be told to load the segment."""
-    return [server for server in view.cluster.tier(tier) if refusal(view, server, segment, now_ms) is None]
+    """The servers of a tier that may be told to load the segment: those without a `refusal`, found in a hurry."""
+    segment_id, size, limit = segment.id, segment.size, view.limits.queue_length
+    failed = view.failures.of_segment(segment_id)
+    found = [
+        server
+        for server in view.cluster.tier(tier)
+        if not (server.decommissioning or server.stopping)
+        and segment_id not in server.served
+        and segment_id not in server.loading
+        and server.max_size - server.served_bytes - server.loading_bytes + server.dropping_bytes >= size
+        and (limit == 0 or len(server.loading) < limit)
+    ]
+    return [s for s in found if s.name not in failed or failed[s.name].until_ms <= now_ms] if failed else found
 
 
 def plan_first_copy(
