@@ -56,9 +56,10 @@ class Broker:
             async with self._coordinators, self._inventory, trio.open_nursery() as nursery:
                 nursery.start_soon(self._used.run)
                 nursery.start_soon(self._used.follow_bumps, self._context.zk, self._context.paths)
-                await self._inventory.wait_synced()
-                seen = self._inventory.revision.value
-                await self._take_deltas()
+                with self._context.metrics.timer("init/serverview/time", "how long the first whole view took").time():
+                    await self._inventory.wait_synced()
+                    seen = self._inventory.revision.value
+                    await self._take_deltas()
                 self._initialized = True
                 task_status.started()
                 while True:

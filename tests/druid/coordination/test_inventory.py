@@ -8,6 +8,7 @@ import pytest
 from made_segments import make_segment
 
 from coordserver.client import Client
+from druidroles.coordination.announcements import announced_server
 from druidroles.coordination.inventory import ServerInventory, read_batch
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, dumps_gz
@@ -131,3 +132,32 @@ def test_a_batch_is_an_array_of_segments() -> None:
     for data in (b"{}", b"[1]", b'[{"dataSource":"x"}]', b"", b"null"):
         with pytest.raises(ModelError):
             read_batch(data)
+
+
+async def test_a_segment_announced_by_two_servers_is_one_object(zk: Client, other: Client, paths: DruidPaths) -> None:
+    segment = make_segment(1)
+    async with ServerInventory(zk, paths) as view:
+        await view.wait_synced()
+        names = ["127.0.0.1:1", "127.0.0.1:2"]
+        async with (
+            announced_server(other, paths, DruidServerMetadata(names[0]), [segment]),
+            announced_server(other, paths, DruidServerMetadata(names[1]), [segment]) as second,
+        ):
+            while not all(view.segments_of(name) for name in names):
+                await view.changed()
+            one, two = (view.segments_of(name)[segment.id] for name in names)
+            assert one is two
+            await second.change(remove=[segment.id])
+            while view.segments_of(names[1]):
+                await view.changed()
+            assert view.segments_of(names[0])[segment.id] is one
+        while view.servers:
+            await view.changed()
+        assert view._segments == {}
+
+
+def test_what_another_server_says_of_the_same_id_counts_where_it_differs() -> None:
+    segment = make_segment(1, size=5)
+    known = {segment.id: make_segment(1, size=100)}
+    [found] = read_batch(dumps_gz([segment.to_json()]), known).values()
+    assert found.size == 5
