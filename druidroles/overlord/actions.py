@@ -18,7 +18,7 @@ from druidroles.metadata import LeaderEpoch, MetadataStore, Publication, Publish
 from druidroles.model.decode import ModelError, get_int, get_list, get_object, need_object, need_str, opt_str
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
-from druidroles.model.task import TaskState, TaskStatus, task_id
+from druidroles.model.task import TaskLock, TaskState, TaskStatus, task_id
 from druidroles.overlord.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
 from druidroles.overlord.submission import lock_priority
 
@@ -230,14 +230,9 @@ class TaskActions:
         self._locks_changed()
         return status if ended else None
 
-    def locked_intervals(self, least: Mapping[str, int]) -> dict[str, list[str]]:
-        """The locked intervals of these datasources, of tasks with at least the priority given with each."""
-        found: dict[str, set[Interval]] = {}
-        for held in self._lockbox.held():
-            lock = held.lock
-            if not lock.revoked and lock.data_source in least and lock.priority >= least[lock.data_source]:
-                found.setdefault(lock.data_source, set()).add(lock.interval)
-        return {name: [str(interval) for interval in sorted(intervals)] for name, intervals in found.items()}
+    def locks(self) -> list[TaskLock]:
+        """All locks, oldest first."""
+        return [held.lock for held in self._lockbox.held()]
 
     def _locks_changed(self) -> None:
         """Locks were released: those that wait look again."""

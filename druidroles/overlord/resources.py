@@ -27,6 +27,7 @@ from druidroles.model.decode import ModelError
 from druidroles.overlord.actions import ActionRefusedError, action_type
 from druidroles.overlord.leading import Leading
 from druidroles.overlord.listing import Listed, TaskFilter
+from druidroles.overlord.resources_locks import lock_handlers
 from druidroles.overlord.resources_workers import worker_handlers
 from druidroles.overlord.submission import TASK_BYTES_MAX, complete_task, new_row
 from druidroles.segments.errors import IngestionError
@@ -93,9 +94,9 @@ class OverlordResources:
             ("/runningTasks", self._in_state("running"), "GET"),
             ("/completeTasks", self._in_state("complete"), "GET"),
             ("/task/{id}/segments", self._segments, "GET"),
-            ("/lockedIntervals", self._locked_intervals, "POST"),
             ("/pendingSegments/{name}", self._pending_segments, "DELETE"),
             *worker_handlers(),
+            *lock_handlers(),
             *((path, _unsupported, method) for path in _UNSUPPORTED for method in ("GET", "POST")),
         ]
         return [
@@ -220,13 +221,6 @@ class OverlordResources:
 
     async def _segments(self, request: Request, leading: Leading) -> Response:
         raise DruidHttpError(404, "which segments a task published is not kept, as in Druid", error="Not found")
-
-    async def _locked_intervals(self, request: Request, leading: Leading) -> Response:
-        """{datasource: the intervals locked by tasks of at least its priority}."""
-        least = await read_json_object(request)
-        if not all(isinstance(value, int) and not isinstance(value, bool) for value in least.values()):
-            raise ModelError("the request body is not an object of datasources with their priorities")
-        return JSONResponse(leading.actions.locked_intervals(least))
 
     async def _pending_segments(self, request: Request, leading: Leading) -> Response:
         # Nothing here appends to existing segments, so none is ever pending.

@@ -49,6 +49,7 @@ class Room:
         self._slow = seen.slow | late
         self._busy = {host for host, task_id in seen.assignments if (host, task_id) not in seen.statuses}
         self._capacity = sum(load.worker.capacity for load in everybody)
+        self._hopeless: set[tuple[str, str, int]] = set()
         self._by_type: Counter[str] = Counter()
         for _, need in _placed(seen, tasks):
             self._by_type[need.type] += need.required
@@ -73,6 +74,8 @@ class Room:
             need = task.need
             if not self._policy.task_limits.allow(need, self._by_type[need.type], self._capacity):
                 continue
+            if (need.type, need.data_source, need.required) in self._hopeless:
+                continue
             chosen = self._choose(need, [load for name, load in self._open.items() if name not in self._slow])
             if chosen is None:
                 slow = [load for name, load in self._open.items() if name in self._slow and name not in self._busy]
@@ -82,6 +85,9 @@ class Room:
                 self._busy.add(chosen.worker.host)
                 self._take(chosen, need)
                 actions.append(Assign(task.id, chosen.worker.host))
+            elif not any(need.group in load.groups for load in self._open.values()):
+                # Room only shrinks while a plan is made: none of the thousands like it is looked at.
+                self._hopeless.add((need.type, need.data_source, need.required))
         return actions
 
     def _choose(self, need: Need, among: list[WorkerLoad]) -> WorkerLoad | None:

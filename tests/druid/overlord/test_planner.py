@@ -166,6 +166,25 @@ def test_a_worker_on_the_blacklist_gets_nothing() -> None:
     assert actions(tasks(task("t1"), task("t2")), seen) == (Assign("t1", "b"),)
 
 
+def test_what_fits_nowhere_lets_others_pass() -> None:
+    """Also of its own kind: a task that must not be beside another of its group says nothing of the next."""
+    seen = Seen(
+        workers=workers(a=3),
+        assignments={},
+        statuses={("a", "t0"): attrs.evolve(announced("t0"), availability_group="g")},
+    )
+    queue = tasks(
+        task("t0", "a"),
+        task("big", required_capacity=3),
+        task("big-too", required_capacity=3),
+        task("g1", availability_group="g"),
+        task("t1"),
+        task("g2", availability_group="g"),
+        task("t2"),
+    )
+    assert actions(queue, seen) == (Assign("t1", "a"), Assign("t2", "a"))
+
+
 def test_a_type_has_its_limit() -> None:
     """What is over it waits, and lets others pass."""
     policy = Policy(task_limits=TaskLimits({"noop": 2}))

@@ -105,6 +105,13 @@ async def test_a_revoked_lock_fails_its_task_with_that_cause(server: ServerHandl
         locked = await on.post(f"{API}/lockedIntervals", {"flights": 0})
         assert len(locked.json()["flights"]) == 1
         assert (await on.post(f"{API}/lockedIntervals", {"flights": 21})).json() == {}
+        wanted = {"datasource": "flights", "priority": 0, "intervals": ["2013-01-01T12/2013-01-05"]}
+        assert (await on.post(f"{API}/lockedIntervals/v2", [wanted])).json() == locked.json()
+        assert (await on.post(f"{API}/activeLocks", [wanted])).json() == {"datasourceToLocks": {"flights": [new]}}
+        elsewhere = {**wanted, "intervals": ["2014-01-01/2014-01-02"]}
+        assert (await on.post(f"{API}/activeLocks", [elsewhere])).json() == {"datasourceToLocks": {}}
+        for bad in ({}, [3], [{"datasource": 1}], [{"datasource": "x", "intervals": ["y"]}]):
+            assert (await on.post(f"{API}/activeLocks", bad)).status_code == 400
         assert (await act(on, weak, lock_action())).json()["result"]["revoked"] is True
     async with overlord(server, tmp_path, "o2", Limits()) as on:
         await leads(on)
