@@ -128,3 +128,36 @@ async def test_a_refusal_is_final(zk: Client, answer: httpx2.Response, said: str
         with pytest.raises(ActionFailedError, match=said):
             await ActionClient(TASK, leaders, http).publish([segment])
     assert len(asked) == 1
+
+
+async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads(zk: Client) -> None:
+    """It was stopped in the middle of its answer; the action goes to the next one, and is the same."""
+    asked: list[str] = []
+    hanging = trio.Event()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.host)
+        if request.url.host == "o1":
+            hanging.set()
+            await trio.sleep_forever()
+        return result(LOCK.to_json())
+
+    first = await contend(zk, "http://o1:1")
+    await contend(zk, "http://o2:1")
+    transport = httpx2.MockTransport(answer)
+    async with httpx2.AsyncClient(transport=transport) as http, LeaderView(zk, LATCH) as leaders:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ActionClient(TASK, leaders, http).acquire_lock, DAY)
+            await hanging.wait()
+            await zk.delete(first)
+    assert asked == ["o1", "o2"]
+
+
+async def test_a_lock_may_have_a_time_limit(zk: Client) -> None:
+    """Two sub-tasks that wait for each other's time chunks do not wait for ever."""
+    asked: list[Asked] = []
+    await contend(zk, "http://o1:1")
+    async with scripted(asked, result(None)) as http, LeaderView(zk, LATCH) as leaders:
+        with pytest.raises(ActionFailedError, match="not to be had"):
+            await ActionClient(TASK, leaders, http).acquire_lock(DAY, 0.05)
+    assert asked
