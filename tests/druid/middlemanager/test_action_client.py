@@ -145,11 +145,14 @@ async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads(zk: Clie
     first = await contend(zk, "http://o1:1")
     await contend(zk, "http://o2:1")
     transport = httpx2.MockTransport(answer)
-    async with httpx2.AsyncClient(transport=transport) as http, LeaderView(zk, LATCH) as leaders:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ActionClient(TASK, leaders, http).acquire_lock, DAY)
-            await hanging.wait()
-            await zk.delete(first)
+    async with (
+        httpx2.AsyncClient(transport=transport) as http,
+        LeaderView(zk, LATCH) as leaders,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(ActionClient(TASK, leaders, http).acquire_lock, DAY)
+        await hanging.wait()
+        await zk.delete(first)
     assert asked == ["o1", "o2"]
 
 
