@@ -8,10 +8,10 @@ inner output until it is encrypted, and no more is encrypted than the outer outp
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from coordserver.core.errors import WireError
+from coordserver.wire.distinguished_name import subject_of
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
 from coordserver.wire.sniff import Speech
@@ -19,33 +19,6 @@ from coordserver.wire.sniff import Speech
 READ_BYTES = 65_536
 RECORD_BYTES = 16_384
 LENGTH_BYTES = 4
-
-# RFC 2253 §2.3, in the spelling of Java's X500Principal.getName, whose text ZooKeeper's ACLs hold.
-_SHORT_NAMES = {
-    "commonName": "CN",
-    "localityName": "L",
-    "stateOrProvinceName": "ST",
-    "organizationName": "O",
-    "organizationalUnitName": "OU",
-    "countryName": "C",
-    "streetAddress": "STREET",
-    "domainComponent": "DC",
-    "userId": "UID",
-}
-_ESCAPED = frozenset(',+"\\<>;')
-
-
-def distinguished_name(subject: Iterable[Iterable[tuple[str, str]]]) -> str:
-    """The subject of a certificate (ssl.SSLObject.getpeercert) as RFC 2253 writes it: the last part first."""
-    parts = ["+".join(f"{_SHORT_NAMES.get(name, name)}={_escape(value)}" for name, value in rdn) for rdn in subject]
-    return ",".join(reversed(parts))
-
-
-def _escape(value: str) -> str:
-    text = "".join(f"\\{char}" if char in _ESCAPED else char for char in value)
-    if text[:1] in (" ", "#"):
-        text = "\\" + text
-    return text[:-1] + "\\ " if text.endswith(" ") and not text.endswith("\\ ") else text
 
 
 class TlsConnection:
@@ -60,6 +33,7 @@ class TlsConnection:
         self._make_inner = make_inner
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._verifies = context.verify_mode is not ssl.CERT_NONE
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._plain = Output(output.wake, soft=output.soft, hard=output.hard)
         self._inner: PortConnection | None = None
@@ -145,8 +119,8 @@ class TlsConnection:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return None
-        certificate: Any = self._tls.getpeercert() or {}
-        self._inner = self._make_inner(self._plain, distinguished_name(certificate.get("subject", ())))
+        certificate = self._tls.getpeercert(binary_form=True) if self._verifies else None
+        self._inner = self._make_inner(self._plain, subject_of(certificate) if certificate else "")
         return self._inner
 
     def _decrypt(self) -> bytes | None:

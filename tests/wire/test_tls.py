@@ -6,7 +6,6 @@ import ssl
 
 import pytest
 from authority import Authority, Identity
-from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from coordserver.wire.native_client import encode_hello
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
 from coordserver.wire.sniff import Speech
-from coordserver.wire.tls import TlsConnection, distinguished_name
+from coordserver.wire.tls import TlsConnection
 
 SOFT, HARD = 50_000, 1_000_000
 RECORD_HEAD = 5
@@ -247,30 +246,3 @@ def test_a_changed_byte_after_the_handshake(server: ssl.SSLContext, authority: A
         both.connection.receive(bytes(record), 0, 0)
     assert both.echo is not None
     assert b"request" not in both.echo.got
-
-
-@settings(max_examples=200)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(
-                [
-                    ("commonName", x509.NameOID.COMMON_NAME),
-                    ("organizationName", x509.NameOID.ORGANIZATION_NAME),
-                    ("organizationalUnitName", x509.NameOID.ORGANIZATIONAL_UNIT_NAME),
-                    ("localityName", x509.NameOID.LOCALITY_NAME),
-                    ("domainComponent", x509.NameOID.DOMAIN_COMPONENT),
-                    ("userId", x509.NameOID.USER_ID),
-                ]
-            ),
-            st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=12),
-        ),
-        min_size=1,
-        max_size=5,
-    )
-)
-def test_distinguished_names_as_another_library_writes_them(
-    parts: list[tuple[tuple[str, x509.ObjectIdentifier], str]],
-) -> None:
-    name = x509.Name([x509.NameAttribute(oid, value) for (_, oid), value in parts])
-    assert distinguished_name([[(text, value)] for (text, _), value in parts]) == name.rfc4514_string()
