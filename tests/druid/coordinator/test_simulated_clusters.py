@@ -1,7 +1,7 @@
-"""Whole clusters from a seed: servers come, go, fail, are slow or full, rules want two copies, and the planners keep up.
+"""Whole clusters from a seed: servers come, go, fail, are slow or full, and the planners keep every promise.
 
-Nothing real runs here: what is ordered takes a while, then happens or fails. At every step the promises are checked, and
-once nothing happens any more the cluster must come to rest with everything in its place.
+Nothing real runs here: what is ordered takes a while, then happens or fails. At every step the promises are checked,
+and once nothing happens any more the cluster must come to rest with everything in its place.
 """
 
 from __future__ import annotations
