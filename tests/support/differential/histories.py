@@ -284,5 +284,6 @@ class _Drawing:
             )
         )
         if op in (Op.EXISTS, Op.GET_DATA, Op.GET_CHILDREN, Op.GET_CHILDREN2):
-            return int(op), (self._path(), self._watch())
+            path = self._path()
+            return int(op), (path, self._watch() and path != "")  # there ZooKeeper arms a watch that nothing fires
         return int(op), () if op in (Op.WHO_AM_I, Op.PING) else (self._path(),)
