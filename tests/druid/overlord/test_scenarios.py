@@ -149,6 +149,22 @@ async def test_a_task_that_waits_for_a_lock_is_waiting(server: ServerHandle, tmp
         assert (await on.get(f"{API}/waitingTasks")).json() == []
 
 
+async def test_issue_12192_a_coordinator_is_no_overlord(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """Each role has a latch and epochs of its own: who leads the one, and however high, says nothing of the other."""
+    coordinator = LeaderEpoch(role="coordinator", epoch=1 << 60)
+    async with connect(server.address, session_timeout=4) as zk:
+        latch = "/druid/coordinator/_COORDINATOR/_c_x-latch-0000000000"
+        await zk.create(latch, b"http://elsewhere:8081", ephemeral=True, makepath=True)
+        worker = await play("w:1")
+        async with overlord(server, tmp_path, "o1", Limits()) as on:
+            leading = await leads(on)
+            async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+                await store.raise_epoch(coordinator)
+            assert (await on.get(f"{API}/leader")).text == on.context.url
+            await worker.claim(await submit(on))
+            assert on.role.leading is leading
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Nobody else can write to the store."""
