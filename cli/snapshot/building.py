@@ -22,9 +22,12 @@ def build(entries: Iterable[Entry], wall_ms: int) -> Machine:
     for entry in entries:
         if entry.owner:
             continue
-        if entry.path in state.tree.nodes:
-            _apply(state, wall_ms, entry.path, Op.SET_DATA, entry.data, -1)
-            _apply(state, wall_ms, entry.path, Op.SET_ACL, entry.acl, -1)
+        there = state.tree.nodes.get(entry.path)
+        if there is not None:
+            if there.data != entry.data:
+                _apply(state, wall_ms, entry.path, Op.SET_DATA, entry.data, -1)
+            if there.acl != entry.acl:
+                _apply(state, wall_ms, entry.path, Op.SET_ACL, entry.acl, -1)
         else:
             arguments = (entry.data, entry.acl, int(entry.mode), entry.ttl_ms)
             _apply(state, wall_ms, entry.path, Op.CREATE, *arguments)
@@ -34,8 +37,7 @@ def build(entries: Iterable[Entry], wall_ms: int) -> Machine:
 def _apply(state: Machine, wall_ms: int, path: str, op: Op, *arguments: object) -> Outcome:
     outcome = state.apply(state.index + 1, Record(int(op), 0, 0, 0, wall_ms, _SUPER, (path, *arguments)))
     if outcome.error:
-        missing = (
-            f" (is {paths.parent_of(path)} in the export?)" if paths.parent_of(path) not in state.tree.nodes else ""
-        )
-        raise CommandFailedError(f"{path}: cannot be made: error {outcome.error} {outcome.detail}{missing}")
+        parent = paths.parent_of(path)
+        why = f"{parent} is not there" if parent not in state.tree.nodes else f"error {outcome.error} {outcome.detail}"
+        raise CommandFailedError(f"{path}: cannot be made: {why}")
     return outcome

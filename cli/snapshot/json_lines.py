@@ -85,7 +85,7 @@ def _entry(value: Any) -> Entry:
     ttl_ms = value.get("ttl_ms", 0)
     if type(ttl_ms) is not int or ttl_ms < 0:
         raise ExportError("ttl_ms: not a number of milliseconds")
-    owner = int(value.get("owner", "0x0"), 16) if value.get("ephemeral") else 0
+    owner = int(value.get("owner", "0x1"), 16) if value.get("ephemeral") else 0
     return Entry(path, _data(value), _acl(value), owner, value.get("container") is True, ttl_ms)
 
 

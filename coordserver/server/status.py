@@ -140,7 +140,12 @@ class Status:
 
     def take_snapshot(self, woken: Callable[[], None]) -> Download:
         """Take a snapshot now, for whoever asks."""
-        download = Download(self.disk, woken)
+
+        def answer() -> None:
+            woken()
+            self.poller.flush()
+
+        download = Download(self.disk, answer)
         self.snapshotter.ask(download.taken)
         return download
 
