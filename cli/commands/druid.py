@@ -11,6 +11,7 @@ import click
 
 from cli.access import access_of, access_options
 from cli.coordinator_options import leading_config, leading_options, print_plan
+from cli.druid_properties import config_option
 from cli.render import output_option
 from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
@@ -62,6 +63,7 @@ def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
     def add(function: F) -> F:
         for option in reversed(
             (
+                config_option,
                 click.option(
                     "--coord",
                     type=CoordUrlType(),
