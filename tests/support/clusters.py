@@ -72,6 +72,7 @@ class Cluster:
     ) -> None:
         self.directory = directory
         self.parts = parts or Parts()
+        self.arguments_of: Callable[[str, str], list[str]] | None = None
         self.http = http
         self.procs: dict[str, Proc] = {}
         self._nursery = nursery
@@ -142,6 +143,8 @@ class Cluster:
 
     def role_arguments(self, name: str, kind: str, *more: str) -> list[str]:
         """What `coord` is told for a role."""
+        if self.arguments_of is not None:
+            return [*self.arguments_of(name, kind), *more]
         metadata = ["--metadata", self.parts.metadata or str(self.directory / "metadata.sqlite")]
         deep_storage = ["--deep-storage", self.parts.deep_storage or str(self.directory / "deep-storage")]
         extra = {

@@ -121,3 +121,25 @@ async def test_everything_of_others(tmp_path: Path, witness: Witness, connecting
             await cluster.whole()
             async with connecting(cluster.coord) as zk:
                 await watched_job(cluster, witness, zk)
+
+
+async def test_property_files_of_druid(tmp_path: Path, witness: Witness, connecting: Callable[..., Any]) -> None:
+    """Our server spoken to as the ZooKeeper that the files name, and the roles told nothing but their files."""
+    async with open_cluster(tmp_path) as cluster:
+        server = await cluster.server()
+        common = tmp_path / "common.runtime.properties"
+        common.write_text(
+            f"druid.host=127.0.0.1\ndruid.plaintextPort=0\ndruid.zk.service.host={server.address}\n"
+            f"druid.zk.service.sessionTimeoutMs={SESSION_TIMEOUT_S * 1000}\n"
+            f"druid.metadata.storage.type=sqlite\n"
+            f"druid.metadata.storage.connector.connectURI=jdbc:sqlite:{tmp_path}/metadata.sqlite\n"
+            f"druid.storage.type=local\ndruid.storage.storageDirectory={tmp_path}/deep\n"
+            "druid.indexer.runner.startPort=0\ndruid.worker.capacity=3\n"
+        )
+        cluster.arguments_of = lambda name, kind: [
+            *("druid", kind, "--config", str(common), "--data-dir", str(tmp_path / name)),
+        ]
+        cluster.parts = Parts(coord=f"zk://{server.address}")
+        await cluster.whole()
+        async with connecting(cluster.coord) as zk:
+            await watched_job(cluster, witness, zk)
