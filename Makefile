@@ -34,8 +34,11 @@ fuzz: install
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	PYTHONPATH=tests/support $(BIN)/python -m fuzzing $(SECONDS_EACH) $(SEED)
 
-# What ours is compared with: Debian's packages, so as root.
+# What ours is compared with, and runs on: Debian's packages, so as root. PostgreSQL's would make a cluster and start it.
 peers:
+	@test -e /usr/lib/postgresql || { mkdir -p /etc/postgresql-common && \
+	echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf && \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; }
 	@test -e /usr/share/java/zookeeper.jar && command -v java >/dev/null && command -v curl >/dev/null || \
 	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	zookeeper default-jre-headless curl; }
