@@ -63,6 +63,7 @@ class RoleSettings:
     port: int
     data_dir: Path
     session_timeout_s: float = 10.0
+    service: str = ""  # druid.service, by default that of the role
     access: CoordAccess = OPEN
 
 
@@ -133,7 +134,7 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
 def _properties(context: RoleContext) -> dict[str, str]:
     settings = context.settings
     return {
-        "druid.service": settings.role.service_name,
+        "druid.service": settings.service or settings.role.service_name,
         "druid.host": settings.host,
         "druid.plaintextPort": context.host_port.rpartition(":")[2],
         "druid.zk.service.host": settings.coord.hosts,
@@ -144,7 +145,7 @@ def _properties(context: RoleContext) -> dict[str, str]:
 def _discovery_node(context: RoleContext, role: Role) -> DiscoveryDruidNode:
     host, _, port = context.host_port.rpartition(":")
     return DiscoveryDruidNode(
-        node=DruidNode(service=context.settings.role.service_name, host=host, plaintext_port=int(port)),
+        node=DruidNode(service=context.settings.service or context.settings.role.service_name, host=host, plaintext_port=int(port)),
         role=context.settings.role,
         services=role.discovery_services(),
         start_time_ms=time.time_ns() // 1_000_000,

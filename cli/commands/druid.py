@@ -154,6 +154,7 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
         port=options["port"],
         data_dir=options["data_dir"].absolute(),
         session_timeout_s=options["session_timeout"],
+        service=options.get("service", ""),
         access=_access(options),
     )
     run(lambda: run_role(settings, build), StartError, CoordError, MetadataError)
@@ -282,11 +283,64 @@ def middlemanager(
 
 @command.command("broker")
 @common(8082)
-def broker(**options: Any) -> None:
+@click.option("--service", default="druid/broker", help="The service name by which Routers tell Brokers apart.")
+@click.option(
+    "--select-tier",
+    type=click.Choice(["highestPriority", "lowestPriority", "custom", "preferred"]),
+    default="highestPriority",
+    help="Which of the servers of a segment are asked first (druid.broker.select.tier).",
+)
+@click.option("--select-priority", "priorities", type=int, multiple=True, help="For custom: the best first; repeatable.")
+@click.option("--preferred-tier", default="", help="For preferred.")
+@click.option("--preferred-lowest", is_flag=True, help="For preferred: lower priorities first.")
+@click.option(
+    "--balancer",
+    type=click.Choice(["connectionCount", "random"]),
+    default="connectionCount",
+    help="Which of those that are liked as much (druid.broker.balancer.type).",
+)
+@click.option("--watched-tier", "tiers", multiple=True, help="See these tiers only; repeatable.")
+@click.option("--ignored-tier", "ignored", multiple=True, help="Do not see these; repeatable.")
+@click.option("--watched-data-source", "data_sources", multiple=True, help="See these only; repeatable.")
+@click.option("--watch-tasks/--no-watch-tasks", default=True, help="Whether tasks are asked for what they serve.")
+def broker(
+    select_tier: str,
+    priorities: tuple[int, ...],
+    preferred_tier: str,
+    preferred_lowest: bool,
+    balancer: str,
+    tiers: tuple[str, ...],
+    ignored: tuple[str, ...],
+    data_sources: tuple[str, ...],
+    watch_tasks: bool,
+    **options: Any,
+) -> None:
     """Split queries over the servers that hold the segments, and merge the answers."""
     from druidroles.broker.role import BrokerSettings, build
+    from druidroles.broker.selecting import Balancer, TierSelector, TierStrategy, Watched
 
-    _run(NodeRole.BROKER, partial(build, settings=BrokerSettings()), options)
+    if tiers and ignored:
+        raise click.UsageError("--watched-tier and --ignored-tier exclude each other")
+    if select_tier == "custom" and not priorities:
+        raise click.UsageError("--select-tier custom needs --select-priority")
+    if select_tier == "preferred" and not preferred_tier:
+        raise click.UsageError("--select-tier preferred needs --preferred-tier")
+    settings = BrokerSettings(
+        tiers=TierSelector(
+            strategy=TierStrategy(select_tier),
+            priorities=priorities,
+            tier=preferred_tier,
+            lowest_first=preferred_lowest,
+        ),
+        balancer=Balancer(balancer),
+        watched=Watched(
+            tiers=frozenset(tiers) or None,
+            ignored_tiers=frozenset(ignored),
+            data_sources=frozenset(data_sources) or None,
+            tasks=watch_tasks,
+        ),
+    )
+    _run(NodeRole.BROKER, partial(build, settings=settings), options)
 
 
 @command.command("router")

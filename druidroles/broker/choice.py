@@ -1,6 +1,7 @@
 """Which of the servers of a segment is asked (Druid's TierSelectorStrategy and ServerSelectorStrategy), and which not.
 
-Historicals before tasks, then the highest priority, then the one with the fewest pieces under way; ties by chance.
+Historicals before tasks, then as the tier selector likes them, then the one with the fewest pieces under way, or any
+that is liked as much.
 Unlike Druid's, a server that failed is passed over for a moment, longer each time, as long as there is another.
 """
 
@@ -10,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
+from druidroles.broker.selecting import Balancer, Key, TierSelector
 from druidroles.model.server import DruidServerMetadata
 
 BACK_OFF_S = 1.0  # after the first failure; doubled by each further one
@@ -19,7 +21,15 @@ BACK_OFF_MAX_S = 5.0
 class ServerChoice:
     """Health and load of the data servers, as this Broker sees them. `now` is any clock in seconds."""
 
-    def __init__(self, chance: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        chance: random.Random | None = None,
+        *,
+        tiers: TierSelector | None = None,
+        balancer: Balancer = Balancer.CONNECTION_COUNT,
+    ) -> None:
+        self._liking = (tiers or TierSelector()).key()
+        self._counts = balancer is Balancer.CONNECTION_COUNT
         self._chance = chance or random.Random()
         self._under_way: Counter[str] = Counter()
         self._failing: dict[str, tuple[float, float]] = {}  # when it may be asked again, and the back-off so far
@@ -33,12 +43,12 @@ class ServerChoice:
             return candidates[0] if candidates else None
         return min(candidates, key=lambda name: self._rank(name, servers[name], now))
 
-    def _rank(self, name: str, server: DruidServerMetadata, now: float) -> tuple[bool, bool, int, int, float]:
+    def _rank(self, name: str, server: DruidServerMetadata, now: float) -> tuple[bool, bool, Key, int, float]:
         return (
             self.is_failing(name, now),
             not server.is_replication_target,
-            -server.priority,
-            self._under_way[name],
+            self._liking(server),
+            self._under_way[name] if self._counts else 0,
             self._chance.random(),
         )
 

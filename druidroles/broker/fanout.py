@@ -23,6 +23,7 @@ from druidroles.broker.choice import ServerChoice
 from druidroles.broker.exchange import Answer, ServerFailedError, ask
 from druidroles.broker.plan import Piece, plan
 from druidroles.broker.view import BrokerView
+from druidroles.http.metrics import Metrics
 from druidroles.model.segment import SegmentDescriptor
 from druidroles.model.server import DruidServerMetadata
 from druidroles.query.errors import QueryError, QueryFailedError, QueryTimeoutError, SegmentMissingError
@@ -72,10 +73,18 @@ class FanOut:
     """Answers queries with the help of data servers."""
 
     def __init__(
-        self, http: httpx2.AsyncClient, view: BrokerView, servers: Servers, refresh: Callable[[], Awaitable[None]]
+        self,
+        http: httpx2.AsyncClient,
+        view: BrokerView,
+        servers: Servers,
+        refresh: Callable[[], Awaitable[None]],
+        *,
+        choice: ServerChoice | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """`refresh` waits for a reading of the used segments that begins now, however long that takes."""
-        self.choice = ServerChoice()
+        self.choice = choice or ServerChoice()
+        self._node_time = (metrics or Metrics()).timer("query/node/time", "how long data servers took for their parts")
         self._limiter = trio.CapacityLimiter(CONCURRENT)
         self._http = http
         self._view = view
@@ -158,7 +167,8 @@ class FanOut:
     async def _ask(self, server: str, pieces: Sequence[Piece], attempt: _Attempt, others: trio.CancelScope) -> None:
         """Ask one server and merge its answer; a query that is refused ends the others too."""
         try:
-            answer = await self._exchange(server, pieces, attempt)
+            with self._node_time.time(server=server):
+                answer = await self._exchange(server, pieces, attempt)
             self.choice.worked(server)
         except ServerFailedError as fault:
             log.warning("query %s: %s failed, %d pieces: %s", attempt.query.query_id, server, len(pieces), fault)

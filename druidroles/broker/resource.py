@@ -18,10 +18,12 @@ from druidroles.broker.view import BrokerView
 from druidroles.http.body import read_json_object
 from druidroles.http.disconnect import cancel_when_gone
 from druidroles.http.errors import DruidHttpError
+from druidroles.http.metrics import Metrics
 from druidroles.model.interval import ETERNITY
 from druidroles.model.segment import DataSegment, SegmentDescriptor
 from druidroles.query.encode import encode_results
 from druidroles.query.errors import BadQueryError, CapacityError, QueryCancelledError, QueryError
+from druidroles.query.meter import QueryMeter
 from druidroles.query.model import Query, parse_query
 
 QUERY_ID = "X-Druid-Query-Id"
@@ -34,7 +36,15 @@ SEGMENTS_AT_ONCE = 1_000
 class BrokerResource:
     """Queries and views. `initialized` tells whether the view is complete; before that queries get 503."""
 
-    def __init__(self, fan_out: FanOut, view: BrokerView, initialized: Callable[[], bool], host: str) -> None:
+    def __init__(
+        self,
+        fan_out: FanOut,
+        view: BrokerView,
+        initialized: Callable[[], bool],
+        host: str,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._meter = QueryMeter(metrics or Metrics())
         self._fan_out = fan_out
         self._view = view
         self._initialized = initialized
@@ -65,11 +75,12 @@ class BrokerResource:
     async def _query(self, request: Request) -> Response:
         headers: dict[str, str] = {}
         try:
-            self._need_view()
+            self.need_view()
             body, partial = _with_id(await read_json_object(request))
             headers[QUERY_ID] = body["context"]["queryId"]
             query = parse_query(body)
-            answer = await self._answer(request, query, partial)
+            with self._meter.measured(query):
+                answer = await self._answer(request, query, partial)
         except QueryError as fault:
             fault.host = fault.host or self._host
             return JSONResponse(fault.body(), status_code=fault.status, headers=headers)
@@ -77,7 +88,8 @@ class BrokerResource:
             headers[RESPONSE_CONTEXT] = _response_context(answer.missing)
         return Response(await encode_results(answer.results), media_type="application/json", headers=headers)
 
-    def _need_view(self) -> None:
+    def need_view(self) -> None:
+        """Raise the 503 as long as the view is not complete."""
         if not self._initialized():
             raise DruidHttpError(
                 503,
@@ -121,7 +133,7 @@ class BrokerResource:
     # -- what there is ----------------------------------------------------------------------------------------------
 
     async def _data_sources(self, request: Request) -> Response:
-        self._need_view()
+        self.need_view()
         return JSONResponse(self._view.data_sources())
 
     async def _columns(self, request: Request) -> Response:
@@ -136,7 +148,7 @@ class BrokerResource:
 
     async def _columns_of(self, name: str) -> dict[str, list[str]]:
         """The names of dimensions and metrics in what shows; both empty for an unknown datasource, as in Druid."""
-        self._need_view()
+        self.need_view()
         timeline = self._view.timeline(name)
         dimensions: set[tuple[str, ...]] = set()
         metrics: set[tuple[str, ...]] = set()

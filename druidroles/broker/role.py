@@ -8,40 +8,61 @@ import attrs
 import trio
 from starlette.routing import BaseRoute
 
+from druidroles.broker.candidates import CandidatesResource
+from druidroles.broker.choice import ServerChoice
 from druidroles.broker.fanout import FanOut
 from druidroles.broker.resource import BrokerResource
+from druidroles.broker.selecting import Balancer, TierSelector, Watched
 from druidroles.broker.used import UsedSegments
 from druidroles.broker.view import BrokerView
+from druidroles.coordination.changes import Delta
 from druidroles.coordination.inventory import ServerInventory
 from druidroles.coordination.leaders import LeaderView
+from druidroles.model.segment import DataSegment
 from druidroles.process import Role, RoleContext
 
+SegmentDelta = Delta[tuple[str, str], DataSegment]
 DELTAS_AT_ONCE = 200  # about 2 ms of the timeline's work
 NEWS_S = 0.5  # in which Routers hear that a Broker goes
 QUERIES_S = 3.0  # for the queries that run when it stops
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class BrokerSettings:
-    """A Broker has none of its own yet."""
+    """What a Broker is told: whom it asks first, and what it sees at all."""
+
+    tiers: TierSelector = attrs.field(factory=TierSelector)
+    balancer: Balancer = Balancer.CONNECTION_COUNT
+    watched: Watched = attrs.field(factory=Watched)
 
 
 class Broker:
     """Made by `build`."""
 
-    def __init__(self, context: RoleContext) -> None:
+    def __init__(self, context: RoleContext, settings: BrokerSettings) -> None:
         self._context = context
+        self._watched = settings.watched
         self._view = BrokerView()
         self._inventory = ServerInventory(context.zk, context.paths)
         self._coordinators = LeaderView(context.zk, context.paths.coordinator_latch)
         self._used = UsedSegments(context.http, self._coordinators, lambda: self._view.mark, self._set_used)
-        self._fan_out = FanOut(context.http, self._view, self._inventory, self._used.refresh)
+        self._fan_out = FanOut(
+            context.http,
+            self._view,
+            self._inventory,
+            self._used.refresh,
+            choice=ServerChoice(tiers=settings.tiers, balancer=settings.balancer),
+            metrics=context.metrics,
+        )
         self._initialized = False
-        self._resource = BrokerResource(self._fan_out, self._view, lambda: self._initialized, context.host_port)
+        self._resource = BrokerResource(
+            self._fan_out, self._view, lambda: self._initialized, context.host_port, context.metrics
+        )
+        self._candidates = CandidatesResource(self._view, self._inventory, self._resource.need_view)
 
     def routes(self) -> list[BaseRoute]:
         """Queries; 503 until the view is complete."""
-        return self._resource.routes()
+        return [*self._candidates.routes(), *self._resource.routes()]
 
     def discovery_services(self) -> dict[str, dict[str, object]]:
         """Nothing beyond being a Broker."""
@@ -72,12 +93,30 @@ class Broker:
 
     async def _take_deltas(self) -> None:
         """Bring the view up to date, some segments at a time: all that came first, then what went."""
-        for server in self._inventory.server_deltas.take():
+        changed = self._inventory.server_deltas.take()
+        deltas = [delta for delta in self._inventory.segment_deltas.take() if self._sees(delta)]
+        for server in changed:
             self._fan_out.choice.worked(server.key)
-        deltas = sorted(self._inventory.segment_deltas.take(), key=lambda delta: delta.new is None)
+            if server.old is not None and server.new is not None:
+                deltas += self._turned(server.key, self._watched.server(server.old), self._watched.server(server.new))
+        deltas.sort(key=lambda delta: delta.new is None)
         for at in range(0, len(deltas), DELTAS_AT_ONCE):
             self._view.apply(deltas[at : at + DELTAS_AT_ONCE])
             await trio.lowlevel.checkpoint()
+
+    def _sees(self, delta: SegmentDelta) -> bool:
+        if delta.new is None:
+            return True  # to forget what was never known does no harm, and the server may have changed its tier
+        return self._watched.data_source(delta.new.data_source) and self._watched.server(
+            self._inventory.servers.get(delta.key[0])
+        )
+
+    def _turned(self, server: str, before: bool, after: bool) -> list[SegmentDelta]:
+        """What a server's change of tier means for its segments, where it comes into sight or goes out of it."""
+        if before == after:
+            return []
+        segments = [s for s in self._inventory.segments_of(server).values() if self._watched.data_source(s.data_source)]
+        return [Delta((server, s.id), s if before else None, s if after else None) for s in segments]
 
     async def _set_used(self, ids: Collection[str], mark: int) -> None:
         self._view.set_used(ids, mark)
@@ -89,4 +128,4 @@ class Broker:
 
 def build(context: RoleContext, settings: BrokerSettings) -> Role:
     """A Broker."""
-    return Broker(context)
+    return Broker(context, settings)

@@ -78,6 +78,11 @@ class SegmentCache:
         return self._sizes[State.SERVED]
 
     @property
+    def dropped_size(self) -> int:
+        """The bytes of what was dropped and is not deleted yet."""
+        return self._sizes[State.DROPPED] + self._sizes[State.DELETING]
+
+    @property
     def served(self) -> int:
         """How many segments are served and announced."""
         return self._counts[State.SERVED]

@@ -8,6 +8,7 @@ then come to their end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -88,7 +89,18 @@ class Historical:
             drop_delay_s=settings.drop_delay_s,
         )
         self._queries = QueryResource(
-            self._cache, host=context.host_port, temp_dir=data_dir / "tmp", concurrent=settings.query_threads
+            self._cache,
+            host=context.host_port,
+            temp_dir=data_dir / "tmp",
+            concurrent=settings.query_threads,
+            metrics=context.metrics,
+        )
+        context.metrics.gauge("segment/max", "bytes of segments it may hold", lambda: self._cache.max_size)
+        context.metrics.gauge("segment/used", "bytes of segments served", lambda: self._cache.served_size)
+        context.metrics.gauge("segment/usedPercent", "the part of segment/max that is used", self._used_percent)
+        context.metrics.gauge("segment/count", "segments served", self._counts)
+        context.metrics.gauge(
+            "segment/pendingDelete", "bytes dropped, not yet deleted", lambda: self._cache.dropped_size
         )
         self._restored = False
 
@@ -174,6 +186,13 @@ class Historical:
             seen = self._cache.revision.value
             status.say(**self._status())
             await self._cache.revision.passed(seen)
+
+    def _used_percent(self) -> float:
+        return self._cache.served_size / self._cache.max_size if self._cache.max_size else 0.0
+
+    def _counts(self) -> Iterator[tuple[dict[str, str], float]]:
+        counts = Counter(segment.data_source for segment in self._cache.segments())
+        return (({"dataSource": name}, count) for name, count in counts.items())
 
     async def _loadstatus(self, request: Request) -> Response:
         return JSONResponse({"cacheInitialized": self._restored})

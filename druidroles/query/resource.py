@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from druidroles.http.body import read_json_object
 from druidroles.http.disconnect import cancel_when_gone
 from druidroles.http.errors import DruidHttpError
+from druidroles.http.metrics import Metrics
 from druidroles.model.segment import SegmentDescriptor
 from druidroles.query.encode import encode_results
 from druidroles.query.engine import Engine, Execution, PiecesGoneError
@@ -31,6 +32,7 @@ from druidroles.query.errors import (
     SegmentMissingError,
     UnsupportedQueryError,
 )
+from druidroles.query.meter import QueryMeter
 from druidroles.query.model import Query, parse_query
 from druidroles.query.relation import Piece
 from druidroles.query.source import SegmentSource
@@ -54,9 +56,17 @@ class QueryResource:
     """
 
     def __init__(
-        self, source: SegmentSource, *, host: str, temp_dir: Path, concurrent: int = 4, waiting: int = 64
+        self,
+        source: SegmentSource,
+        *,
+        host: str,
+        temp_dir: Path,
+        concurrent: int = 4,
+        waiting: int = 64,
+        metrics: Metrics | None = None,
     ) -> None:
         """`host` is our host:port, named in errors. `temp_dir` takes what does not fit into memory."""
+        self._meter = QueryMeter(metrics or Metrics())
         self._source = source
         self._host = host
         self._engine = Engine(temp_dir)
@@ -86,7 +96,8 @@ class QueryResource:
     async def _post(self, request: Request) -> Response:
         try:
             query = parse_query(await read_json_object(request))
-            results, missing = await self._answer_client(request, query)
+            with self._meter.measured(query):
+                results, missing = await self._answer_client(request, query)
             headers = {RESPONSE_CONTEXT: _response_context(missing)} if missing else {}
             return Response(await encode_results(results), media_type="application/json", headers=headers)
         except DruidHttpError as fault:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from coordserver.client import Client
 from druidroles.broker.role import BrokerSettings, build
+from druidroles.broker.selecting import Watched
 from druidroles.coordination.announcements import announced_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
@@ -98,7 +99,7 @@ class World:
         latch = f"{self.paths.coordinator_latch}/_c_x-latch-"
         await self.zk.create(latch, url.encode(), ephemeral=True, sequence=True)
 
-    async def broker(self) -> None:
+    async def broker(self, own: BrokerSettings | None = None) -> None:
         """Start the Broker; it is ready when this returns."""
         url = CoordUrl.parse("coord://127.0.0.1:1/druid")
         settings = RoleSettings(role=NodeRole.BROKER, coord=url, host="127.0.0.1", port=0, data_dir=self._directory)
@@ -106,8 +107,11 @@ class World:
         async def live(*, task_status: trio.TaskStatus[str]) -> None:
             async with make_client() as http:
                 context = RoleContext(settings, self.zk, self.paths, http, "127.0.0.1:8082")
-                role = build(context, BrokerSettings())
-                async with serve_http(role.routes()) as served, trio.open_nursery() as nursery:
+                role = build(context, own or BrokerSettings())
+                async with (
+                    serve_http([context.metrics.route(), *role.routes()]) as served,
+                    trio.open_nursery() as nursery,
+                ):
                     assert (await self.http.get(served.url + "/druid/broker/v1/readiness")).status_code == 503
                     early = await self.http.post(served.url + "/druid/v2", json=COUNT_QUERY)
                     assert early.status_code == 503
@@ -325,3 +329,47 @@ async def test_too_many_queries_are_refused(
     await eventually(none_runs)
     timed_out = await world.post({**COUNT_QUERY, "context": {"timeout": 50}})
     assert timed_out.status_code == 504
+
+
+async def test_candidates_are_the_servers_of_each_piece(world: World, flights: list[Piece]) -> None:
+    one, _ = await world.data_server(flights[:2])
+    two, _ = await world.data_server(flights[1:3])
+    await world.broker()
+    response = await world.http.post(world.broker_url + "/druid/v2/candidates", json=COUNT_QUERY)
+    located = response.json()
+    assert [len(item["locations"]) for item in located] == [1, 2, 1]
+    segment = flights[1].served.segment
+    assert located[1]["interval"] == str(segment.interval)
+    assert (located[1]["version"], located[1]["partitionNumber"]) == (segment.version, 0)
+    assert located[1]["size"] == segment.size
+    assert {server["name"] for server in located[1]["locations"]} == {one.host_port, two.host_port}
+    path = "/druid/v2/datasources/flights/candidates"
+    day = str(segment.interval).replace("/", "_")
+    assert await world.get(f"{path}?intervals={day}") == [located[1]]
+    assert [len(item["locations"]) for item in await world.get(f"{path}?intervals={day}&numCandidates=1")] == [1]
+    assert await world.get(path) == []
+    for bad in ("intervals=yesterday", f"intervals={day}&numCandidates=x"):
+        assert (await world.http.get(f"{world.broker_url}{path}?{bad}")).status_code == 400
+
+
+async def test_a_broker_that_watches_another_tier_sees_nothing(world: World, flights: list[Piece]) -> None:
+    await world.data_server(flights[:2])
+    await world.broker(BrokerSettings(watched=Watched(ignored_tiers=frozenset({"_default_tier"}))))
+    assert await world.get("/druid/v2/datasources") == []
+    assert await world.ask(COUNT_QUERY) == [{"timestamp": "2013-01-01T00:00:00.000Z", "result": {"n": 0}}]
+
+
+async def test_queries_are_counted_under_druids_names(world: World, flights: list[Piece]) -> None:
+    one, _ = await world.data_server(flights[:2])
+    await world.broker()
+    await world.ask(COUNT_QUERY)
+    text = (await world.http.get(world.broker_url + "/metrics")).text
+    for line in (
+        'druid_query_time_count{dataSource="flights",type="timeseries"} 1',
+        f'druid_query_node_time_count{{server="{one.host_port}"}} 1',
+        "druid_query_count 1",
+        "druid_query_success_count 1",
+        "druid_query_failed_count 0",
+        "druid_init_serverview_time_count 1",
+    ):
+        assert line in text.splitlines()
