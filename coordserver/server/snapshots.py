@@ -161,7 +161,7 @@ def _some(rows: Iterator[Row]) -> list[Row]:
     size = 0
     for row in rows:
         some.append(row)
-        size += len(row[2]) if type(row[2]) is bytes else 0
+        size += len(row[2]) if len(row) > 2 and type(row[2]) is bytes else 0  # not every row is of a znode
         if len(some) >= _TURN_ROWS or size >= _TURN_BYTES:
             break
     return some
