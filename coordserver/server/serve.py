@@ -31,6 +31,7 @@ from coordserver.server import listener
 from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock
 from coordserver.server.commit import Committer
+from coordserver.server.descriptors import raise_limit
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
 from coordserver.server.status import Status
@@ -98,6 +99,8 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
     `own_process`: tune what belongs to the whole process, as garbage collection. Raises ListenError, StorageError; the
     latter in an ExceptionGroup once it serves.
     """
+    if own_process:
+        raise_limit(config.max_connections)
     sockets = listener.bind(config.listen + config.secure_listen + config.admin_listen, config.listen_backlog)
     try:
         handle = ServerHandle(tuple(listener.bound_address(sock) for sock in sockets))

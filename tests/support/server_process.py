@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 STOP_S = 20
@@ -51,6 +52,22 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
             self._gone()
+
+    def rss_kib(self) -> int:
+        """Its resident memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def open_files(self) -> int:
+        """How many files it has open, sockets among them."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says, without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        rows = (line.split(" ") for line in lines if not line.startswith("#") and "{" not in line)
+        return {name: float(value) for name, value in rows}
 
     def _gone(self) -> None:
         process, self._process = self._process, None
