@@ -28,6 +28,12 @@ def paths() -> DruidPaths:
 
 
 @pytest.fixture
+def scheme() -> str:
+    """The protocol of the sessions: coord, or zk."""
+    return "coord"
+
+
+@pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[ServerHandle]:
     (tmp_path / "server").mkdir()
     async with embedded_server(tmp_path / "server") as handle:
@@ -35,9 +41,9 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerHandle]:
 
 
 @pytest.fixture
-async def zk(server: ServerHandle) -> AsyncIterator[Client]:
+async def zk(server: ServerHandle, scheme: str) -> AsyncIterator[Client]:
     """The session of what is tested; the layout of the tree is there."""
-    async with connect(server.address, session_timeout=4) as client:
+    async with connect(f"{scheme}://{server.address}", session_timeout=4) as client:
         for path in PATHS.layout():
             await client.ensure_path(path)
         yield client
@@ -45,7 +51,7 @@ async def zk(server: ServerHandle) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def other(server: ServerHandle) -> AsyncIterator[Client]:
-    """Another process' session: a fake Coordinator, or an onlooker."""
+    """Another process' session: a fake Coordinator, or an onlooker. Always native, which tells the zxid of events."""
     async with connect(server.address, session_timeout=4) as client:
         yield client
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from segment_files import build, pieces, shipped_task
-from tree_sessions import eventually, expire, other, paths, server, zk
+from tree_sessions import eventually, expire, other, paths, scheme, server, zk
 
 from druidroles.query.relation import Piece
 
-__all__ = ["eventually", "expire", "other", "paths", "server", "zk"]
+__all__ = ["eventually", "expire", "other", "paths", "scheme", "server", "zk"]
 
 
 @pytest.fixture(scope="session")

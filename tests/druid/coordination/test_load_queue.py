@@ -35,10 +35,10 @@ def path(day: int) -> str:
 
 
 @pytest.fixture
-async def address(tmp_path: Path) -> AsyncIterator[str]:
+async def address(tmp_path: Path, scheme: str) -> AsyncIterator[str]:
     (tmp_path / "server").mkdir()
     async with embedded_server(tmp_path / "server") as handle:
-        yield str(handle.address)
+        yield f"{scheme}://{handle.address}"
 
 
 @pytest.fixture
