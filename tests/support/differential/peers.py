@@ -19,6 +19,8 @@ from server_process import ServerProcess
 ZOOKEEPER_JAR = Path(os.environ.get("ZOOKEEPER_JAR", "/usr/share/java/zookeeper.jar"))
 READY_S = 60
 NEVER_MS = 86_400_000
+SNAPSHOTS = ("--snapshot-every", "2000")
+"""Of ours, so that histories meet them."""
 TICK_MS = 3_000  # sessions of the least timeout must outlive a busy machine
 
 ABSENT = "" if ZOOKEEPER_JAR.exists() and shutil.which("java") else "no real ZooKeeper here (make peers installs it)"
@@ -72,7 +74,7 @@ def both(directory: Path) -> Iterator[tuple[int, int]]:
     """The real one and ours, set up alike: hard limits of quotas are enforced."""
     with (
         real_zookeeper(directory / "real", enforceQuota="true") as real,
-        our_server(directory / "ours", "--enforce-quota", "--container-check-ms", str(NEVER_MS)) as ours,
+        our_server(directory / "ours", "--enforce-quota", "--container-check-ms", str(NEVER_MS), *SNAPSHOTS) as ours,
     ):
         yield real, ours
 
