@@ -108,7 +108,7 @@ async def test_issue_2497_a_worker_that_hangs_blocks_no_other(server: ServerHand
         probe = await submit(on)
         await hung.claim(probe)
         for task_id in [await submit(on), await submit(on)]:
-            await hung.claim(task_id)
+            await hung.offered(task_id)
 
 
 async def test_a_worker_where_all_fails_is_left_out(server: ServerHandle, tmp_path: Path, play: Play) -> None:
