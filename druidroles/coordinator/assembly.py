@@ -18,7 +18,6 @@ from druidroles.coordination.status import StatusView
 from druidroles.coordinator.cluster import Cluster
 from druidroles.coordinator.damping import Damping, DampingConfig
 from druidroles.coordinator.dynamic_config import DynamicConfig
-from druidroles.coordinator.executor import monotonic_ms
 from druidroles.coordinator.failures import FailureMemory
 from druidroles.coordinator.kill import KillConfig
 from druidroles.coordinator.timers import Timers
@@ -52,8 +51,8 @@ class Views:
         return (self.inventory, self.statuses, self.queues, self.overlords)
 
 
-def make_view(config: LeadingConfig) -> ClusterView:
-    """The view of a term that begins."""
+def make_view(config: LeadingConfig, now_ms: int) -> ClusterView:
+    """The view of a term that begins now."""
     return ClusterView(
         cluster=Cluster(),
         used=UsedSegments(),
@@ -62,7 +61,7 @@ def make_view(config: LeadingConfig) -> ClusterView:
         damping=Damping(config.damping),
         timers=Timers(),
         moves=strategy_named(config.balancer, Random()),
-        leading_since_ms=monotonic_ms(),
+        leading_since_ms=now_ms,
     )
 
 

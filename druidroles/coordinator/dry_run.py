@@ -43,7 +43,7 @@ async def dry_run(zk: Client, paths: DruidPaths, store: MetadataStore, config: L
         queues=LoadQueues(zk, paths),
         overlords=LeaderView(zk, paths.overlord_latch),
     )
-    view = make_view(config)
+    view = make_view(config, monotonic_ms())
     # Orders that stand are taken over in memory; nobody runs the executor, so nothing is ever written.
     executor = Executor(view, views.queues, LoadQueueWriter(zk, paths, _NOBODY), 0)
     picture = Picture(view, views.inventory, views.statuses, executor)

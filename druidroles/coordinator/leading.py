@@ -63,7 +63,7 @@ class Leading:
         self.rules = Rules({})
         self.config = DynamicConfig()
         self.ready = False
-        self.view = make_view(config)
+        self.view = make_view(config, monotonic_ms())
         self.reader = MetadataReader(store, lambda: self.view.used.by_id, self._take_snapshot)
         self._context = context
         self._zk = context.zk
@@ -212,8 +212,11 @@ class Leading:
             self.reader.want()
 
     async def _take_events(self) -> None:
-        # A server that goes has said before that it stops: that is to be known first.
-        await self._views.statuses.wait_current()
+        if self._views.inventory.server_deltas:
+            # A server that goes has said before that it stops, and one that comes has announced its segments: the views
+            # read side by side, and what was told before is to be known first.
+            for view in (self._views.inventory, self._views.statuses):
+                await view.wait_current()
         now = monotonic_ms()
         changed = self._picture.follow(now)
         self._balancing.stir(changed)

@@ -14,12 +14,26 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 LONGER_THAN_A_CRASH_S = 12.0  # PT10S is waited after a crash
 
 
+async def at_rest(cluster: Cluster) -> None:
+    """Wait until no Historical has had a request for a while: what is loaded may yet be moved to a better place."""
+    quiet = 0
+
+    async def check() -> bool:
+        nonlocal quiet
+        queues = (await cluster.get("router", "/druid/coordinator/v1/loadqueue?simple")).json()
+        quiet = 0 if any(n for queue in queues.values() for n in queue.values()) else quiet + 1
+        return quiet > 20
+
+    await cluster.until("the cluster is at rest", check)
+
+
 async def test_a_rolling_restart_moves_no_segment_and_fails_no_query(
     cluster: Cluster, witness: Witness, connecting: Any
 ) -> None:
     await cluster.whole(coordinators=1, historicals=3)
     await ingest(cluster)
     await loaded(cluster)
+    await at_rest(cluster)
     answers: list[Any] = []
 
     async def ask() -> None:
