@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from clusters import Cluster
+from clusters import Cluster, Parts, open_cluster
+from differential.peers import ABSENT as NO_ZOOKEEPER
+from differential.peers import real_zookeeper
 from main_job import check_figures, count_query, ingest, loaded
+from postgres_server import ABSENT as NO_POSTGRES
+from postgres_server import postgres_server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(params=["ours", "others"])
+async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A cluster on our own server and an SQLite file, and one on ZooKeeper and PostgreSQL."""
+    if request.param == "ours":
+        async with open_cluster(tmp_path) as ours:
+            yield ours
+        return
+    if NO_ZOOKEEPER or NO_POSTGRES:
+        pytest.skip(NO_ZOOKEEPER or NO_POSTGRES)
+    with real_zookeeper(tmp_path / "zookeeper") as port, postgres_server() as postgres:
+        parts = Parts(coord=f"zk://127.0.0.1:{port}", metadata=postgres.database())
+        async with open_cluster(tmp_path, parts) as others:
+            yield others
 
 
 async def leading_coordinator(cluster: Cluster) -> str:
@@ -82,6 +103,7 @@ async def test_a_historical_is_killed(cluster: Cluster) -> None:
     await check_figures(cluster)
 
 
+@pytest.mark.parametrize("cluster", ["ours"], indirect=True)
 async def test_the_coordination_server_is_killed_and_started_again(cluster: Cluster, connecting: Any) -> None:
     """Sessions come back, nothing is lost, nobody restarts, and the work goes on."""
     await cluster.whole()
