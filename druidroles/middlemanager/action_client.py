@@ -76,6 +76,11 @@ class ActionClient:
         answer = await self._perform({"type": "segmentNuke", "segments": [segment.to_json() for segment in segments]})
         return {str(one) for one in answer}
 
+    async def begin_again(self, worker: str) -> tuple[int, bool]:
+        """Have the task's new start counted as a new attempt; its number, and whether an earlier one has published."""
+        answer = await self._perform({"type": "coordBeginAgain", "worker": worker})
+        return int(answer["attempt"]), bool(answer["published"])
+
     async def _perform(self, action: Mapping[str, Any]) -> Any:
         try:
             answer = await self._overlord.ask("POST", "/action", {"task": self._task, "action": action})

@@ -42,7 +42,7 @@ from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
 from druidroles.http.serve import HttpServer
 from druidroles.lifeline import follow_parent
-from druidroles.middlemanager.action_client import ActionFailedError
+from druidroles.middlemanager.action_client import ActionClient, ActionFailedError
 from druidroles.middlemanager.report import Progress
 from druidroles.middlemanager.task_dir import Result, TaskDirectory, TaskDirectoryHeldError
 from druidroles.middlemanager.toolbox import TaskFailedError, Toolbox
@@ -69,6 +69,7 @@ class PeonSettings:
     host: str
     port: int
     session_timeout_s: float
+    begins_again_at: str | None = None
 
 
 def _settings(arguments: Sequence[str]) -> PeonSettings:
@@ -79,6 +80,7 @@ def _settings(arguments: Sequence[str]) -> PeonSettings:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--session-timeout", type=float, default=10.0)
+    parser.add_argument("--begins-again-at", metavar="WORKER", help="an earlier process of the task ended unfinished")
     given = parser.parse_args(arguments)
     return PeonSettings(
         directory=TaskDirectory(given.directory),
@@ -87,6 +89,7 @@ def _settings(arguments: Sequence[str]) -> PeonSettings:
         host=given.host,
         port=given.port,
         session_timeout_s=given.session_timeout,
+        begins_again_at=given.begins_again_at,
     )
 
 
@@ -125,6 +128,13 @@ class Peon:
         return Result(TaskState.SUCCESS)
 
     async def _work(self, leaders: LeaderView, http: httpx2.AsyncClient) -> None:
+        worker = self._settings.begins_again_at
+        if worker is not None:
+            attempt, published = await ActionClient(self._task, leaders, http).begin_again(worker)
+            if published:
+                log.info("an earlier process has published already: nothing is left to do")
+                return
+            self._task = {**self._task, "coord": {"attempt": attempt}}
         deep_storage = await trio.to_thread.run_sync(open_deep_storage, self._settings.deep_storage)
         await work(
             Toolbox(

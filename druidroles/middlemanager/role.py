@@ -1,9 +1,9 @@
 """The MiddleManager: announces its slots, claims what it is assigned, and runs each task in a process of its own.
 
 A start begins with what a predecessor at this address left behind: its processes ended with it, though statuses still
-say RUNNING. Where a process had come to the end of its work the result counts; the others begin anew, as the same
-attempt: nothing that an unfinished attempt has done counts before it is published, and that is done once. Only then the
-worker announces itself and takes tasks.
+say RUNNING. Where a process had come to the end of its work the result counts; the others begin anew, as a new attempt
+that the Overlord counts first: what the old one still has under way is refused, and what it has published is not done
+again. Only then the worker announces itself and takes tasks.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class MiddleManager:
             await self._assignments.wait_synced()
             nursery = await stack.enter_async_context(trio.open_nursery())
             for announcement in begun:
-                self._start(announcement, nursery, lifeline)
+                self._start(announcement, nursery, lifeline, "--begins-again-at", self.host_port)
             task_status.started()
             await self._claim_for_ever(nursery, lifeline, status)
 
@@ -200,13 +200,15 @@ class MiddleManager:
             return
         self._start(assignment.announcement, nursery, lifeline)
 
-    def _start(self, announcement: TaskAnnouncement, nursery: trio.Nursery, lifeline: Lifeline) -> None:
+    def _start(
+        self, announcement: TaskAnnouncement, nursery: trio.Nursery, lifeline: Lifeline, *arguments: str
+    ) -> None:
         task_id = announcement.id
         process = TaskProcess(
             self._tasks,
             announcement,
             self.directory(task_id),
-            self._peon_arguments(task_id),
+            [*self._peon_arguments(task_id), *arguments],
             lifeline,
             restore=self._settings.restore,
         )

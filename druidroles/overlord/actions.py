@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # A waiting lockAcquire is answered null after this at the latest; the task asks again, perhaps another Overlord.
 WAIT_MS_MAX = 30_000
+BEGIN_AGAIN = "coordBeginAgain"  # ours
 ACTION_TYPES = frozenset(
     (
         "lockAcquire",
@@ -38,6 +39,7 @@ ACTION_TYPES = frozenset(
         "retrieveUnusedSegments",
         "segmentListUnused",
         "segmentNuke",
+        BEGIN_AGAIN,
     )
 )
 
@@ -73,6 +75,8 @@ class TaskActions:
         """
         action = need_object(holder, "action")
         kind = need_str(action, "type")
+        if kind == BEGIN_AGAIN:
+            return await self._begin_again(holder, action)
         perform = {
             "lockAcquire": self._lock_acquire,
             "lockTryAcquire": self._lock_try_acquire,
@@ -90,6 +94,26 @@ class TaskActions:
         task = need_object(holder, "task")
         row = await self._store.task(task_id(task))
         return await perform(_checked(row, task), action)
+
+    async def _begin_again(self, holder: Mapping[str, Any], action: Mapping[str, Any]) -> Any:
+        """Count a new attempt at a task whose process begins anew at the worker that has it.
+
+        What the earlier process may still have under way is refused from here on, as that of any earlier attempt; if it
+        was committed before, the answer says so, and nothing is to be done again.
+        """
+        task, worker = need_object(holder, "task"), need_str(action, "worker")
+        row = await self._store.task(task_id(task))
+        if row is None or not row.active:
+            raise ActionRefusedError(f"task {task_id(task)} is unknown or has ended")
+        # A lower number than the newest is one whose answer was lost; an assignment elsewhere has another worker.
+        if row.worker != worker or _attempt_of(task, row) > row.attempt:
+            raise ActionRefusedError(f"task {row.id} is at worker {row.worker}, attempt {row.attempt}")
+        attempt = await self._store.begin_attempt(self._leader, row.id, worker)
+        row = await self._store.task(row.id)
+        if row is None or attempt is None:
+            raise ActionRefusedError(f"task {task_id(task)} has ended")
+        log.info("task %s begins anew at worker %s, attempt %d", row.id, worker, attempt)
+        return {"attempt": attempt, "published": row.published}
 
     async def _lock_acquire(self, row: TaskRow, action: Mapping[str, Any]) -> Any:
         timeout_ms = get_int(action, "timeoutMs", 0)
@@ -252,10 +276,14 @@ def _checked(row: TaskRow | None, task: Mapping[str, Any]) -> TaskRow:
         raise ActionRefusedError(f"task {task_id(task)} is unknown")
     if not row.active:
         raise ActionRefusedError(f"task {row.id} has ended")
-    attempt = get_int(get_object(task, "coord") or {}, "attempt", row.attempt)
+    attempt = _attempt_of(task, row)
     if attempt != row.attempt:
         raise ActionRefusedError(f"attempt {attempt} of task {row.id} is superseded by attempt {row.attempt}")
     return row
+
+
+def _attempt_of(task: Mapping[str, Any], row: TaskRow) -> int:
+    return get_int(get_object(task, "coord") or {}, "attempt", row.attempt)
 
 
 def _lock_type(action: Mapping[str, Any]) -> str:

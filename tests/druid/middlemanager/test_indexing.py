@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import trio
 from indexing import ended, index_spec, noop, running, until
-from indexing_service import service
+from indexing_service import middle_manager, service, used
 
 from druidroles.metadata import open_sqlite_store
 from druidroles.model.server import NodeRole
@@ -117,6 +118,35 @@ async def test_a_task_outlives_the_overlord_that_assigned_it(tmp_path: Path) -> 
                 row = await store.task(task_id)
                 assert row is not None
                 assert row.attempt == 1
+
+
+async def test_a_task_that_had_published_is_not_done_again(tmp_path: Path) -> None:
+    """Its process, and the worker, ended right after the publication; the next process finds that out and ends."""
+    async with service(tmp_path, capacity=1) as on:
+        leading = on.overlord.role.leading
+        publish = leading.store.publish_segments
+        published = trio.Event()
+
+        async def publish_and_say_nothing(leader: Any, publication: Any) -> Any:
+            await publish(leader, publication)
+            published.set()
+            await trio.sleep_forever()
+
+        leading.store.publish_segments = publish_and_say_nothing
+        task_id = (await on.overlord.post("/druid/indexer/v1/task", index_spec(tmp_path / "input"))).json()["task"]
+        with trio.fail_after(30):
+            await published.wait()
+        on.worker.scope.cancel(reason="the worker is restarted")
+        await on.worker.ended.wait()
+        leading.store.publish_segments = None
+        (tmp_path / "input" / "flights.csv").unlink()
+        port = int(on.worker.context.host_port.rpartition(":")[2])
+        async with middle_manager(on.worker.context.settings.coord.hosts, tmp_path, 1, port):
+            status = await ended(on.overlord, task_id)
+            assert status["statusCode"] == "SUCCESS", status
+            log = (await on.overlord.get(f"/druid/indexer/v1/task/{task_id}/log")).text
+        assert "has published already" in log
+        assert len(await used(on)) == 3
 
 
 async def test_a_task_is_shut_down(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ async def test_a_stopping_worker_ends_its_tasks_and_says_so(server: ServerHandle
 
 
 async def test_a_stopped_workers_tasks_begin_anew(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
-    """As the same attempt, in the slots that they had; not for ever, should it be the task that brings it down."""
+    """In the slots that they had; not for ever, should it be the task that brings it down."""
     port = await free_port()
     host = f"127.0.0.1:{port}"
     for start in range(RESTARTS_MAX + 1):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from indexing import ended, index_spec, noop, until
 from played_workers import API, Play, act, insert_action, leads, lock_action, overlord, submit
@@ -90,6 +91,32 @@ async def test_a_task_that_published_and_then_died_has_succeeded(
         await worker.fail(other)
         assert (await ended(on, task.id))["statusCode"] == "SUCCESS"
         assert (await ended(on, other.id))["statusCode"] == "FAILED"
+
+
+async def test_a_task_that_begins_anew_is_a_new_attempt(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """What its earlier process still has under way is refused; once one has published the next is told so."""
+    worker = await play("w:1")
+    begin = {"type": "coordBeginAgain", "worker": "w:1"}
+    async with overlord(server, tmp_path, "o1", Limits()) as on:
+        await leads(on)
+        first = await worker.claim(await submit(on, dataSource="flights"))
+        version = (await act(on, first, lock_action())).json()["result"]["version"]
+        assert (await act(on, first, begin)).json()["result"] == {"attempt": 2, "published": False}
+        again = (await act(on, first, begin)).json()["result"]  # the answer was lost
+        assert again == {"attempt": 3, "published": False}
+        refused = await act(on, first, insert_action(version))
+        assert "superseded by attempt 3" in refused.json()["errorMessage"]
+        second = attrs.evolve(first, task={**first.task, "coord": {"attempt": 3}})
+        assert (await act(on, second, lock_action())).json()["result"]["version"] == version
+        assert (await act(on, second, insert_action(version))).json()["result"]["success"]
+        assert (await act(on, second, begin)).json()["result"] == {"attempt": 4, "published": True}
+        for bad in ({**begin, "worker": "w:2"}, {"type": "coordBeginAgain"}):
+            assert (await act(on, first, bad)).status_code == 400
+        ahead = attrs.evolve(first, task={**first.task, "coord": {"attempt": 9}})
+        assert (await act(on, ahead, begin)).status_code == 400
+        await worker.end(first)
+        await ended(on, first.id)
+        assert (await act(on, first, begin)).status_code == 400
 
 
 async def test_a_revoked_lock_fails_its_task_with_that_cause(server: ServerHandle, tmp_path: Path, play: Play) -> None:
