@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 import attrs
@@ -11,6 +12,7 @@ from starlette.routing import BaseRoute
 from druidroles.broker.candidates import CandidatesResource
 from druidroles.broker.choice import ServerChoice
 from druidroles.broker.fanout import FanOut
+from druidroles.broker.memory import ServedMemory
 from druidroles.broker.resource import BrokerResource
 from druidroles.broker.selecting import Balancer, TierSelector, Watched
 from druidroles.broker.used import UsedSegments
@@ -21,8 +23,11 @@ from druidroles.coordination.leaders import LeaderView
 from druidroles.model.segment import DataSegment
 from druidroles.process import Role, RoleContext
 
+log = logging.getLogger(__name__)
+
 SegmentDelta = Delta[tuple[str, str], DataSegment]
 DELTAS_AT_ONCE = 200  # about 2 ms of the timeline's work
+FIRST_READING_S = 10.0  # for a Coordinator to say what is used; without it all that was served counts as used
 NEWS_S = 0.5  # in which Routers hear that a Broker goes
 QUERIES_S = 3.0  # for the queries that run when it stops
 
@@ -42,7 +47,8 @@ class Broker:
     def __init__(self, context: RoleContext, settings: BrokerSettings) -> None:
         self._context = context
         self._watched = settings.watched
-        self._view = BrokerView()
+        self._memory = ServedMemory(context.settings.data_dir, settings.watched.describe(), lambda: self._view)
+        self._view = BrokerView(self._memory.note)
         self._inventory = ServerInventory(context.zk, context.paths)
         self._coordinators = LeaderView(context.zk, context.paths.coordinator_latch)
         self._used = UsedSegments(context.http, self._coordinators, lambda: self._view.mark, self._set_used)
@@ -76,11 +82,14 @@ class Broker:
         try:
             async with self._coordinators, self._inventory, trio.open_nursery() as nursery:
                 nursery.start_soon(self._used.run)
+                await self._remember()
                 nursery.start_soon(self._used.follow_bumps, self._context.zk, self._context.paths)
                 with self._context.metrics.timer("init/serverview/time", "how long the first whole view took").time():
                     await self._inventory.wait_synced()
                     seen = self._inventory.revision.value
                     await self._take_deltas()
+                    await self._settle()
+                nursery.start_soon(self._memory.run)
                 self._initialized = True
                 task_status.started()
                 while True:
@@ -90,6 +99,24 @@ class Broker:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
                 await trio.sleep(NEWS_S if self._initialized else 0)
                 await self._resource.wait_drained()
+
+    async def _remember(self) -> None:
+        segments = await self._memory.read()
+        for at in range(0, len(segments), DELTAS_AT_ONCE):
+            self._view.remember(segments[at : at + DELTAS_AT_ONCE])
+            await trio.lowlevel.checkpoint()
+
+    async def _settle(self) -> None:
+        """Find out what is missing of what a predecessor knew, and whether that is used still."""
+        more = True
+        while more:
+            more = self._view.settle(DELTAS_AT_ONCE)
+            await trio.lowlevel.checkpoint()
+        if self._view.unserved:
+            with trio.move_on_after(FIRST_READING_S):
+                await self._used.refresh()
+        if self._view.unserved:
+            log.warning("%d segments that were served once are served nowhere", len(self._view.unserved))
 
     async def _take_deltas(self) -> None:
         """Bring the view up to date, some segments at a time: all that came first, then what went."""

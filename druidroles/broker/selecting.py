@@ -73,6 +73,11 @@ class Watched:
             return self.tasks
         return (self.tiers is None or server.tier in self.tiers) and server.tier not in self.ignored_tiers
 
+    def describe(self) -> str:
+        """The same text for the same things."""
+        parts = (self.tiers, self.ignored_tiers, self.data_sources)
+        return f"{[None if part is None else sorted(part) for part in parts]} {self.tasks}"
+
     def data_source(self, name: str) -> bool:
         """Whether a datasource is one to answer for."""
         return self.data_sources is None or name in self.data_sources

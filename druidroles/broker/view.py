@@ -5,12 +5,14 @@ nobody to serve it, so that queries over it fail instead of silently counting le
 it is not used any more. That holds for what was served whole: a newer version that never was complete leaves no trace,
 and the older one goes on answering. A segment that was published but not yet served is not known here at all.
 
+What a predecessor knew may be remembered: it counts as if its servers had just gone.
+
 A reading of the used segments says nothing of what was first served after the reading began.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -34,7 +36,9 @@ Timeline = VersionedIntervalTimeline[ServerSelector]
 class BrokerView:
     """Kept up to date by whoever follows the inventory and the used segments; pure."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[DataSegment, bool], None] | None = None) -> None:
+        """`note` is told of each segment that is taken up (True) or forgotten (False)."""
+        self._note = note or (lambda segment, known: None)
         self._timelines: dict[str, Timeline] = {}
         self._selectors: dict[str, ServerSelector] = {}
         self._unserved: dict[str, ServerSelector] = {}
@@ -42,6 +46,7 @@ class BrokerView:
         self._used: Collection[str] | None = None
         self._used_mark = -1
         self._suspects: list[str] = []
+        self._remembered: list[ServerSelector] = []
 
     @property
     def mark(self) -> int:
@@ -78,11 +83,36 @@ class BrokerView:
         selector = self._selectors.get(segment.id)
         if selector is None:
             self._mark += 1
-            selector = self._selectors[segment.id] = ServerSelector(segment, self._mark)
-            timeline = self._timelines.setdefault(segment.data_source, Timeline())
-            timeline.add(segment.interval, segment.version, segment.shard_spec, selector)
+            selector = self._take_up(segment, self._mark)
+            self._note(segment, True)
+        elif not selector.servers:
+            selector.segment = segment  # what was remembered is not all there is to know
         selector.servers[server] = None
         self._unserved.pop(segment.id, None)
+
+    def _take_up(self, segment: DataSegment, since: int) -> ServerSelector:
+        selector = self._selectors[segment.id] = ServerSelector(segment, since)
+        timeline = self._timelines.setdefault(segment.data_source, Timeline())
+        timeline.add(segment.interval, segment.version, segment.shard_spec, selector)
+        return selector
+
+    def remember(self, segments: Iterable[DataSegment]) -> None:
+        """Segments that a predecessor knew. Those that are not served count after `settle`, before any reading."""
+        for segment in segments:
+            if segment.id not in self._selectors:
+                self._remembered.append(self._take_up(segment, 0))
+
+    def settle(self, at_most: int) -> bool:
+        """Judge so many of the remembered segments, once all that is served has been told; whether there are more."""
+        for selector in self._remembered[-at_most:]:
+            if not selector.servers and selector.segment.id in self._selectors:
+                self._keep_or_forget(selector)
+        del self._remembered[-at_most:]
+        return bool(self._remembered)
+
+    def segments(self) -> list[DataSegment]:
+        """All that is known, served or not."""
+        return [selector.segment for selector in self._selectors.values()]
 
     def unserve(self, server: str, segment_id: str) -> None:
         """A server does not announce a segment any more."""
@@ -90,12 +120,15 @@ class BrokerView:
         if selector is None:
             return
         selector.servers.pop(server, None)
-        if selector.servers:
-            return
+        if not selector.servers:
+            self._keep_or_forget(selector)
+
+    def _keep_or_forget(self, selector: ServerSelector) -> None:
+        """Nobody serves it: keep it as missing where it was served whole, and may be used."""
         segment = selector.segment
         partitions = self._timelines[segment.data_source].partitions(segment.interval, segment.version)
         if partitions is not None and partitions.complete and not self._is_unused(selector):
-            self._unserved[segment_id] = selector
+            self._unserved[segment.id] = selector
         else:
             self._forget(selector)
 
@@ -124,6 +157,7 @@ class BrokerView:
         if self._selectors.pop(segment.id, None) is None:
             return
         self._unserved.pop(segment.id, None)
+        self._note(segment, False)
         timeline = self._timelines[segment.data_source]
         timeline.remove(segment.interval, segment.version, segment.partition_num)
         partitions = timeline.partitions(segment.interval, segment.version)

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coordserver.client import Client
+from druidroles.broker import memory
 from druidroles.broker.role import BrokerSettings, build
 from druidroles.broker.selecting import Watched
 from druidroles.coordination.announcements import announced_server
@@ -373,3 +374,30 @@ async def test_queries_are_counted_under_druids_names(world: World, flights: lis
         "druid_init_serverview_time_count 1",
     ):
         assert line in text.splitlines()
+
+
+async def test_a_restarted_broker_knows_what_is_missing(
+    world: World, flights: list[Piece], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Served before the restart, and nowhere after it: a query fails instead of counting less (#5120)."""
+    monkeypatch.setattr(memory, "INTERVAL_S", 0.0)
+    await world.coordinator()
+    world.used = [piece.served.segment.to_json() for piece in flights[:2]]
+    await world.data_server(flights[:1])
+    _, lost = await world.data_server(flights[1:2])
+    await world.broker()
+    before = await world.ask(COUNT_QUERY)
+    with trio.fail_after(20):
+        while not (tmp_path / "served").is_file():  # noqa: ASYNC110 - a thread writes it
+            await trio.sleep(0.01)
+    lost.cancel()
+    await world.zk.sync()
+    await world.broker()  # another one, in the same data directory
+    response = await world.post(COUNT_QUERY)
+    assert response.status_code == 500
+    assert flights[1].served.segment.id in response.json()["errorMessage"]
+    partial = await world.post({**COUNT_QUERY, "context": {"returnPartialResults": True}})
+    assert partial.json()[0]["result"]["n"] < before[0]["result"]["n"]
+    world.used = world.used[:1]
+    await world.broker()  # it is not used any more: it is not missed
+    assert (await world.ask(COUNT_QUERY))[0]["result"]["n"] == partial.json()[0]["result"]["n"]
