@@ -69,10 +69,9 @@ class Line:
             data += self._receive()
         return data
 
-    def close(self) -> None:
-        """End the session and the connection."""
-        with self.socket:
-            self.ask((Op.CLOSE_SESSION, ()))
+    def end_session(self) -> None:
+        """So that none is left to expire while something else is measured."""
+        self.ask((Op.CLOSE_SESSION, ()))
 
     def _receive(self) -> bytes:
         data = self.socket.recv(READ_BYTES)
@@ -83,15 +82,17 @@ class Line:
 
 @contextmanager
 def lines(port: int, speech: Speech, count: int) -> Iterator[list[Line]]:
-    """So many connections, closed at the end."""
+    """So many connections, closed at the end, and their sessions too unless something failed."""
     opened: list[Line] = []
     try:
         for _ in range(count):
             opened.append(Line(port, speech))
         yield opened
+        for line in opened:
+            line.end_session()
     finally:
         for line in opened:
-            line.close()
+            line.socket.close()
 
 
 @contextmanager
@@ -159,6 +160,7 @@ def turns(asking: Sequence[Line], encoded: Sequence[Sequence[bytes]], seconds: f
     following = {line.socket.fileno(): iter(requests) for line, requests in zip(asking, encoded, strict=True)}
     sent_at: dict[int, float] = {}
     last: dict[int, bytes] = {}
+    parts: dict[int, bytes] = {}
     clock = time.perf_counter
     for fd in by_fd:
         epoll.register(fd, select.EPOLLIN)
@@ -174,9 +176,10 @@ def turns(asking: Sequence[Line], encoded: Sequence[Sequence[bytes]], seconds: f
                 raise WireError("no answer")
             for fd, _ in ready:
                 sock = by_fd[fd]
-                data = sock.recv(READ_BYTES)
-                if len(data) < 4 or len(data) != 4 + _length_at(data)[0]:
-                    raise WireError(f"not one reply: {len(data)} bytes")
+                data = parts.pop(fd, b"") + sock.recv(READ_BYTES)
+                if len(data) < 4 or len(data) < 4 + _length_at(data)[0]:
+                    parts[fd] = data
+                    continue
                 now = clock()
                 durations.append(now - sent_at[fd])
                 request = next(following[fd], None) if now < until else None

@@ -43,7 +43,8 @@ class PeerProcess:
             self.end()
             raise RuntimeError(f"{command[0]} does not serve: {log.read_text(errors='replace')[-500:]}")
         self.start_s = time.perf_counter() - started
-        line.close()
+        line.end_session()
+        line.socket.close()
 
     def rss_bytes(self) -> int:
         """Memory in use now, all of it resident (VmRSS)."""

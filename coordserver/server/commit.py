@@ -67,6 +67,12 @@ class Committer:
         """The last record that was applied."""
         return self._engine.machine.index
 
+    def turn(self) -> None:
+        """Once a turn of the sockets: a slice of what is durable and not applied yet, then `kick`."""
+        if self._behind and not self._holds and self._failure is None:
+            self._guarded_apply()
+        self.kick()
+
     def kick(self) -> None:
         """Give the log what was proposed since, unless a batch is in flight; it will be the next then."""
         if self._in_flight or self._failure is not None:

@@ -134,7 +134,7 @@ class _Server:
         recovered.log.slow_sync_s = config.fsync_warning_ms / 1000
         self._poller = Poller(
             self._connect,
-            lambda: self._committer.kick(),
+            lambda: self._committer.turn(),
             clock,
             output_soft=self._limits.output_soft_bytes,
             output_hard=self._limits.output_hard_bytes,
