@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from indexing import ended, index_spec, noop, until
+import trio
+from indexing import end_session, ended, index_spec, noop, until
 from played_workers import API, Play, act, insert_action, leads, lock_action, overlord, submit
 
 from coordserver.client import connect
@@ -117,6 +118,54 @@ async def test_a_task_that_begins_anew_is_a_new_attempt(server: ServerHandle, tm
         await worker.end(first)
         await ended(on, first.id)
         assert (await act(on, first, begin)).status_code == 400
+
+
+async def test_a_leader_paused_in_the_middle_of_a_kill(server: ServerHandle, tmp_path: Path, play: Play) -> None:
+    """The next one carries it out; what the old one continues with deletes nothing, though it would find something."""
+    worker = await play("w:1")
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(overlord(server, tmp_path, "o1", Limits()))
+        old = await leads(first)
+        second = await stack.enter_async_context(overlord(server, tmp_path, "o2", Limits()))
+        task = await worker.claim(await submit(first, dataSource="flights"))
+        version = (await act(first, task, lock_action())).json()["result"]["version"]
+        assert (await act(first, task, insert_action(version))).json()["result"]["success"]
+        segment = insert_action(version)["segments"][0]
+        await mark_unused(tmp_path, segment["identifier"])
+        delete, continues, paused = old.store.delete_segments, trio.Event(), trio.Event()
+
+        async def delete_after_a_pause(leader: LeaderEpoch, ids: Any) -> int:
+            paused.set()
+            await continues.wait()
+            return await delete(leader, ids)
+
+        old.store.delete_segments = delete_after_a_pause  # type: ignore[method-assign]
+        nuke = {"type": "segmentNuke", "segments": [segment]}
+        answers: list[Any] = []
+
+        async def ask_the_old_one() -> None:
+            answers.append(await act(first, task, nuke))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_the_old_one)
+            await paused.wait()
+            await end_session(server.address, first.zk)
+            await leads(second)
+            assert (await act(second, task, nuke)).json() == {"result": [segment["identifier"]]}
+            assert (await act(second, task, insert_action(version))).json()["result"]["success"]
+            await mark_unused(tmp_path, segment["identifier"])
+            continues.set()
+        assert answers[0].status_code == 503
+        async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+            assert await store.segment(segment["identifier"]) is not None
+
+
+async def mark_unused(tmp_path: Path, segment_id: str) -> None:
+    """As the Coordinator does."""
+    coordinator = LeaderEpoch(role="coordinator", epoch=1)
+    async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+        await store.raise_epoch(coordinator)
+        assert await store.set_used(coordinator, [segment_id], False) == 1
 
 
 async def test_a_revoked_lock_fails_its_task_with_that_cause(server: ServerHandle, tmp_path: Path, play: Play) -> None:
