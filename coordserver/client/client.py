@@ -27,6 +27,7 @@ from coordserver.core.errors import (
     NotEmptyError,
     SessionExpiredError,
     ThrottledError,
+    UnimplementedError,
 )
 from coordserver.core.operations import Op
 from coordserver.core.paths import join, parent_of
@@ -185,10 +186,22 @@ class Client:
         return stat
 
     async def delete_tree(self, path: str) -> None:
-        """Delete a znode and everything below it, children first, one by one; a missing one is fine.
+        """Delete a znode and everything below it, children first; a missing one is fine.
 
-        Raises NotEmptyError if others keep creating below it.
+        The server does it, at most 10,000 znodes at a time, each time all or nothing; over ZooKeeper's protocol it is
+        done one by one. Raises BadArgumentsError for `/` and ZooKeeper's own znodes, NoAuthError where a parent does
+        not let its children be deleted, NotEmptyError if others keep creating below it.
         """
+        finished = False
+        try:
+            while not finished:
+                _, finished = (await self._session.request(Op.DELETE_TREE, (checked_path(path),))).result
+        except NoNodeError:
+            return
+        except UnimplementedError:
+            await self._delete_one_by_one(path)
+
+    async def _delete_one_by_one(self, path: str) -> None:
         for round_number in range(_DELETE_ROUNDS):
             try:
                 for victim in reversed(await self._paths_below(checked_path(path))):

@@ -75,7 +75,8 @@ class Codec(Protocol):
     def request(self, number: int, op: int, acked: int, args: Sequence[Any]) -> bytes:
         """One request frame; operations of a multi are `(op, *arguments)` each.
 
-        Raises TypeError, ValueError or OverflowError where an argument cannot be carried.
+        Raises TypeError, ValueError or OverflowError where an argument cannot be carried, LookupError where the
+        protocol has no such operation.
         """
 
     def result(self, op: int, args: Sequence[Any], fields: tuple[Any, ...]) -> tuple[Any, ...]:

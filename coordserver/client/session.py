@@ -36,6 +36,7 @@ from coordserver.core.errors import (
     OutcomeUnknownError,
     SessionExpiredError,
     TooLargeError,
+    UnimplementedError,
     WireError,
     from_code,
 )
@@ -158,6 +159,10 @@ class Session:
             except (TypeError, ValueError, OverflowError) as error:
                 self._calls.withdraw_last()
                 call.settle(0, (), BadArgumentsError(call.path, str(error)))
+                continue
+            except LookupError:
+                self._calls.withdraw_last()
+                call.settle(0, (), UnimplementedError(call.path, "ZooKeeper's protocol does not have it"))
                 continue
             if len(frame) > self._frame_bytes:
                 self._calls.withdraw_last()

@@ -13,20 +13,22 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from coordserver.core import reaper
 from coordserver.core.acl import Identity
 from coordserver.core.answers import Answers
-from coordserver.core.errors import ErrorCode, KeeperError, MalformedError, ThrottledError, TooManyEphemeralsError
+from coordserver.core.errors import ErrorCode, KeeperError
 from coordserver.core.expiry import Expiry
 from coordserver.core.machine import Machine, Outcome
 from coordserver.core.operations import RECORDED_AS, Op
-from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, LiveSession
+from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, Entry, LiveSession
 from coordserver.core.prep import CHECK_READ, PREPARE, ephemerals_in
 from coordserver.core.records import Record
+from coordserver.core.room import DiskRoom, Room
 from coordserver.core.seam import EngineLimits, EngineStatistics, Hello, Sink, Welcome
-from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
+from coordserver.core.slices import in_slices, is_large
 from coordserver.core.watches import WatchManager
 
 _new = tuple.__new__
@@ -35,6 +37,7 @@ _CREATE_SESSION = int(Op.CREATE_SESSION)
 _RESUME_SESSION = int(Op.RESUME_SESSION)
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
 _ERROR = int(Op.ERROR)
+_LARGE = frozenset({_CLOSE_SESSION, int(Op.DELETE_TREE)})
 _MAY_CREATE = frozenset({int(Op.CREATE), int(Op.MULTI)})
 _EXPIRED = int(ErrorCode.SESSION_EXPIRED)
 _MOVED = int(ErrorCode.SESSION_MOVED)
@@ -50,6 +53,7 @@ class Engine:
     ) -> None:
         self.machine = machine
         self.limits = limits
+        self.room = Room(machine, limits)
         self.watches: WatchManager[Attachment] = WatchManager()
         self._new_password = new_password
         self._next_session_id = session_id_seed
@@ -57,6 +61,8 @@ class Engine:
         self._live: dict[int, LiveSession] = {}
         self._expiry: Expiry[LiveSession] = Expiry()
         self._fresh: list[Record] = []
+        self._slices: Iterator[None] | None = None
+        self._held: dict[LiveSession, None] = {}
         self._proposed: deque[tuple[Record, LiveSession | None]] = deque()
         self._next_reap_ms: int | None = None
         self._expired = 0
@@ -88,7 +94,7 @@ class Engine:
         attachment = Attachment(sink, identities, hello.name, hello.remembers)
         machine = self.machine
         attachment.history_known = hello.history_id in (None, machine.history_id)
-        if attachment.history_known and hello.last_zxid > machine.zxid:
+        if self.room.disk is DiskRoom.NONE or (attachment.history_known and hello.last_zxid > machine.zxid):
             return self._refuse_connect(attachment, _THROTTLED)
         timeout_ms = min(max(hello.timeout_ms, self.limits.session_timeout_ms_min), self.limits.session_timeout_ms_max)
         if hello.session_id == 0:
@@ -151,8 +157,10 @@ class Engine:
                 check(arguments)
                 if live.pipeline:
                     live.pipeline.append((READ, attachment, number, op, arguments))
-                else:
+                elif self._slices is None:
                     self._answer(attachment, number, op, arguments)
+                else:
+                    self._hold(live, (READ, attachment, number, op, arguments))
                 return
             preparation = PREPARE.get(op)
             if preparation is None:
@@ -161,7 +169,7 @@ class Engine:
             prepared = preparation(arguments, attachment.identities, self.limits)
             recorded = _RECORDED_AS.get(op, op)
             ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
-            self._check_room(attachment, live, number, acked, ephemerals)
+            self.room.check(attachment, live, number, acked, op, prepared, ephemerals)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
             return
@@ -184,7 +192,7 @@ class Engine:
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
             return
-        if logged or (op in PREPARE and not attachment.remembers):
+        if (logged or (op in PREPARE and not attachment.remembers)) and self.room.disk is not DiskRoom.NONE:
             live.pipeline.append((WRITE, attachment, number, op, 0))
             self._propose(Record(_ERROR, live.id, 0, 0, 0, (), (error,)), live)
             return
@@ -200,8 +208,8 @@ class Engine:
     def _reply_in_turn(
         self, attachment: Attachment, live: LiveSession, number: int, op: int, error: int, detail: str
     ) -> None:
-        if live.pipeline:
-            live.pipeline.append((REFUSAL, attachment, number, op, (error, detail)))
+        if live.pipeline or self._slices is not None:
+            self._hold(live, (REFUSAL, attachment, number, op, (error, detail)))
         else:
             attachment.sink.reply(number, self.machine.zxid, op, error, (), detail)
 
@@ -217,6 +225,8 @@ class Engine:
             self.open(now_ms)
         if late_ms > 0:
             self._expiry.extend(late_ms)
+        if self.room.disk is DiskRoom.NONE:
+            return
         for live in self._expiry.due(now_ms):
             if live.pipeline:
                 # Its requests wait for us, and while many do it is not read from, so that it could not be heard.
@@ -248,12 +258,22 @@ class Engine:
             pass
 
     def committed_slice(self, index: int, budget: int) -> bool:
-        """As `committed`, but stop after about `budget` changes; whether more is left to do."""
+        """As `committed`, but stop after about `budget` changes; whether more is left to do.
+
+        A record with a large effect takes several calls, even where `index` is the last one applied.
+        """
         machine, proposed = self.machine, self._proposed
-        while machine.index < index:
+        while machine.index < index or self._slices is not None:
             if budget <= 0:
                 return True
+            if self._slices is not None:
+                budget = 0
+                next(self._slices, None)
+                continue
             record, live = proposed.popleft()
+            if record[0] in _LARGE and is_large(machine, record):
+                self._slices = in_slices(machine, self.watches, record, partial(self._taken, live))
+                continue
             outcome = machine.apply(machine.index + 1, record)
             events = outcome.events
             budget -= 1 + len(events)
@@ -263,6 +283,19 @@ class Engine:
             if live is not None:
                 self._complete(live, outcome)
         return False
+
+    def _taken(self, live: LiveSession | None, outcome: Outcome) -> None:
+        """A record that was taken in slices has had its effect: go on with what waited for that."""
+        self._slices = None
+        if live is not None:
+            self._complete(live, outcome)
+        held, self._held = self._held, {}
+        for waiting in held:
+            self._go_on(waiting)
+
+    def _hold(self, live: LiveSession, entry: Entry) -> None:
+        live.pipeline.append(entry)
+        self._held[live] = None
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
@@ -316,44 +349,6 @@ class Engine:
         self._fresh.append(record)
         self._proposed.append((record, live))
 
-    def _check_room(self, attachment: Attachment, live: LiveSession, number: int, acked: int, ephemerals: int) -> None:
-        """Refuse a write that is numbered wrong, or that would take the session over one of its limits.
-
-        A write sent again takes no room: it may have happened, and a refusal says that it has not.
-        """
-        if len(live.pipeline) >= self.limits.outstanding_per_session:
-            raise ThrottledError("", f"outstanding requests: at most {self.limits.outstanding_per_session}")
-        again = attachment.remembers and self._is_sent_again(live, number, acked)
-        if ephemerals:
-            held = len(self.machine.tree.ephemerals.get(live.id, ())) + live.pending_ephemerals
-            if held + ephemerals > self.limits.ephemerals_per_session and not again:
-                raise TooManyEphemeralsError("", f"at most {self.limits.ephemerals_per_session}")
-            live.pending_ephemerals += ephemerals
-        if attachment.remembers and not again:
-            live.unacked.append(number)
-            live.last_number = max(live.last_number, number)
-
-    def _is_sent_again(self, live: LiveSession, number: int, acked: int) -> bool:
-        """Whether a write's number is known; if it is not, there must be room to remember its outcome."""
-        if type(number) is not int or type(acked) is not int or not 0 < acked <= number:
-            raise MalformedError("", f"number {number}, acked {acked}")
-        unacked, session = live.unacked, live.session
-        while unacked and unacked[0] < acked:
-            unacked.popleft()
-        if (
-            number <= live.last_number
-            and unacked
-            and ((session is not None and number in session.outcomes) or number in unacked)
-        ):
-            return True
-        if len(unacked) >= MAX_REMEMBERED or (
-            session is not None
-            and session.weight >= MAX_REMEMBERED_BYTES
-            and session.weight_from(acked) >= MAX_REMEMBERED_BYTES
-        ):
-            raise ThrottledError("", "unacknowledged writes")
-        return False
-
     def _answer(self, attachment: Attachment, number: int, op: int, arguments: Sequence[Any]) -> None:
         try:
             result = self._answers[op](attachment, arguments)
@@ -380,6 +375,11 @@ class Engine:
             self._connected(live, attachment, outcome, extra)
         elif outcome.error == 0:
             self._end(live, None)
+        self._go_on(live)
+
+    def _go_on(self, live: LiveSession) -> None:
+        """Answer what waits at the head of a session's pipeline, up to the next write."""
+        pipeline = live.pipeline
         while pipeline and pipeline[0][0] >= READ:
             what, attachment, number, op, extra = pipeline.popleft()
             if attachment is None or attachment.closed:

@@ -53,6 +53,7 @@ class ErrorCode(IntEnum):
     SEQUENCE_OVERFLOW = -1005
     TOO_MANY_EPHEMERALS = -1006
     LIMIT_EXCEEDED = -1007
+    MEMORY_FULL = -1008
 
 
 class CoordError(Exception):
@@ -232,6 +233,12 @@ class LimitExceededError(KeeperError):
     """Another named limit of the server; `detail` names it."""
 
     code = ErrorCode.LIMIT_EXCEEDED
+
+
+class MemoryFullError(KeeperError):
+    """The server's memory is as full as it may be: only what makes room is taken."""
+
+    code = ErrorCode.MEMORY_FULL
 
 
 class ConnectionLossError(CoordError):

@@ -23,6 +23,7 @@ from coordserver.core.reads import READS, get_ephemerals
 from coordserver.core.records import Record
 from coordserver.core.ring import EventRing
 from coordserver.core.sessions import Remembered, Session
+from coordserver.core.subtree import delete_ephemerals, delete_tree, run_through
 from coordserver.core.tree import DataTree, run_undo
 from coordserver.core.walk import StateWalk
 
@@ -64,6 +65,15 @@ class MachineStatistics:
     system_errors: int
 
 
+class Begun(NamedTuple):
+    """What was made of a record's effect before it is applied (slices.py), or why nothing was."""
+
+    change: Change
+    closes: bool
+    result: tuple[Any, ...] = ()
+    failure: Exception | None = None
+
+
 class Machine:
     """Tree, sessions and event ring at one index of the log."""
 
@@ -83,8 +93,11 @@ class Machine:
         """The state before the first record. `history_id`: 16 random bytes that name this history."""
         return cls(history_id, DataTree.with_system_nodes())
 
-    def apply(self, index: int, record: Record) -> Outcome:
-        """Apply the record at `index`, which must be the next one, and say what came of it."""
+    def apply(self, index: int, record: Record, begun: Begun | None = None) -> Outcome:
+        """Apply the record at `index`, which must be the next one, and say what came of it.
+
+        `begun`: what of it was done ahead.
+        """
         if index != self.index + 1:
             raise ValueError(f"record {index} does not follow {self.index}")
         self.index = index
@@ -102,7 +115,7 @@ class Machine:
                 session.forget_below(acked)
         zxid = self.zxid if op in _WITHOUT_ZXID else self.zxid + 1
         self.zxid = zxid
-        change = Change(zxid, wall_ms, session_id, identities)
+        change = Change(zxid, wall_ms, session_id, identities) if begun is None else begun.change
         error = 0
         detail = ""
         result: tuple[Any, ...]
@@ -110,7 +123,10 @@ class Machine:
             if session_id and session is None and op != Op.CREATE_SESSION:
                 raise errors.SessionExpiredError
             mutation = mutations.MUTATIONS.get(op)
-            result = mutation(self.tree, change, arguments) if mutation else _OTHERS[op](self, change, arguments)
+            if mutation is not None:
+                result = mutation(self.tree, change, arguments)
+            else:
+                result = _OTHERS[op](self, change, arguments) if begun is None else _finish(self, begun)
         except KeeperError as refusal:
             error, result, detail = int(refusal.code), (), refusal.detail
         except Exception as failure:  # noqa: BLE001 - the boundary at which one bad record is kept from every server
@@ -222,9 +238,25 @@ def _resume_session(machine: Machine, change: Change, arguments: tuple[Any, ...]
 
 def _close_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
     """(): the session ends, and its ephemerals with it."""
-    mutations.delete_ephemerals(machine.tree, change)
+    change.undo = []
+    run_through(delete_ephemerals(machine.tree, change))
     del machine.sessions[change.session]
     return ()
+
+
+def _delete_tree(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """(path, limit) -> (deleted, finished): a part of a subtree goes."""
+    change.undo = []
+    return run_through(delete_tree(machine.tree, change, arguments))
+
+
+def _finish(machine: Machine, begun: Begun) -> tuple[Any, ...]:
+    """What is left of a record whose znodes were deleted ahead."""
+    if begun.failure is not None:
+        raise begun.failure
+    if begun.closes:
+        del machine.sessions[begun.change.session]
+    return begun.result
 
 
 def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
@@ -273,6 +305,7 @@ _OTHERS: dict[int, Callable[[Machine, Change, tuple[Any, ...]], tuple[Any, ...]]
     int(Op.CREATE_SESSION): _create_session,
     int(Op.RESUME_SESSION): _resume_session,
     int(Op.CLOSE_SESSION): _close_session,
+    int(Op.DELETE_TREE): _delete_tree,
     int(Op.NOOP): _noop,
     int(Op.CONFIGURE): _configure,
     _ERROR: _refused,

@@ -177,15 +177,6 @@ def delete_container(tree: DataTree, change: Change, arguments: tuple[Any, ...])
     return ()
 
 
-def delete_ephemerals(tree: DataTree, change: Change) -> None:
-    """Remove all ephemerals of the change's session, in order of their creation."""
-    for path in tuple(tree.ephemerals.get(change.session, ())):
-        node = tree.nodes[path]
-        parent = tree.nodes[path[: path.rfind("/")] or ROOT]
-        tree.remove(path, node, parent, change.zxid, change.undo)
-        change.events.append((_DELETED, path, node.acl, parent.acl))
-
-
 Mutation = Callable[[DataTree, Change, tuple[Any, ...]], tuple[Any, ...]]
 
 MUTATIONS: dict[int, Mutation] = {

@@ -121,6 +121,7 @@ _ROWS = (
     OperationRow(Op.SET_ACL, Kind.WRITE, ("path", "acl", "version"), "stat", 16, "node"),
     OperationRow(Op.CHECK, Kind.WRITE, ("path", "version"), "", 1, "node"),
     OperationRow(Op.MULTI, Kind.WRITE, ("operations",), "results"),
+    OperationRow(Op.DELETE_TREE, Kind.WRITE, ("path",), "deleted, finished", 8, "parents"),
     OperationRow(Op.CLOSE_SESSION, Kind.WRITE, (), ""),
     OperationRow(Op.EXISTS, Kind.READ, ("path", "watch"), "stat", 1, "node"),
     OperationRow(Op.GET_DATA, Kind.READ, ("path", "watch"), "data, stat", 1, "node"),

@@ -104,6 +104,14 @@ def _delete(arguments: Sequence[Any], identities: Identities, limits: EngineLimi
     return path, version
 
 
+def _delete_tree(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
+    """The record says how many znodes it may delete, so that a replay deletes as many."""
+    path: str = _want(arguments, 0, _STR, "path")
+    if not is_valid(path) or path in SYSTEM_PATHS:
+        raise errors.BadArgumentsError(path, "path")
+    return path, limits.znodes_per_record
+
+
 def _set_data(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:
     path: str = _want(arguments, 0, _STR, "path")
     data = _data(arguments, limits.znode_bytes)
@@ -161,6 +169,8 @@ def _multi(arguments: Sequence[Any], identities: Identities, limits: EngineLimit
     An operation that may not be in a multi, and a mode that does not exist, refuse the whole (ZooKeeper 3.9).
     """
     operations = _want(arguments, 0, _LIST, "operations")
+    if len(operations) > limits.multi_operations:
+        raise errors.LimitExceededError("", f"multi: {len(operations)} operations, at most {limits.multi_operations}")
     prepared: list[tuple[int, Arguments]] = []
     for item in operations:
         if type(item) not in _LIST:
@@ -190,6 +200,7 @@ PREPARE: dict[int, Preparation] = {
     int(Op.SET_ACL): _set_acl,
     int(Op.MULTI): _multi,
     int(Op.CLOSE_SESSION): _nothing,
+    int(Op.DELETE_TREE): _delete_tree,
 }
 """By operation: arguments, identities, limits -> the record's arguments, or a KeeperError."""
 

@@ -12,6 +12,8 @@ import attrs
 class EngineLimits:
     """What a client may ask for. Times in ms; `outstanding_per_session` counts requests that are not answered yet.
 
+    `znodes_per_record`: how many znodes one delete_tree deletes at most.
+
     Containers and TTL znodes are looked through every `container_check_ms`; a container that never had a child goes
     after `container_never_used_ms` (0: never), at most `container_per_check` go at a time (ContainerManager).
     `enforce_quota`: hard limits of quotas refuse writes (ZooKeeper's enforceQuota). `x509`: ACLs
@@ -24,6 +26,8 @@ class EngineLimits:
     outstanding_per_session: int = 1_000
     znode_bytes: int = 1 << 20
     ephemerals_per_session: int = 10_000
+    multi_operations: int = 2_000
+    znodes_per_record: int = 10_000
     watches_per_session: int = 200_000
     container_check_ms: int = 60_000
     container_never_used_ms: int = 300_000

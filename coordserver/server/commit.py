@@ -119,6 +119,10 @@ class Committer:
         """The applied state stands still meanwhile, at the index given; the log goes on, and reads are answered."""
         self._holds += 1
         try:
+            while self._engine.committed_slice(self.applied_index, 1):  # the rest of a record that is half applied
+                self._delivered()
+                await trio.lowlevel.checkpoint()
+            self._delivered()
             yield self.applied_index
         finally:
             self._holds -= 1

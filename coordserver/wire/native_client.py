@@ -265,6 +265,8 @@ _FIELD: dict[str, Callable[[Any], Any]] = {
     "resumed": bool,
     "identities": _identities,
     "results": lambda value: value,
+    "deleted": _int,
+    "finished": bool,
 }
 
 _RESULT_CHECKS: dict[int, tuple[Callable[[Any], Any], ...]] = {

@@ -112,6 +112,16 @@ def make_golden() -> None:
         (Op.CREATE, 9, 0, 0, ip, ("/q/b", b"", None, 0, 0)),
         (Op.CONFIGURE, 0, 0, 0, (), (True,)),
         (Op.CREATE, 9, 0, 0, ip, ("/q/c", b"", None, 0, 0)),
+        (Op.CREATE, 9, 1, 1, ip, ("/t", b"1", None, 0, 0)),
+        (Op.CREATE, 9, 2, 1, ip, ("/t/b", b"22", None, 0, 0)),
+        (Op.CREATE, 9, 3, 1, ip, ("/t/b/e", b"", None, 1, 0)),
+        (Op.CREATE, 9, 4, 1, ip, ("/t/a", b"", acl, 0, 0)),
+        (Op.CREATE, 9, 5, 1, ann, ("/t/a/x", b"", None, 0, 0)),
+        (Op.DELETE_TREE, 9, 6, 1, ip, ("/t", 100)),
+        (Op.DELETE_TREE, 9, 7, 1, ann, ("/t", 2)),
+        (Op.DELETE_TREE, 9, 7, 1, ann, ("/t", 2)),
+        (Op.DELETE_TREE, 9, 8, 1, ann, ("/t", 3)),
+        (Op.DELETE_TREE, 9, 9, 1, ann, ("/t", 3)),
     ]
     machine = Machine.new(HISTORY)
     written = []

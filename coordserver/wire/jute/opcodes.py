@@ -27,7 +27,9 @@ AS_ZOOKEEPER: dict[int, int] = {
     int(ErrorCode.MALFORMED): int(ErrorCode.MARSHALLING_ERROR),
     int(ErrorCode.TOO_LARGE): int(ErrorCode.BAD_ARGUMENTS),
     int(ErrorCode.THROTTLED): int(ErrorCode.THROTTLED_OP),
+    # Not one of those that clients try again by themselves: the disk is not going to have room in a second.
     int(ErrorCode.DISK_FULL): int(ErrorCode.MARSHALLING_ERROR),
+    int(ErrorCode.MEMORY_FULL): int(ErrorCode.MARSHALLING_ERROR),
     int(ErrorCode.SEQUENCE_OVERFLOW): int(ErrorCode.BAD_ARGUMENTS),
     int(ErrorCode.TOO_MANY_EPHEMERALS): int(ErrorCode.BAD_ARGUMENTS),
     int(ErrorCode.LIMIT_EXCEEDED): int(ErrorCode.BAD_ARGUMENTS),

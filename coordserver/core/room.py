@@ -1,0 +1,106 @@
+"""Whether a write may be proposed: what is judged of it before the log, beyond its own form (prep.py).
+
+Two kinds of limits: those of its session, and those of the whole server, whose disk or memory may be full. When they
+are, deletes still pass, as do sessions' beginnings and ends: what makes room must never be refused for want of it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from coordserver.core.errors import (
+    DiskFullError,
+    MalformedError,
+    MemoryFullError,
+    ThrottledError,
+    TooManyEphemeralsError,
+)
+from coordserver.core.machine import Machine
+from coordserver.core.operations import Op
+from coordserver.core.pipeline import Attachment, LiveSession
+from coordserver.core.seam import EngineLimits
+from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
+
+_MULTI = int(Op.MULTI)
+_FREEING = frozenset({int(Op.DELETE), int(Op.DELETE_TREE), int(Op.CLOSE_SESSION)})
+_FREEING_IN_MULTI = frozenset({int(Op.DELETE), int(Op.CHECK), int(Op.ERROR)})
+
+
+class DiskRoom(Enum):
+    """How much the disk can still take."""
+
+    ENOUGH = "enough"
+    LOW = "low"  # what is left is kept for what makes room
+    NONE = "none"  # nothing is written, and no session expires
+
+
+class Room:
+    """What the server and a session have room for. The edge sets `disk` and `memory_full`."""
+
+    def __init__(self, machine: Machine, limits: EngineLimits) -> None:
+        self._machine = machine
+        self._limits = limits
+        self.disk = DiskRoom.ENOUGH
+        self.memory_full = False
+        self.refused_disk = 0
+        self.refused_memory = 0
+
+    def check(
+        self,
+        attachment: Attachment,
+        live: LiveSession,
+        number: int,
+        acked: int,
+        op: int,
+        prepared: tuple[Any, ...],
+        ephemerals: int,
+    ) -> None:
+        """Raise a KeeperError for a write that is numbered wrong, or that would go over a limit; else count it.
+
+        A write sent again takes no room: it may have happened, and a refusal says that it has not.
+        """
+        limits = self._limits
+        if len(live.pipeline) >= limits.outstanding_per_session:
+            raise ThrottledError("", f"outstanding requests: at most {limits.outstanding_per_session}")
+        again = attachment.remembers and self._is_sent_again(live, number, acked)
+        if (self.memory_full or self.disk is not DiskRoom.ENOUGH) and not again:
+            self._check_server(op, prepared)
+        if ephemerals:
+            held = len(self._machine.tree.ephemerals.get(live.id, ())) + live.pending_ephemerals
+            if held + ephemerals > limits.ephemerals_per_session and not again:
+                raise TooManyEphemeralsError("", f"at most {limits.ephemerals_per_session}")
+            live.pending_ephemerals += ephemerals
+        if attachment.remembers and not again:
+            live.unacked.append(number)
+            live.last_number = max(live.last_number, number)
+
+    def _check_server(self, op: int, prepared: tuple[Any, ...]) -> None:
+        frees = op in _FREEING or (op == _MULTI and all(part[0] in _FREEING_IN_MULTI for part in prepared[0]))
+        if self.disk is DiskRoom.NONE or (self.disk is DiskRoom.LOW and not frees):
+            self.refused_disk += 1
+            raise DiskFullError("", "the server's disk is full" if frees else "the server's disk is full: only deletes")
+        if self.memory_full and not frees:
+            self.refused_memory += 1
+            raise MemoryFullError("", "the server's memory is full: only deletes")
+
+    def _is_sent_again(self, live: LiveSession, number: int, acked: int) -> bool:
+        """Whether a write's number is known; if it is not, there must be room to remember its outcome."""
+        if type(number) is not int or type(acked) is not int or not 0 < acked <= number:
+            raise MalformedError("", f"number {number}, acked {acked}")
+        unacked, session = live.unacked, live.session
+        while unacked and unacked[0] < acked:
+            unacked.popleft()
+        if (
+            number <= live.last_number
+            and unacked
+            and ((session is not None and number in session.outcomes) or number in unacked)
+        ):
+            return True
+        if len(unacked) >= MAX_REMEMBERED or (
+            session is not None
+            and session.weight >= MAX_REMEMBERED_BYTES
+            and session.weight_from(acked) >= MAX_REMEMBERED_BYTES
+        ):
+            raise ThrottledError("", "unacknowledged writes")
+        return False
