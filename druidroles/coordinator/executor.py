@@ -156,10 +156,11 @@ class Executor:
         self._done(server, segment_id, Action.DROP)
 
     def _done(self, server: str, segment_id: str, action: Action) -> None:
+        order = self.orders.of(server, segment_id)
         vanished = self._vanished.get((server, segment_id))
         if vanished is not None and vanished[0].action is action:
             del self._vanished[server, segment_id]
-        order = self.orders.of(server, segment_id)
+            order = vanished[0]
         if order is not None and order.action is action and not order.done:
             order.done = True
             self._counts.succeeded(order)
@@ -236,11 +237,14 @@ class Executor:
             dues.append(self._clock() + SWEEP_MS)
         return min(dues, default=None)
 
+    def sweep_if_due(self, now_ms: int) -> None:
+        """Sweep, unless that was done a moment ago."""
+        if now_ms >= self._sweep_due_ms:
+            self._sweep_due_ms = now_ms + SWEEP_PAUSE_MS
+            self.sweep(now_ms)
+
     def sweep(self, now_ms: int) -> None:
         """Find requests that came and went unseen, those that nobody takes up, and those that do not end."""
-        if now_ms < self._sweep_due_ms:
-            return
-        self._sweep_due_ms = now_ms + SWEEP_PAUSE_MS
         timeout_ms = self._view.limits.load_timeout_ms
         old = [o for o in self.orders.all_in_tree() if o.written_ms is not None and now_ms - o.written_ms >= SWEEP_MS]
         for order in old:

@@ -221,7 +221,7 @@ class Leading:
         changed = self._picture.follow(now)
         self._balancing.stir(changed)
         self.executor.follow(now)
-        self.executor.sweep(now)
+        self.executor.sweep_if_due(now)
         for segment_id in self.view.timers.take_due(now):
             self.view.cluster.mark(segment_id)
         release_throttled(self.view)

@@ -176,6 +176,27 @@ async def test_intervals_and_the_newest_version(
     assert await store.newest_version("other", JANUARY) is None
 
 
+async def test_what_has_long_been_unused_is_found_by_its_end_and_since_when(
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    attempt = await running_task(store, overlord)
+    first, second, third = (make_segment(day) for day in (1, 2, 3))
+    publication = Publication(task_id="t", attempt=attempt, segments=[third, first, second])
+    await store.publish_segments(overlord, publication)
+    assert await store.data_sources_with_unused() == []
+    await store.set_used(overlord, [first.id, second.id, third.id], False)
+    assert await store.data_sources_with_unused() == ["flights"]
+    forever_ms = 4_000_000_000_000
+    intervals = [segment.interval for segment in (first, second, third)]
+    assert await store.unused_intervals("flights", None, forever_ms, 10) == intervals
+    assert await store.unused_intervals("flights", None, forever_ms, 2) == intervals[:2]
+    assert await store.unused_intervals("flights", second.interval.end_ms, forever_ms, 10) == intervals[:2]
+    assert await store.unused_intervals("flights", None, 1_600_000_000_000, 10) == []
+    assert await store.unused_intervals("other", None, forever_ms, 10) == []
+    await store.set_used(overlord, [first.id], True)
+    assert await store.unused_intervals("flights", None, forever_ms, 10) == intervals[1:]
+
+
 async def test_a_scan_sees_one_instant_and_keeps_what_is_known(
     store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
