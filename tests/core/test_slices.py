@@ -133,8 +133,8 @@ def test_between_the_slices_nothing_is_answered_and_after_them_everything(op: Op
         slices += 1
         bench.send(other, 10 + slices, Op.EXISTS, "/b/0", False)
         bench.send(other, 1000 + slices, Op.MULTI, "nonsense")
-        bench.send(reader, slices, Op.EXISTS, "/b/0", False)
         bench.engine.refuse(reader, 1000 + slices, -8, "refused")
+        bench.send(reader, slices, Op.EXISTS, "/b/0", False)
         assert [entry for entry in heard.take() + read.take() if entry[0] == "reply"] == []
         if slices == 2:
             bench.engine.detach(gone, bench.now)
@@ -146,7 +146,7 @@ def test_between_the_slices_nothing_is_answered_and_after_them_everything(op: Op
     assert [entry[1] for entry in answers] == [3] + [n for at in range(1, slices + 1) for n in (10 + at, 1000 + at)]
     assert {(entry[2], entry[3]) for entry in answers[1::2]} == {(zxid + 2, -101)}
     assert [entry[1:4] for entry in read.take()] == [
-        answer for at in range(1, slices + 1) for answer in ((at, zxid + 1, -101), (1000 + at, zxid + 1, -8))
+        answer for at in range(1, slices + 1) for answer in ((1000 + at, zxid + 1, -8), (at, zxid + 1, -101))
     ]
     own = [entry for entry in own + told.take() if entry[0] == "reply"]
     assert own[0][:4] == ("reply", 5000, zxid + 1, 0)
