@@ -145,7 +145,9 @@ def _properties(context: RoleContext) -> dict[str, str]:
 def _discovery_node(context: RoleContext, role: Role) -> DiscoveryDruidNode:
     host, _, port = context.host_port.rpartition(":")
     return DiscoveryDruidNode(
-        node=DruidNode(service=context.settings.service or context.settings.role.service_name, host=host, plaintext_port=int(port)),
+        node=DruidNode(
+            service=context.settings.service or context.settings.role.service_name, host=host, plaintext_port=int(port)
+        ),
         role=context.settings.role,
         services=role.discovery_services(),
         start_time_ms=time.time_ns() // 1_000_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,36 @@ metadata = click.option(
     required=True,
     help="The metadata store: an SQLite file, or postgresql://HOST/DATABASE for several machines.",
 )
+
+
+class TierBrokerType(click.ParamType[tuple[str, str]]):
+    """TIER=SERVICE."""
+
+    name = "tier=service"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The tier and the service, or a usage error."""
+        tier, _, service = str(value).partition("=")
+        if not tier or not service:
+            self.fail(f"{value!r} is not TIER=SERVICE", param, ctx)
+        return tier, service
+
+
+class StrategiesType(click.ParamType[Any]):
+    """Druid's JSON array of a Router's strategies."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The strategies, or a usage error."""
+        from druidroles.router.choosing import parse_strategies
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_strategies(json.loads(value))
+        except (ValueError, RecursionError) as fault:
+            self.fail(f"{value!r}: {fault}", param, ctx)
 
 
 @click.group("druid")
@@ -290,7 +321,9 @@ def middlemanager(
     default="highestPriority",
     help="Which of the servers of a segment are asked first (druid.broker.select.tier).",
 )
-@click.option("--select-priority", "priorities", type=int, multiple=True, help="For custom: the best first; repeatable.")
+@click.option(
+    "--select-priority", "priorities", type=int, multiple=True, help="For custom: the best first; repeatable."
+)
 @click.option("--preferred-tier", default="", help="For preferred.")
 @click.option("--preferred-lowest", is_flag=True, help="For preferred: lower priorities first.")
 @click.option(
@@ -345,8 +378,25 @@ def broker(
 
 @command.command("router")
 @common(8888)
-def router(**options: Any) -> None:
+@click.option(
+    "--tier-broker",
+    "tiers",
+    type=TierBrokerType(),
+    multiple=True,
+    help="Data of this tier is asked of Brokers of this service; repeatable, the most important tier first.",
+)
+@click.option("--default-broker", default="druid/broker", help="The service of the Brokers for everything else.")
+@click.option(
+    "--strategies",
+    type=StrategiesType(),
+    default='[{"type": "timeBoundary"}, {"type": "priority"}]',
+    help="How a service is chosen before the rules are asked (druid.router.strategies).",
+)
+def router(tiers: tuple[tuple[str, str], ...], default_broker: str, strategies: Any, **options: Any) -> None:
     """One address for everything: proxy to Brokers and to the leading Coordinator and Overlord."""
+    from druidroles.router.choosing import Tiers
     from druidroles.router.role import RouterSettings, build
 
-    _run(NodeRole.ROUTER, partial(build, settings=RouterSettings()), options)
+    services = dict(tiers) or {DEFAULT_TIER: default_broker}
+    settings = RouterSettings(tiers=Tiers(services, default_broker), strategies=strategies)
+    _run(NodeRole.ROUTER, partial(build, settings=settings), options)

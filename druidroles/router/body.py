@@ -22,6 +22,7 @@ class PassingBody:
         self._limit = limit
         self._kept: list[bytes] = []
         self._taken = 0
+        self._peeking = False
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise self._too_large()
@@ -44,11 +45,25 @@ class PassingBody:
         self._taken += len(data)
         if self._taken > self._limit:
             raise self._too_large()
-        if self.replayable:
+        if self.replayable or self._peeking:
             self._kept.append(data)
         else:
             self._kept.clear()
         return data
+
+    async def peek(self) -> bytes | None:
+        """The whole body, to be looked at before it is sent; None where it is longer than what is kept."""
+        pieces: list[bytes] = []
+        self._peeking = True
+        try:
+            while self.replayable:
+                data = await self.piece(len(pieces))
+                if not data:
+                    return b"".join(pieces)
+                pieces.append(data)
+        finally:
+            self._peeking = False
+        return None
 
     async def _receive(self) -> bytes:
         """More of the body, empty at the end only."""

@@ -53,6 +53,7 @@ class Exchange:
         """`path` is the raw path to ask for there; the query string goes with it."""
         self._http = http
         self._request = request
+        self.path = path
         self._target = path + (b"?" + request.scope["query_string"] if request.scope["query_string"] else b"")
         self._headers = request_headers(request.headers.raw)
         self._body = PassingBody(request) if has_body(request.headers.raw) else None
@@ -62,6 +63,10 @@ class Exchange:
     def replayable(self) -> bool:
         """Whether it can be sent once more."""
         return self._body is None or self._body.replayable
+
+    async def peek(self) -> bytes | None:
+        """The body, if there is one and it is small enough to be looked at."""
+        return None if self._body is None else await self._body.peek()
 
     @asynccontextmanager
     async def sent_to(self, target: Target) -> AsyncIterator[httpx2.Response]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -19,7 +22,9 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext
 from druidroles.query.model import MAX_TIMEOUT_MS
+from druidroles.router.choosing import DEFAULT_STRATEGIES, Asked, Strategy, Tiers, choose_service
 from druidroles.router.proxy import Exchange, Proxied, Target, UnreachableError, pass_on
+from druidroles.router.rules import PolledRules
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +37,28 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class RouterSettings:
-    """A Router has none of its own yet."""
+    """How a Router tells which Brokers a query goes to."""
+
+    tiers: Tiers = attrs.field(factory=Tiers)
+    strategies: tuple[Strategy, ...] = DEFAULT_STRATEGIES
 
 
 class Router:
     """Made by `build`."""
 
-    def __init__(self, context: RoleContext) -> None:
+    def __init__(self, context: RoleContext, settings: RouterSettings) -> None:
         self._context = context
+        self._settings = settings
         self._brokers = DiscoveryView(context.zk, context.paths, [NodeRole.BROKER])
         self._coordinators = LeaderView(context.zk, context.paths.coordinator_latch)
         self._overlords = LeaderView(context.zk, context.paths.overlord_latch)
-        self._turn = 0
+        self._rules = PolledRules(context.http, self._coordinators)
+        self._turns: Counter[str] = Counter()
+        self._routed = context.metrics.counter("query/routed/count", "queries passed on, by the Brokers' service name")
+        self._failed = context.metrics.counter("query/failed/count", "queries that no Broker answered")
+        self._time = context.metrics.timer("query/time", "how long queries took, to the last byte of the answer")
 
     def routes(self) -> list[BaseRoute]:
         """Queries to a Broker, the rest to the leaders (Druid documentation, "Router process")."""
@@ -75,9 +88,11 @@ class Router:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Follow the tree; started once Brokers and leaders are known."""
-        async with self._brokers, self._coordinators, self._overlords:
+        async with self._brokers, self._coordinators, self._overlords, trio.open_nursery() as nursery:
             for view in (self._brokers, self._coordinators, self._overlords):
                 await view.wait_synced()
+            if self._matters:
+                nursery.start_soon(self._rules.run)
             task_status.started()
             while True:
                 self._brokers.deltas.take()  # nobody needs them one by one
@@ -90,6 +105,7 @@ class Router:
             {
                 "router": self._context.url,
                 "brokers": [node.url for node in self._brokers.nodes(NodeRole.BROKER)],
+                "services": dict(Counter(node.node.service for node in self._brokers.nodes(NodeRole.BROKER))),
                 "coordinator": _leader(self._coordinators),
                 "overlord": _leader(self._overlords),
             }
@@ -103,8 +119,14 @@ class Router:
 
     async def _query(self, exchange: Exchange, send: Send) -> None:
         """Ask one Broker after the other, each request beginning at the next, until one answers: queries only read."""
+        with self._time.time():
+            await self._pass_query(exchange, send)
+
+    async def _pass_query(self, exchange: Exchange, send: Send) -> None:
         failures: list[str] = []
-        for target in self._broker_targets():
+        service = await self._service(exchange)
+        self._routed.add(service=service)
+        for target in self._broker_targets(service):
             if failures and not exchange.replayable:
                 break
             try:
@@ -114,14 +136,35 @@ class Router:
             except UnreachableError as fault:
                 log.warning("a query could not be passed on: %s", fault)
                 failures.append(str(fault))
-        raise _unavailable("; ".join(failures) or "no Broker is announced")
+        self._failed.add()
+        raise _unavailable("; ".join(failures) or f"no Broker of the service {service} is announced")
 
-    def _broker_targets(self) -> list[Target]:
-        nodes = self._brokers.nodes(NodeRole.BROKER)
+    async def _service(self, exchange: Exchange) -> str:
+        """The service name of the Brokers for a query. Only native queries are looked into."""
+        tiers = self._settings.tiers
+        if exchange.path.rstrip(b"/") != b"/druid/v2" or not self._matters:
+            return tiers.default
+        body = await exchange.peek()
+        try:
+            asked = Asked.read(json.loads(body)) if body else None
+        except (ValueError, RecursionError):
+            asked = None
+        return choose_service(asked, tiers, self._settings.strategies, self._rules.rules, time.time_ns() // 1_000_000)
+
+    @property
+    def _matters(self) -> bool:
+        """Whether there is more than one service to choose from."""
+        return {*self._settings.tiers.services.values()} != {self._settings.tiers.default}
+
+    def _broker_targets(self, service: str) -> list[Target]:
+        """The Brokers of a service, those of the default one where there are none; each time another is the first."""
+        everybody = self._brokers.nodes(NodeRole.BROKER)
+        nodes = [node for node in everybody if node.node.service == service]
+        nodes = nodes or [node for node in everybody if node.node.service == self._settings.tiers.default]
         if not nodes:
             return []
-        self._turn = (self._turn + 1) % len(nodes)
-        return [self._broker(node.name, node.url) for node in nodes[self._turn :] + nodes[: self._turn]]
+        turn = self._turns[service] = (self._turns[service] + 1) % len(nodes)
+        return [self._broker(node.name, node.url) for node in nodes[turn:] + nodes[:turn]]
 
     def _broker(self, name: str, url: str) -> Target:
         async def gone() -> None:
@@ -208,4 +251,4 @@ def _unavailable(message: str) -> DruidHttpError:
 
 def build(context: RoleContext, settings: RouterSettings) -> Role:
     """A Router."""
-    return Router(context)
+    return Router(context, settings)

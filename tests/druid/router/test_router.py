@@ -24,6 +24,7 @@ from druidroles.coordination.url import CoordUrl
 from druidroles.http.client import make_client
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 from druidroles.process import RoleContext, RoleSettings
+from druidroles.router.choosing import Tiers
 from druidroles.router.role import RouterSettings, build
 
 METHODS = ["GET", "POST", "DELETE"]
@@ -71,10 +72,10 @@ class World:
         served: Served = await self._nursery.start(hold, serve_http(routes))
         return served
 
-    async def announce_broker(self, host_port: str) -> None:
+    async def announce_broker(self, host_port: str, service: str = "druid/broker") -> None:
         """A Broker at an address."""
         host, _, port = host_port.rpartition(":")
-        node = DiscoveryDruidNode(DruidNode("druid/broker", host, int(port)), NodeRole.BROKER)
+        node = DiscoveryDruidNode(DruidNode(service, host, int(port)), NodeRole.BROKER)
         await self._nursery.start(hold, announce_node(self.zk, self._paths, node))
         await self.until(lambda home: f"http://{host_port}" in home["brokers"])
 
@@ -106,7 +107,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def open_world(tmp_path: Path) -> AsyncIterator[World]:
+async def open_world(tmp_path: Path, own: RouterSettings | None = None) -> AsyncIterator[World]:
     """A tree, a Router, and what the test adds."""
     (tmp_path / "server").mkdir()
     async with (
@@ -121,7 +122,7 @@ async def open_world(tmp_path: Path) -> AsyncIterator[World]:
         context = RoleContext(settings, zk, DruidPaths("/druid"), http, "127.0.0.1:8888")
         for path in context.paths.layout():
             await zk.ensure_path(path)
-        router = build(context, RouterSettings())
+        router = build(context, own or RouterSettings())
         await nursery.start(router.run)
         async with serve_http(router.routes()) as served:
             yield World(served.url, zk, context.paths, nursery, client)
@@ -194,7 +195,7 @@ async def test_a_broker_that_dies_while_it_is_asked_is_replaced(world: World) ->
 async def test_without_brokers_and_leaders_there_are_errors_of_druids_form(world: World) -> None:
     """503, and what is missing."""
     cases = {
-        "/druid/v2": "no Broker is announced",
+        "/druid/v2": "no Broker of the service druid/broker is announced",
         "/druid/coordinator/v1/loadstatus": "no Coordinator leads",
         "/proxy/overlord/status": "no Overlord leads",
     }
@@ -344,3 +345,41 @@ async def test_cancelling_a_query_tells_every_broker(world: World) -> None:
     await world.announce_broker(await dead_port())
     assert (await world.http.delete(world.url + "/druid/v2/my-query")).status_code == 202
     assert sorted(told) == ["a /druid/v2/my-query", "b /druid/v2/my-query"]
+
+
+RULES = {
+    "_default": [{"type": "loadForever", "tieredReplicants": {"cold": 1}}],
+    "d": [{"type": "loadByInterval", "interval": "2020/2021", "tieredReplicants": {"hot": 1, "cold": 1}}],
+}
+
+
+async def test_the_tier_of_the_data_decides_which_brokers_are_asked(tmp_path: Path) -> None:
+    """By the rules of the leading Coordinator; a big query is not looked into, a service without Brokers not asked."""
+    tiers = Tiers({"hot": "druid/broker-hot", "cold": "druid/broker-cold"}, default="druid/broker-cold")
+
+    async def rules(request: Request) -> Response:
+        return JSONResponse(RULES)
+
+    def query(interval: str, **more: Any) -> dict[str, Any]:
+        return {"queryType": "scan", "dataSource": "d", "intervals": [interval], **more}
+
+    async with open_world(tmp_path, RouterSettings(tiers=tiers)) as world:
+
+        async def asked(body: dict[str, Any]) -> str:
+            response = await world.http.post(world.url + "/druid/v2", json=body)
+            assert response.status_code == 200, response.text
+            answer = response.json()
+            assert answer["size"] == len(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
+            return str(answer["name"])
+
+        await world.announce_broker((await world.serve(echo("cold"))).host_port, "druid/broker-cold")
+        coordinator = await world.serve([Route("/druid/coordinator/v1/rules", rules)])
+        await world.coordinator(coordinator.url)
+        assert await asked(query("2020-02/2020-03")) == "cold"  # nobody is there for the other service
+        await world.announce_broker((await world.serve(echo("hot"))).host_port, "druid/broker-hot")
+        with trio.fail_after(20):
+            while await asked(query("2020-02/2020-03")) != "hot":  # noqa: ASYNC110 - the Router tells nobody
+                await trio.sleep(0.01)
+        assert await asked(query("2021-02/2021-03")) == "cold"
+        assert await asked(query("2020-02/2020-03", note="x" * (1 << 21))) == "cold"
+        assert await asked({"queryType": "timeBoundary", "dataSource": "d"}) == "hot"
