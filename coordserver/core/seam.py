@@ -26,7 +26,7 @@ class EngineLimits:
     outstanding_per_session: int = 1_000
     znode_bytes: int = 1 << 20
     ephemerals_per_session: int = 10_000
-    multi_operations: int = 2_000
+    multi_operations: int = 1_000
     znodes_per_record: int = 10_000
     watches_per_session: int = 200_000
     container_check_ms: int = 60_000

@@ -17,7 +17,7 @@ from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.records import Record
 from coordserver.core.subtree import STEPS, delete_ephemerals, delete_tree
-from coordserver.core.watches import Notice, WatchManager
+from coordserver.core.watches import Notice, WatchManager, joined
 
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
 _DELETE_TREE = int(Op.DELETE_TREE)
@@ -44,12 +44,7 @@ def in_slices(
         for hearer, notices in watches.fire(outcome.events[start : start + STEPS]).items():
             heard.setdefault(hearer, []).append(notices)
         yield
-    joined: dict[tuple[int, ...], tuple[Notice, ...]] = {}
-    for hearer, parts in heard.items():
-        same = tuple(map(id, parts))  # what two hear alike is the very same tuple, and is encoded once
-        notices = joined.get(same, ())
-        if not notices:
-            notices = joined[same] = tuple(notice for part in parts for notice in part)
+    for hearer, notices in joined(heard):
         if not hearer.closed:
             hearer.sink.events(outcome.zxid, notices)
         yield

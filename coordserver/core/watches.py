@@ -12,7 +12,8 @@ Watchers that hear the same get the very same tuple of events, so that an edge m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 from coordserver.core.access import allowed
@@ -23,6 +24,9 @@ from coordserver.core.paths import ROOT, is_within
 
 Notice = tuple[int, str]
 """(kind, path), as it travels."""
+
+_TOGETHER = 64
+"""Events gathered at once: what one hears of them is put together by copying, which must not grow with their square."""
 
 _DELETED = int(EventKind.DELETED)
 _DATA_CHANGED = int(EventKind.DATA_CHANGED)
@@ -174,8 +178,20 @@ class WatchManager(Generic[W]):
             sum(len(table.by_path) for table in self._tables),
         )
 
-    def fire(self, events: Iterable[Event]) -> dict[W, tuple[Notice, ...]]:
-        """Spend and gather: what each watcher hears of the events of one zxid, in their order."""
+    def fire(self, events: Sequence[Event]) -> dict[W, tuple[Notice, ...]]:
+        """Spend and gather: what each watcher hears of the events of one zxid, in their order.
+
+        Those who hear the same get the very same tuple.
+        """
+        if len(events) <= _TOGETHER:
+            return self._fire(events)
+        heard: dict[W, list[tuple[Notice, ...]]] = {}
+        for start in range(0, len(events), _TOGETHER):
+            for hearer, notices in self._fire(events[start : start + _TOGETHER]).items():
+                heard.setdefault(hearer, []).append(notices)
+        return dict(joined(heard))
+
+    def _fire(self, events: Iterable[Event]) -> dict[W, tuple[Notice, ...]]:
         deliveries: dict[W, tuple[Notice, ...]] = {}
         data, child, persistent = self._data.by_path, self._child.by_path, self._persistent.by_path
         recursive = self._recursive.by_path
@@ -211,6 +227,17 @@ class WatchManager(Generic[W]):
             if path == ROOT:
                 return
             path = path[: path.rfind("/")] or ROOT
+
+
+def joined(heard: Mapping[W, list[tuple[Notice, ...]]]) -> Iterator[tuple[W, tuple[Notice, ...]]]:
+    """What each heard, its parts put together; from the very same parts comes the very same tuple."""
+    known: dict[tuple[int, ...], tuple[Notice, ...]] = {}
+    for hearer, parts in heard.items():
+        same = tuple(map(id, parts))
+        notices = known.get(same)
+        if notices is None:
+            notices = known[same] = tuple(chain.from_iterable(parts))
+        yield hearer, notices
 
 
 def _deliver(

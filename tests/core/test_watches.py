@@ -6,12 +6,13 @@ from typing import Any
 
 import attrs
 import pytest
-from engine_bench import Bench, replies
+from engine_bench import Bench, Told, replies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, Identity
 from coordserver.core.operations import Op
+from coordserver.core.pipeline import Attachment
 from coordserver.core.watches import WatchManager, missed
 
 CREATED, DELETED, CHANGED, CHILDREN = 1, 2, 3, 4
@@ -334,3 +335,16 @@ def test_watches_are_limited() -> None:
     for number in range(1, 4):
         bench.send(a, number, Op.ADD_WATCH, f"/{number}", 0, -1)
     assert replies(told.take()) == [(1, 0), (2, 0), (3, -1007)]
+
+
+def test_of_many_events_each_hears_its_own_in_their_order_and_equals_hear_the_same_object() -> None:
+    manager: WatchManager[Any] = WatchManager()
+    everything, also, some = (Attachment(Told(), (), name, True) for name in "abc")
+    manager.add("/", 1, everything)
+    manager.add("/", 1, also)
+    manager.add("/odd", 1, some)
+    events = [(2, f"/{'odd' if at % 2 else 'even'}/{at}", OPEN_ACL_UNSAFE, OPEN_ACL_UNSAFE) for at in range(1_000)]
+    heard = manager.fire(events)
+    assert heard[everything] == tuple((kind, path) for kind, path, _, _ in events)
+    assert heard[everything] is heard[also]
+    assert heard[some] == heard[everything][1::2]
