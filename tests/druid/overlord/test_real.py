@@ -1,7 +1,12 @@
-"""Overlords as processes: the leader stopped in the middle of a publication and of an assignment, then continued."""
+"""Overlords as processes: the leader stopped in the middle of a publication and of an assignment, then continued.
+
+It is stopped for as long as it takes until another leads and has done the work; COORD_TEST_PAUSE_S=60 stops it for a
+minute more.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +22,7 @@ from coordserver.client import connect
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 API = "/druid/indexer/v1"
+PAUSE_S = float(os.environ.get("COORD_TEST_PAUSE_S", "0"))
 CSV = "time,carrier,delay\n2013-01-01T05:00:00Z,UA,2\n2013-01-02T05:00:00Z,AA,3\n"
 
 
@@ -88,8 +94,10 @@ async def stop_in_the_middle(cluster: Cluster, begin: Callable[[Proc, Proc, Stor
     return first, second, store
 
 
-async def refused(cluster: Cluster, old: Proc) -> None:
-    """The old leader has been told by the store, leads no more, and lives."""
+async def continued_and_refused(cluster: Cluster, old: Proc) -> None:
+    """The old leader goes on; it is told by the store, leads no more, and lives."""
+    await trio.sleep(PAUSE_S)
+    old.resume()
     await said(cluster, old.log, "does not lead: the metadata store holds epoch")
 
     async def stepped_down() -> bool:
@@ -120,8 +128,7 @@ async def test_the_leader_is_stopped_in_the_middle_of_a_publication(tmp_path: Pa
         await succeeded(cluster, new, task_id[0])
         before = store.rows("SELECT id, payload FROM druid_segments ORDER BY id")
         assert len(before) == 2
-        old.resume()
-        await refused(cluster, old)
+        await continued_and_refused(cluster, old)
         assert store.rows("SELECT id, payload FROM druid_segments ORDER BY id") == before
         assert store.rows("SELECT attempt FROM coord_task_attempts") == [(1,)]
         store.close()
@@ -140,8 +147,7 @@ async def test_the_leader_is_stopped_in_the_middle_of_an_assignment(tmp_path: Pa
         task_id: list[str] = []
         old, new, store = await stop_in_the_middle(cluster, begin)
         await succeeded(cluster, new, task_id[0])
-        old.resume()
-        await refused(cluster, old)
+        await continued_and_refused(cluster, old)
         assert store.rows("SELECT attempt FROM coord_task_attempts") == [(1,)]
         assert f"{task_id[0]} is assigned" not in old.log.read_text()
         worker = cluster.procs["middlemanager"].address
