@@ -256,15 +256,16 @@ class Executor:
                 self.orders.remove_in_tree(*order.key)
                 self._take_back(order)
                 self._failed(order, f"not begun within {timeout_ms // 1000} s", now_ms)
-            elif not order.late:
+            else:
                 self._is_late(order)
 
     def _is_late(self, order: Order) -> None:
-        order.late = True
-        log.warning("%s has been at it for long: %s of %s", order.server, order.action.value, order.segment.id)
+        if not order.late:
+            order.late = True
+            log.warning("%s has been at it for long: %s of %s", order.server, order.action.value, order.segment.id)
         server = self._view.cluster.servers.get(order.server)
         load = None if server is None else server.loading.get(order.segment.id)
-        if load is not None and self._view.limits.replicate_late:
+        if load is not None and not load.late and self._view.limits.replicate_late:
             load.late = True
             self._view.cluster.mark(order.segment.id)
 

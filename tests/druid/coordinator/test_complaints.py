@@ -112,8 +112,6 @@ async def test_10193_a_load_that_was_begun_and_is_late_still_counts_unless_the_c
         async with fake_historical(house.address, "h2:8083") as other:
             await until(late)
             assert other.requests == []
-            order = leading.executor.orders.of(slow.name, segment.id)
-            order.late = False
             await coordinator.http.post(f"{ROOT}/config", json={"replicateAfterLoadTimeout": True})
 
             async def loaded_elsewhere() -> bool:
