@@ -88,6 +88,26 @@ def _same(text: str) -> str:
     return text
 
 
+def _listed(text: str) -> list[str]:
+    found = json.loads(text)
+    if not isinstance(found, list):
+        raise ValueError("not a JSON array")
+    return [str(one) for one in found]
+
+
+def _pairs(text: str) -> list[str]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return [f"{key}={value}" for key, value in found.items()]
+
+
+def _lowest(text: str) -> bool:
+    if text not in ("highest", "lowest"):
+        raise ValueError(f"{text!r} is neither highest nor lowest")
+    return text == "lowest"
+
+
 _SIMPLE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "druid.host": ("host", _same),
     "druid.plaintextPort": ("port", _same),
@@ -103,6 +123,19 @@ _SIMPLE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "druid.worker.category": ("category", _same),
     "druid.indexer.runner.startPort": ("task_port", _same),
     "druid.indexer.task.restoreTasksOnRestart": ("restore_tasks", _same),
+    "druid.service": ("service", _same),
+    "druid.broker.select.tier": ("select_tier", _same),
+    "druid.broker.select.tier.custom.priorities": ("priorities", _listed),
+    "druid.broker.select.tier.preferred.tier": ("preferred_tier", _same),
+    "druid.broker.select.tier.preferred.priority": ("preferred_lowest", _lowest),
+    "druid.broker.balancer.type": ("broker_balancer", _same),
+    "druid.broker.segment.watchedTiers": ("watched_tiers", _listed),
+    "druid.broker.segment.ignoredTiers": ("ignored_tiers", _listed),
+    "druid.broker.segment.watchedDataSources": ("watched_data_sources", _listed),
+    "druid.broker.segment.watchRealtimeTasks": ("watch_tasks", _same),
+    "druid.router.defaultBrokerServiceName": ("default_broker", _same),
+    "druid.router.tierToBrokerMap": ("tier_brokers", _pairs),
+    "druid.router.strategies": ("strategies", _same),
     "druid.coordinator.period": ("period", _same),
     "druid.coordinator.load.timeout": ("load_timeout", _same),
     "druid.coordinator.balancer.strategy": ("balancer", _same),

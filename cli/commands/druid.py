@@ -328,23 +328,24 @@ def middlemanager(
 @click.option("--preferred-lowest", is_flag=True, help="For preferred: lower priorities first.")
 @click.option(
     "--balancer",
+    "broker_balancer",
     type=click.Choice(["connectionCount", "random"]),
     default="connectionCount",
     help="Which of those that are liked as much (druid.broker.balancer.type).",
 )
-@click.option("--watched-tier", "tiers", multiple=True, help="See these tiers only; repeatable.")
-@click.option("--ignored-tier", "ignored", multiple=True, help="Do not see these; repeatable.")
-@click.option("--watched-data-source", "data_sources", multiple=True, help="See these only; repeatable.")
+@click.option("--watched-tier", "watched_tiers", multiple=True, help="See these tiers only; repeatable.")
+@click.option("--ignored-tier", "ignored_tiers", multiple=True, help="Do not see these; repeatable.")
+@click.option("--watched-data-source", "watched_data_sources", multiple=True, help="See these only; repeatable.")
 @click.option("--watch-tasks/--no-watch-tasks", default=True, help="Whether tasks are asked for what they serve.")
 def broker(
     select_tier: str,
     priorities: tuple[int, ...],
     preferred_tier: str,
     preferred_lowest: bool,
-    balancer: str,
-    tiers: tuple[str, ...],
-    ignored: tuple[str, ...],
-    data_sources: tuple[str, ...],
+    broker_balancer: str,
+    watched_tiers: tuple[str, ...],
+    ignored_tiers: tuple[str, ...],
+    watched_data_sources: tuple[str, ...],
     watch_tasks: bool,
     **options: Any,
 ) -> None:
@@ -352,7 +353,7 @@ def broker(
     from druidroles.broker.role import BrokerSettings, build
     from druidroles.broker.selecting import Balancer, TierSelector, TierStrategy, Watched
 
-    if tiers and ignored:
+    if watched_tiers and ignored_tiers:
         raise click.UsageError("--watched-tier and --ignored-tier exclude each other")
     if select_tier == "custom" and not priorities:
         raise click.UsageError("--select-tier custom needs --select-priority")
@@ -365,11 +366,11 @@ def broker(
             tier=preferred_tier,
             lowest_first=preferred_lowest,
         ),
-        balancer=Balancer(balancer),
+        balancer=Balancer(broker_balancer),
         watched=Watched(
-            tiers=frozenset(tiers) or None,
-            ignored_tiers=frozenset(ignored),
-            data_sources=frozenset(data_sources) or None,
+            tiers=frozenset(watched_tiers) or None,
+            ignored_tiers=frozenset(ignored_tiers),
+            data_sources=frozenset(watched_data_sources) or None,
             tasks=watch_tasks,
         ),
     )
@@ -380,7 +381,7 @@ def broker(
 @common(8888)
 @click.option(
     "--tier-broker",
-    "tiers",
+    "tier_brokers",
     type=TierBrokerType(),
     multiple=True,
     help="Data of this tier is asked of Brokers of this service; repeatable, the most important tier first.",
@@ -392,11 +393,11 @@ def broker(
     default='[{"type": "timeBoundary"}, {"type": "priority"}]',
     help="How a service is chosen before the rules are asked (druid.router.strategies).",
 )
-def router(tiers: tuple[tuple[str, str], ...], default_broker: str, strategies: Any, **options: Any) -> None:
+def router(tier_brokers: tuple[tuple[str, str], ...], default_broker: str, strategies: Any, **options: Any) -> None:
     """One address for everything: proxy to Brokers and to the leading Coordinator and Overlord."""
     from druidroles.router.choosing import Tiers
     from druidroles.router.role import RouterSettings, build
 
-    services = dict(tiers) or {DEFAULT_TIER: default_broker}
+    services = dict(tier_brokers) or {DEFAULT_TIER: default_broker}
     settings = RouterSettings(tiers=Tiers(services, default_broker), strategies=strategies)
     _run(NodeRole.ROUTER, partial(build, settings=settings), options)

@@ -11,6 +11,7 @@ import pytest
 
 from cli.commands.druid import command
 from cli.druid_properties import PropertyError, read_settings, size
+from druidroles.router.choosing import Manual
 
 COMMON = """
 # what all processes share
@@ -176,3 +177,37 @@ def test_usage_errors(tmp_path: Path) -> None:
     bad.write_text("druid.plaintextPort=http")
     with pytest.raises(click.UsageError, match="'http' is not a valid integer"):
         context("broker", "--config", str(bad), "--data-dir", "x")
+
+
+BROKER = """
+druid.service=druid/broker-hot
+druid.broker.select.tier=preferred
+druid.broker.select.tier.preferred.tier=hot
+druid.broker.select.tier.preferred.priority=lowest
+druid.broker.select.tier.custom.priorities=[2, 1]
+druid.broker.balancer.type=random
+druid.broker.segment.watchedTiers=["hot", "cold"]
+druid.broker.segment.watchRealtimeTasks=false
+druid.coordinator.balancer.strategy=cost
+"""
+ROUTER = """
+druid.service=druid/router
+druid.router.defaultBrokerServiceName=druid/broker-cold
+druid.router.tierToBrokerMap={"hot": "druid/broker-hot", "_default_tier": "druid/broker-cold"}
+druid.router.strategies=[{"type": "manual"}]
+"""
+
+
+def test_brokers_and_routers_from_the_files_of_druid(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "runtime.properties").write_text(BROKER)
+    found = context("broker", "--config", str(tmp_path / "broker"), "--data-dir", str(tmp_path / "data"))
+    assert (found["service"], found["select_tier"], found["priorities"]) == ("druid/broker-hot", "preferred", (2, 1))
+    assert (found["preferred_tier"], found["preferred_lowest"], found["broker_balancer"]) == ("hot", True, "random")
+    assert (found["watched_tiers"], found["watch_tasks"]) == (("hot", "cold"), False)
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "runtime.properties").write_text(ROUTER)
+    found = context("router", "--config", str(tmp_path / "router"), "--data-dir", str(tmp_path / "data"))
+    assert found["default_broker"] == "druid/broker-cold"
+    assert found["tier_brokers"] == (("hot", "druid/broker-hot"), ("_default_tier", "druid/broker-cold"))
+    assert found["strategies"] == (Manual(),)
