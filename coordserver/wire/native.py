@@ -1,10 +1,6 @@
 """The native protocol as the server speaks it (docs/protocol.md): a connection without a socket, bytes in, bytes out.
 
-The driver calls `receive` with what it read, sends what lies in `output`, calls `resume` when it has sent some, and
-`lost` when the peer is gone. The state machine calls the Sink methods, in the order in which the peer must see them.
-
-Backpressure: held frames are not handled, and the driver is told not to read (`wants_input`), while the handshake is
-being committed, while as many requests as allowed are unanswered, and while the peer does not read its answers.
+What the driver calls, and how backpressure works, is in wire/carrier.py.
 """
 
 from __future__ import annotations
@@ -19,7 +15,8 @@ from coordserver.core.errors import ErrorCode, WireError
 from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
-from coordserver.wire.framing import FrameBuffer, Oversized, frame
+from coordserver.wire.carrier import EncodeEvents, SessionCarrier
+from coordserver.wire.framing import Oversized, frame
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
 from coordserver.wire.packing import Unpacking, leading_int, pack, unpack_prefix
@@ -33,9 +30,6 @@ EVENT_NUMBER = -1
 NO_NUMBER = -2
 """Answers a frame whose number could not be read."""
 
-TURN_FRAMES = 512
-"""Frames of one connection handled before others have their turn."""
-
 _CREATE_SESSION = int(Op.CREATE_SESSION)
 _PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
@@ -43,7 +37,7 @@ _IDENTITIES_MAX = 64  # they are in the record of every write
 _MAX_NUMBER = 2**63 - 1
 
 
-class NativeConnection:
+class NativeConnection(SessionCarrier):
     """One native connection; implements `core.seam.Sink`.
 
     `unpack` (an Unpacking's) and `encode_events` may be shared by all connections of a thread.
@@ -59,100 +53,48 @@ class NativeConnection:
         *,
         credentials: Credentials | None = None,
         unpack: Callable[[bytes], Any] | None = None,
-        encode_events: Callable[[int, Sequence[tuple[int, str]]], bytes] | None = None,
+        encode_events: EncodeEvents | None = None,
     ) -> None:
-        self.output = output
-        self.outstanding = 0
-        self.name = ""
-        self._engine = engine
-        self._credentials = credentials or Credentials()
-        self._traffic = traffic or Traffic()
-        self._limits = limits
-        self._most_outstanding = limits.outstanding
-        self._identities = identities
-        self._greeting: bytearray | None = bytearray()
-        self._frames = FrameBuffer(limits.frame_bytes)
+        super().__init__(
+            engine,
+            output,
+            limits,
+            identities,
+            traffic,
+            frame_bytes=limits.frame_bytes,
+            credentials=credentials,
+            encode_events=encode_events or encoded_events,
+        )
+        self._opening = bytearray()
         self._unpack = unpack or Unpacking(limits.frame_bytes).unpack
-        self._encode_events = encode_events or encoded_events
-        self._attachment: Attachment | None = None
-        self._welcomed = False
-        self._ended = False
-        self._held = False
         self._last_zxid = 0
 
-    # what the driver calls
-
-    @property
-    def attached(self) -> bool:
-        """The handshake is over and was accepted."""
-        return self._welcomed
-
-    @property
-    def wants_input(self) -> bool:
-        """Reading makes sense now."""
-        if not self._welcomed or self._ended:
-            return self._greeting is not None and not self._ended
-        output = self.output
-        return self.outstanding < self._most_outstanding and len(output.pending) <= output.soft
-
-    @property
-    def holds_input(self) -> bool:
-        """Frames were held back that `resume` can handle once input is wanted."""
-        return self._held and not self._ended
-
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
-        """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
-        if self._ended:
-            return
-        if self._greeting is not None:
-            self._greeting += data
+        """Handle what was read; the handshake is the one thing that is no frame."""
+        if not self._greeting:
+            super().receive(data, now_ms, wall_ms)
+        elif not self._ended:
+            self._opening += data
             self._try_handshake(now_ms, wall_ms)
-        else:
-            self._frames.feed(data)
-        self.resume(now_ms, wall_ms)
-
-    def resume(self, now_ms: int, wall_ms: int) -> None:
-        """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
-        attachment = self._attachment
-        if attachment is None:
-            return
-        self._held = self._take_frames(attachment, now_ms, wall_ms)
-        if self.outstanding:
-            self._traffic.waits(now_ms)
-
-    def _take_frames(self, attachment: Attachment, now_ms: int, wall_ms: int) -> bool:
-        """Whether frames may be left that can be handled later."""
-        following = self._frames.next
-        for _ in range(TURN_FRAMES):
-            if not self.wants_input:
-                break
-            body = following()
-            if body is None:
-                return False
-            self._handle(attachment, body, now_ms, wall_ms)
-        return len(self._frames) > 0
-
-    def lost(self, now_ms: int) -> None:
-        """The peer is gone, or is being cut off; the session stays."""
-        self._ended = True
-        attachment, self._attachment = self._attachment, None
-        if attachment is not None:
-            self._engine.detach(attachment, now_ms)
 
     def _try_handshake(self, now_ms: int, wall_ms: int) -> None:
-        assert self._greeting is not None
-        found = unpack_prefix(self._greeting, HANDSHAKE_BYTES)
+        found = unpack_prefix(self._opening, HANDSHAKE_BYTES)
         if found is None:
             return
         value, used = found
         hello = decode_hello(value)
-        self._frames.feed(bytes(self._greeting[used:]))
-        self._greeting = None
+        self._frames.feed(bytes(self._opening[used:]))
+        self._greeting = False
+        self._opening.clear()
         self.name = hello.name
         self._traffic.received += 1
         self._attachment = self._engine.connect(self, hello, self._identities, now_ms, wall_ms)
+        self.resume(now_ms, wall_ms)
 
-    def _handle(self, attachment: Attachment, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
+    def _handle(self, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
+        attachment = self._attachment
+        if attachment is None:
+            return
         self.outstanding += 1
         self._traffic.received += 1
         if isinstance(body, Oversized):
@@ -259,10 +201,6 @@ class NativeConnection:
         if reason:
             self.output.write(frame(pack((EVENT_NUMBER, self._last_zxid, None, int(reason)))))
         self._end()
-
-    def _end(self) -> None:
-        self._ended = True
-        self.output.finish()
 
 
 def encoded_events(zxid: int, events: Sequence[tuple[int, str]]) -> bytes:

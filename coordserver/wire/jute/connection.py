@@ -1,16 +1,16 @@
 """ZooKeeper's protocol as the server speaks it: a connection without a socket, bytes in, bytes out.
 
-The shape is that of wire/native.py, which says how a driver and the state machine use it. What differs: there is no
-exactly-once memory behind the numbers, a refused session is told by zeros or by silence, and some faults close the
-connection where the native protocol can say what is wrong. Auth and SASL are answered at once and may overtake requests
-that wait for the log, as in ZooKeeper.
+What the driver calls, and how backpressure works, is in wire/carrier.py. What differs from the native protocol: there
+is no exactly-once memory behind the numbers, a refused session is told by zeros or by silence, and some faults close
+the connection where the native protocol can say what is wrong. Auth and SASL are answered at once and may overtake
+requests that wait for the log, as in ZooKeeper.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from coordserver.core.access import Credentials
@@ -20,7 +20,8 @@ from coordserver.core.errors import ErrorCode, WireError
 from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
-from coordserver.wire.framing import FrameBuffer, Oversized
+from coordserver.wire.carrier import EncodeEvents, SessionCarrier
+from coordserver.wire.framing import Oversized
 from coordserver.wire.jute import replies
 from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, PING_XID, RECONFIG, SASL
 from coordserver.wire.jute.primitives import RecordError, read_buffer, read_int, read_long, read_ustring
@@ -29,9 +30,6 @@ from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
 from coordserver.wire.sniff import CONNECT_BYTES_MAX
 from coordserver.wire.traffic import Traffic
-
-TURN_FRAMES = 512
-"""Frames of one connection handled before others have their turn."""
 
 _HEADER = struct.Struct(">ii")
 _HEADER_BYTES = 8
@@ -47,7 +45,7 @@ _ENCODERS = replies.ENCODERS
 _frame = replies.frame
 
 
-class JuteConnection:
+class JuteConnection(SessionCarrier):
     """One connection of a ZooKeeper client; implements `core.seam.Sink`.
 
     `encode_events` may be shared by all connections, which hear the same events in the same objects.
@@ -62,87 +60,24 @@ class JuteConnection:
         traffic: Traffic | None = None,
         *,
         credentials: Credentials,
-        encode_events: Callable[[int, Sequence[tuple[int, str]]], bytes] = replies.notifications,
+        encode_events: EncodeEvents = replies.notifications,
     ) -> None:
-        self.output = output
-        self.outstanding = 0
-        self.name = ""
-        self._engine = engine
-        self._traffic = traffic or Traffic()
-        self._limits = limits
-        self._most_outstanding = limits.outstanding
-        self._identities = identities
-        self._credentials = credentials
-        self._encode_events = encode_events
-        self._frames = FrameBuffer(CONNECT_BYTES_MAX)
+        super().__init__(
+            engine,
+            output,
+            limits,
+            identities,
+            traffic,
+            frame_bytes=CONNECT_BYTES_MAX,
+            credentials=credentials,
+            encode_events=encode_events,
+        )
         self._request: ConnectRequest | None = None
-        self._attachment: Attachment | None = None
         self._multis: deque[tuple[int, ...]] = deque()
-        self._welcomed = False
-        self._refusing = False
-        self._ended = False
-        self._held = False
-
-    # what the driver calls
-
-    @property
-    def attached(self) -> bool:
-        """The handshake is over and was accepted."""
-        return self._welcomed
-
-    @property
-    def wants_input(self) -> bool:
-        """Reading makes sense now."""
-        if not self._welcomed or self._ended or self._refusing:
-            return self._request is None and not self._ended
-        output = self.output
-        return self.outstanding < self._most_outstanding and len(output.pending) <= output.soft
-
-    @property
-    def holds_input(self) -> bool:
-        """Frames were held back that `resume` can handle once input is wanted."""
-        return self._held and not self._ended
-
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
-        """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
-        if self._ended:
-            return
-        self._frames.feed(data)
-        self.resume(now_ms, wall_ms)
-
-    def resume(self, now_ms: int, wall_ms: int) -> None:
-        """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
-        self._held = self._take_frames(now_ms, wall_ms)
-        if self.outstanding:
-            self._traffic.waits(now_ms)
-
-    def _take_frames(self, now_ms: int, wall_ms: int) -> bool:
-        """Whether frames may be left that can be handled later."""
-        following = self._frames.next
-        for _ in range(TURN_FRAMES):
-            if not self.wants_input:
-                break
-            body = following()
-            if body is None:
-                return False
-            if isinstance(body, Oversized):
-                self._traffic.server.too_large += 1
-                raise WireError(f"frame of {body.length} bytes, the limit is {self._frames.limit}")
-            if self._request is None:
-                self._connect(body, now_ms, wall_ms)
-            else:
-                self._handle(body, now_ms, wall_ms)
-        return len(self._frames) > 0
-
-    def lost(self, now_ms: int) -> None:
-        """The peer is gone, or is being cut off; the session stays."""
-        self._ended = True
-        attachment, self._attachment = self._attachment, None
-        if attachment is not None:
-            self._engine.detach(attachment, now_ms)
 
     def _connect(self, body: bytes, now_ms: int, wall_ms: int) -> None:
         self._request = request = decode_connect(body)
+        self._greeting = False
         self._traffic.received += 1
         self._frames.limit = self._limits.jute_frame_bytes
         hello = Hello(
@@ -150,7 +85,13 @@ class JuteConnection:
         )
         self._attachment = self._engine.connect(self, hello, self._identities, now_ms, wall_ms)
 
-    def _handle(self, body: bytes, now_ms: int, wall_ms: int) -> None:
+    def _handle(self, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
+        if isinstance(body, Oversized):
+            self._traffic.server.too_large += 1
+            raise WireError(f"frame of {body.length} bytes, the limit is {self._frames.limit}")
+        if self._request is None:
+            self._connect(body, now_ms, wall_ms)
+            return
         self._traffic.received += 1
         if len(body) < _HEADER_BYTES:
             raise WireError("a frame without a request header")
@@ -264,10 +205,6 @@ class JuteConnection:
     def close(self, reason: int) -> None:
         """The attachment ends; whatever the reason, ZooKeeper's clients are told by the closing of the connection."""
         self._end()
-
-    def _end(self) -> None:
-        self._ended = True
-        self.output.finish()
 
 
 def _reconfig_error(body: bytes) -> int:

@@ -1,0 +1,121 @@
+"""What carries a session is the same for both protocols, but for what a frame says: this is the common half.
+
+The driver calls `receive` with what it read, sends what lies in `output`, calls `resume` when it has sent some, and
+`lost` when the peer is gone. The state machine calls the Sink methods, in the order in which the peer must see them.
+
+Backpressure: held frames are not handled, and the driver is told not to read (`wants_input`), while the handshake is
+being committed, while as many requests as allowed are unanswered, and while the peer does not read its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from coordserver.core.access import Credentials
+from coordserver.core.acl import Identity
+from coordserver.core.engine import Engine
+from coordserver.core.pipeline import Attachment
+from coordserver.wire.framing import FrameBuffer, Oversized
+from coordserver.wire.limits import WireLimits
+from coordserver.wire.output import Output
+from coordserver.wire.traffic import Traffic
+
+TURN_FRAMES = 512
+"""Frames of one connection handled before others have their turn."""
+
+EncodeEvents = Callable[[int, Sequence[tuple[int, str]]], bytes]
+
+
+class SessionCarrier:
+    """One connection's state. A subclass knows its handshake and frames, and ends `_greeting` when it has read the
+    first.
+
+    `encode_events` may be shared by all connections, which hear the same events in the same objects.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        output: Output,
+        limits: WireLimits,
+        identities: tuple[Identity, ...],
+        traffic: Traffic | None,
+        *,
+        frame_bytes: int,
+        credentials: Credentials | None,
+        encode_events: EncodeEvents,
+    ) -> None:
+        self.output = output
+        self.outstanding = 0
+        self.name = ""
+        self._engine = engine
+        self._limits = limits
+        self._identities = identities
+        self._traffic = traffic or Traffic()
+        self._credentials = credentials or Credentials()
+        self._encode_events = encode_events
+        self._most_outstanding = limits.outstanding
+        self._frames = FrameBuffer(frame_bytes)
+        self._attachment: Attachment | None = None
+        self._greeting = True
+        self._welcomed = False
+        self._refusing = False
+        self._ended = False
+        self._held = False
+
+    @property
+    def attached(self) -> bool:
+        """The handshake is over and was accepted."""
+        return self._welcomed
+
+    @property
+    def wants_input(self) -> bool:
+        """Reading makes sense now."""
+        if not self._welcomed or self._ended or self._refusing:
+            return self._greeting and not self._ended
+        output = self.output
+        return self.outstanding < self._most_outstanding and len(output.pending) <= output.soft
+
+    @property
+    def holds_input(self) -> bool:
+        """Frames were held back that `resume` can handle once input is wanted."""
+        return self._held and not self._ended
+
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+        """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
+        if self._ended:
+            return
+        self._frames.feed(data)
+        self.resume(now_ms, wall_ms)
+
+    def resume(self, now_ms: int, wall_ms: int) -> None:
+        """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
+        self._held = self._take_frames(now_ms, wall_ms)
+        if self.outstanding:
+            self._traffic.waits(now_ms)
+
+    def lost(self, now_ms: int) -> None:
+        """The peer is gone, or is being cut off; the session stays."""
+        self._ended = True
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            self._engine.detach(attachment, now_ms)
+
+    def _take_frames(self, now_ms: int, wall_ms: int) -> bool:
+        """Whether frames may be left that can be handled later."""
+        following, handle = self._frames.next, self._handle
+        for _ in range(TURN_FRAMES):
+            if not self.wants_input:
+                break
+            body = following()
+            if body is None:
+                return False
+            handle(body, now_ms, wall_ms)
+        return len(self._frames) > 0
+
+    def _handle(self, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        self._ended = True
+        self.output.finish()
