@@ -18,11 +18,11 @@ from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
 from druidroles.coordination.access import CoordAccess
 from druidroles.coordination.url import CoordUrl
-from druidroles.deepstorage.location import DeepStorageLocation, parse_deep_storage_location
-from druidroles.metadata.location import MetadataLocation, parse_metadata_location
 from druidroles.model.server import DEFAULT_TIER, DEFAULT_WORKER_CATEGORY, NodeRole
 
 if TYPE_CHECKING:
+    from druidroles.deepstorage import DeepStorageLocation
+    from druidroles.metadata import MetadataLocation
     from druidroles.process import Role, RoleContext
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -113,15 +113,27 @@ class LocationType(click.ParamType[Path | str]):
         return location.absolute() if isinstance(location, Path) else location
 
 
+def _deep_storage_location(text: str) -> DeepStorageLocation:
+    from druidroles.deepstorage import parse_deep_storage_location
+
+    return parse_deep_storage_location(text)
+
+
+def _metadata_location(text: str) -> MetadataLocation:
+    from druidroles.metadata import parse_metadata_location
+
+    return parse_metadata_location(text)
+
+
 deep_storage = click.option(
     "--deep-storage",
-    type=LocationType(parse_deep_storage_location),
+    type=LocationType(_deep_storage_location),
     required=True,
     help="Where segments are kept for good: a directory that all machines see, or s3://BUCKET/PREFIX.",
 )
 metadata = click.option(
     "--metadata",
-    type=LocationType(parse_metadata_location),
+    type=LocationType(_metadata_location),
     required=True,
     help="The metadata store: an SQLite file, or postgresql://HOST/DATABASE for several machines.",
 )
