@@ -133,8 +133,11 @@ class Engine:
         """The connection is gone: its watches go, its session stays until it expires. Its writes still take effect."""
         self._drop(attachment)
         live = attachment.live
-        if live is not None and live.attachment is attachment:
-            live.attachment = None
+        if live is not None:
+            if live.attachment is attachment:
+                live.attachment = None
+            if live.newest is attachment:
+                live.newest = None  # or all that was the connection stays for as long as its session
 
     def request(
         self,

@@ -22,7 +22,9 @@ from coordserver.wire.jute import client as jute
 
 GROUP = 50
 GROUPS_A_CONNECTION = 40
-WAIT_S = 5.0
+WAIT_S = 10.0
+SILENT_S = 0.2
+"""Who is told nothing for so long, has announced a frame that it does not send, and begins anew."""
 OPEN = ((31, "world", "anyone"),)
 PATH = "/fuzz"
 REQUESTS: tuple[tuple[int, tuple[object, ...], tuple[object, ...]], ...] = (
@@ -66,7 +68,7 @@ class Hostile:
         }
         names = list(ways)
         while self._left > 0:
-            name = self._random.choices(names, (30, 30, 6, 6, 6, 6, 6, 6))[0]
+            name = self._random.choices(names, (20, 20, 5, 5, 8, 14, 14, 14))[0]
             self.connections += 1
             count = ways[name]()
             self.sent[name] = self.sent.get(name, 0) + count
@@ -80,11 +82,12 @@ class Hostile:
                 sock.sendall(hello)
                 if not sock.recv(65_536):
                     return sent
+                sock.settimeout(SILENT_S)
                 for _ in range(self._random.randrange(1, GROUPS_A_CONNECTION)):
                     sock.sendall(b"".join(frame() for _ in range(GROUP)))
-                    sent += GROUP
                     if not sock.recv(1 << 18):
                         break
+                    sent += GROUP
         except OSError:
             self.cut += 1
         return sent
@@ -93,7 +96,7 @@ class Hostile:
         """A connection that says one thing."""
         try:
             with self._connect(tls=False) as sock:
-                sock.settimeout(0.05)  # what may be the beginning of something is waited for
+                sock.settimeout(0.03)  # what may be the beginning of something is waited for
                 sock.sendall(data)
                 while sock.recv(65_536):
                     pass
@@ -122,15 +125,15 @@ class Hostile:
             if len(frame) > keep:
                 frame[draw.randrange(keep, len(frame))] = draw.randrange(256)
         roll = draw.random()
-        if roll < 0.05:
+        if roll < 0.004:
             body = draw.randbytes(draw.randrange(80))
             return struct.pack(">I", len(body)) + body
-        if roll < 0.08 and len(frame) > keep:
+        if roll < 0.03 and len(frame) > keep:
             del frame[draw.randrange(keep, len(frame)) :]
             frame[:4] = struct.pack(">I", len(frame) - 4)
-        elif roll < 0.082:
+        elif roll < 0.031:
             frame[draw.randrange(4)] = draw.randrange(256)
-        elif roll < 0.09:
+        elif roll < 0.034:
             frame[draw.randrange(len(frame))] ^= 1 << draw.randrange(8)
         return bytes(frame)
 

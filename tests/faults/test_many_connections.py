@@ -1,0 +1,172 @@
+"""Thousands of connections: idle, in a storm, opened and dropped. Nothing is dropped, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from scale import scaled
+from server_process import ServerProcess
+
+from coordserver.wire.jute import client as jute
+
+IDLE = scaled(2_000, 10_000)
+PROCESSES = 4
+STORM = 2_000
+OPENED = scaled(3_000, 20_000)
+AT_ONCE = 100
+LOW_LIMIT = 512
+CONNECTION_MAX_KIB = 12
+SESSION_MAX_KIB = 6
+LEAK_MAX_KIB = 2_048
+WAIT_S = 60.0
+SUPPORT = Path(__file__).parents[1] / "support"
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+
+@contextmanager
+def few_files() -> Iterator[None]:
+    """Processes started meanwhile have a low soft limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LOW_LIMIT, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    running = ServerProcess(tmp_path / "server", "--session-timeout-max-ms", "120000", "--listen-backlog", "4096")
+    with few_files():
+        running.start()
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+class Crowds:
+    """Several processes of idle clients that do the same at the same time."""
+
+    def __init__(self, port: int, count: int) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(SUPPORT), os.getcwd()))}
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "idle_clients", str(port), str(count // PROCESSES)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+            )
+            for _ in range(PROCESSES)
+        ]
+
+    def all_do(self, word: str) -> tuple[int, float]:
+        """How many of all did, and how long the slowest took."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{word}\n".encode())
+            process.stdin.flush()
+        told = [json.loads(process.stdout.readline()) for process in self._processes if process.stdout is not None]
+        return sum(one["done"] for one in told), max(one["seconds"] for one in told)
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def crowds(port: int, count: int) -> Iterator[Crowds]:
+    made = Crowds(port, count)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def test_idle_connections_cost_little_and_none_is_dropped(
+    server: ServerProcess, record_property: Callable[[str, object], None]
+) -> None:
+    """Sessions first, without connections, then a connection each: what either costs."""
+    files, empty = server.open_files(), server.rss_kib()
+    with crowds(server.port, IDLE) as crowd:
+        assert crowd.all_do("visit")[0] == IDLE
+        until(lambda: server.open_files() <= files, "sockets are left open")
+        sessions = server.rss_kib()
+        assert crowd.all_do("resume")[0] == IDLE
+        both = server.rss_kib()
+        assert server.open_files() >= IDLE
+        for _ in range(3):
+            assert crowd.all_do("ping")[0] == IDLE
+            time.sleep(2)
+        metrics = server.metrics()
+        assert metrics["global_sessions"] == IDLE
+        assert metrics["coord_connections_cut_off"] == metrics["stale_sessions_expired"] == 0
+        figures = {
+            "connections": IDLE,
+            "KiB a session": round((sessions - empty) / IDLE, 2),
+            "KiB a connection": round((both - sessions) / IDLE, 2),
+            "rss KiB": server.rss_kib(),
+        }
+        record_property("figures", json.dumps(figures))
+        print(json.dumps(figures))
+        assert (sessions - empty) / IDLE < SESSION_MAX_KIB
+        assert (both - sessions) / IDLE < CONNECTION_MAX_KIB
+        assert crowd.all_do("end")[0] == IDLE
+    until(lambda: server.metrics()["global_sessions"] == 0, "sessions are left")
+
+
+def test_a_storm_of_reconnects(server: ServerProcess, record_property: Callable[[str, object], None]) -> None:
+    """All lose their connection at once and come back at once, each to its own session."""
+    with crowds(server.port, STORM) as crowd:
+        assert crowd.all_do("open")[0] == STORM
+        seconds = []
+        for _ in range(3):
+            crowd.all_do("drop")
+            given_back, took = crowd.all_do("resume")
+            assert given_back == STORM
+            seconds.append(took)
+        assert crowd.all_do("ping")[0] == STORM
+        assert server.metrics()["global_sessions"] == STORM
+        record_property("figures", json.dumps(seconds))
+        print("storm, seconds:", seconds)
+
+
+def test_connections_opened_and_dropped_leave_nothing(server: ServerProcess) -> None:
+    """Bare ones, half-spoken ones, and some with a session, which ends."""
+    files = server.open_files()
+    open_and_drop(server.port, OPENED)
+    until(lambda: server.open_files() <= files, "sockets are left open")
+    after_some = server.rss_kib()
+    open_and_drop(server.port, OPENED)
+    until(lambda: server.open_files() <= files, "sockets are left open")
+    assert server.rss_kib() - after_some < LEAK_MAX_KIB
+    assert server.metrics()["global_sessions"] == 0
+
+
+def open_and_drop(port: int, count: int) -> None:
+    half = jute.connect_request(timeout_ms=4_000)[:20]
+    beginnings = (b"", b"\0\0", half, b"\x95", b"GET /metrics HT", b"\x16\x03\x01", b"ru")
+    for at in range(0, count, AT_ONCE):
+        held = [socket.create_connection(("127.0.0.1", port)) for _ in range(AT_ONCE)]
+        for number, sock in enumerate(held):
+            sock.sendall(beginnings[(at + number) % len(beginnings)])
+            sock.close()
