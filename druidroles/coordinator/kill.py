@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -22,6 +23,9 @@ from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
 
 log = logging.getLogger(__name__)
+
+LOOKED_AT = 100_000  # unused segments of one datasource
+_FOREVER_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 @attrs.frozen(kw_only=True)
@@ -37,14 +41,19 @@ class KillConfig:
     max_interval_ms: int = 30 * MS_PER_DAY  # of one task, unless one segment is longer
 
 
-def span_of(intervals: Sequence[Interval], longest_ms: int) -> Interval | None:
-    """The time from the first of some intervals, which are in order, as far as one task may go."""
-    if not intervals:
-        return None
-    span = intervals[0]
-    for interval in intervals[1:]:
-        wider = Interval(min(span.start_ms, interval.start_ms), max(span.end_ms, interval.end_ms))
-        if wider.duration_ms <= longest_ms:
+def span_of(due: Sequence[Interval], kept: Sequence[Interval], longest_ms: int) -> Interval | None:
+    """The time from the first interval that is due, as far as one task may go: over none that is to be kept.
+
+    A kill task deletes every unused segment that lies within its interval. `due` are in order.
+    """
+    span: Interval | None = None
+    for interval in due:
+        wider = interval
+        if span is not None:
+            wider = Interval(min(span.start_ms, interval.start_ms), max(span.end_ms, interval.end_ms))
+            if wider.duration_ms > longest_ms:
+                continue
+        if not any(wider.contains(other) for other in kept):
             span = wider
     return span
 
@@ -102,5 +111,9 @@ class KillUnused:
     async def _due(self, data_source: str, since_ms: int) -> Interval | None:
         config = self._config
         ended_ms = None if config.ignore_duration_to_retain else self._clock() - config.duration_to_retain_ms
-        intervals = await self._store.unused_intervals(data_source, ended_ms, since_ms, config.max_segments)
-        return span_of(intervals, config.max_interval_ms)
+        due = await self._store.unused_intervals(data_source, ended_ms, since_ms, config.max_segments)
+        if not due:
+            return None
+        unused = Counter(await self._store.unused_intervals(data_source, None, _FOREVER_MS, LOOKED_AT))
+        due_anyway = Counter(await self._store.unused_intervals(data_source, ended_ms, since_ms, LOOKED_AT))
+        return span_of(due, list(unused - due_anyway), config.max_interval_ms)

@@ -159,6 +159,15 @@ async def test_off_by_default() -> None:
 
 def test_a_span_is_as_long_as_allowed_and_never_shorter_than_one_segment() -> None:
     month = Interval(0, 31 * MS_PER_DAY)
-    assert span_of([], MS_PER_DAY) is None
-    assert span_of([month, day(40)], 30 * MS_PER_DAY) == month
-    assert span_of([day(1), day(2), day(50)], 30 * MS_PER_DAY) == Interval(MS_PER_DAY, 3 * MS_PER_DAY)
+    assert span_of([], [], MS_PER_DAY) is None
+    assert span_of([month, day(40)], [], 30 * MS_PER_DAY) == month
+    assert span_of([day(1), day(2), day(50)], [], 30 * MS_PER_DAY) == Interval(MS_PER_DAY, 3 * MS_PER_DAY)
+
+
+async def test_a_task_goes_over_nothing_that_is_to_be_kept() -> None:
+    """A kill task deletes all that is unused within its interval, also what has been unused for a moment only."""
+    recently = NOW_MS - MS_PER_DAY
+    world = World({"wiki": [(day(1), recently), *((day(n), LONG_AGO) for n in (1, 2, 3)), (day(4), recently)]})
+    await world.duty().kill()
+    (task,) = world.overlord.tasks
+    assert Interval.parse(task["interval"]) == Interval(2 * MS_PER_DAY, 4 * MS_PER_DAY)
