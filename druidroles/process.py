@@ -1,4 +1,4 @@
-"""A Druid process: one role behind one HTTP port and one session, from the first bind to the last byte.
+"""A Druid process: a role, or two, behind one HTTP port and one session, from the first bind to the last byte.
 
 Start: data directory and port first (what can fail at once fails at once), then the session, then the role; only a
 role that can serve is announced, and only an announced one prints READY. Stop is the same backwards: unannounce, let
@@ -16,8 +16,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from starlette.routing import BaseRoute
 from coordserver.client import Client
 from druidroles.coordination.access import OPEN, CoordAccess
 from druidroles.coordination.connection import measure_connection
-from druidroles.coordination.discovery import announce_node
+from druidroles.coordination.discovery import discovered_node
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
 from druidroles.http.app import make_app, status_routes
@@ -177,10 +177,21 @@ def say_ready(text: str) -> None:
     sys.stdout.flush()
 
 
+Build = Callable[[RoleContext], Role]
+
+
 async def run_role(
-    settings: RoleSettings, build: Callable[[RoleContext], Role], *, announce: Announce = say_ready
+    settings: RoleSettings,
+    build: Build,
+    *,
+    also: Mapping[NodeRole, Build] | None = None,
+    announce: Announce = say_ready,
 ) -> None:
-    """Run one role until SIGTERM or SIGINT. StartError if it cannot start; what fails later rises."""
+    """Run one role until SIGTERM or SIGINT. StartError if it cannot start; what fails later rises.
+
+    `also`: further roles in the same process (a Coordinator as Overlord). They share port, session and metrics, and
+    each is announced as what it is.
+    """
     gc.set_threshold(*GC_THRESHOLDS)
     os.environ.update(settings.access.environment())  # tasks' processes are let in as this one is
     with claim_data_dir(settings.data_dir):
@@ -203,24 +214,36 @@ async def run_role(
                 context = RoleContext(settings, zk, DruidPaths(settings.coord.base), http, host_port)
                 for path in context.paths.layout():
                     await zk.ensure_path(path)
-                await _live(context, build(context), listeners, stop, announce)
+                roles = [(context, build(context))]
+                for role, build_other in (also or {}).items():
+                    other = attrs.evolve(context, settings=attrs.evolve(settings, role=role, service=""))
+                    roles.append((other, build_other(other)))
+                await _live(roles, listeners, stop, announce)
             signals.cancel_scope.cancel(reason="the role has stopped")
 
 
 async def _live(
-    context: RoleContext, role: Role, listeners: list[trio.SocketListener], stop: trio.Event, announce: Announce
+    roles: Sequence[tuple[RoleContext, Role]],
+    listeners: list[trio.SocketListener],
+    stop: trio.Event,
+    announce: Announce,
 ) -> None:
-    discovered: Callable[[], bool] = lambda: False  # noqa: E731 - replaced once the announcement stands
-    status = status_routes(lambda: discovered(), _properties(context))
-    server = HttpServer(make_app([*status, context.metrics.route(), *role.routes()]), listeners)
+    context = roles[0][0]
+    seen: list[Callable[[], bool]] = []  # for each role, whether it sees itself in the tree
+    status = status_routes(lambda: len(seen) == len(roles) and all(sees() for sees in seen), _properties(context))
+    routes = [route for _, role in roles for route in role.routes()]
+    server = HttpServer(make_app([*status, context.metrics.route(), *routes]), listeners)
     async with trio.open_nursery() as serving:
         await serving.start(server.run)
         async with trio.open_nursery() as living:
             living.start_soon(measure_connection, context.zk, context.metrics)
-            await _start_or_stop(living, role.run, stop)
+            for _, role in roles:
+                await _start_or_stop(living, role.run, stop)
             if not stop.is_set():
-                async with announce_node(context.zk, context.paths, _discovery_node(context, role)) as announcement:
-                    discovered = lambda: announcement.standing  # noqa: E731
+                async with AsyncExitStack() as announced:
+                    for own, role in roles:
+                        node = _discovery_node(own, role)
+                        seen.append(await announced.enter_async_context(discovered_node(own.zk, own.paths, node)))
                     announce(f"READY {context.settings.role.value} {context.url}")
                     await stop.wait()
             living.cancel_scope.cancel(reason="the role stops")
@@ -228,7 +251,7 @@ async def _live(
 
 
 async def _start_or_stop(nursery: trio.Nursery, run: Callable[..., Awaitable[None]], stop: trio.Event) -> None:
-    """Start the role, but give up waiting for it when the stop comes first."""
+    """Start the role, but give up waiting for it when the stop comes first, or came before."""
 
     async def give_up(scope: trio.CancelScope) -> None:
         await stop.wait()

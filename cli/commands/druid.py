@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -185,7 +185,9 @@ def _access(options: dict[str, Any]) -> CoordAccess:
     return CoordAccess(tls=access.tls, auth=access.auth, creator_acl=options["coord_acl"])
 
 
-def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
+def _run(
+    role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[NodeRole, Build] | None = None
+) -> None:
     from coordserver.core.errors import CoordError
     from druidroles.metadata import MetadataError
     from druidroles.process import RoleSettings, StartError, run_role
@@ -200,14 +202,17 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any]) -> None:
         service=options.get("service", ""),
         access=_access(options),
     )
-    run(lambda: run_role(settings, build), StartError, CoordError, MetadataError)
+    run(lambda: run_role(settings, build, also=also), StartError, CoordError, MetadataError)
 
 
 @command.command("coordinator")
 @common(8081, data_dir_required=False)
 @metadata
 @leading_options
-def coordinator(metadata: MetadataLocation, dry_run: bool, output: str | None, **options: Any) -> None:
+@click.option("--as-overlord", is_flag=True, help="Be an Overlord too, in the same process and on the same port.")
+def coordinator(
+    metadata: MetadataLocation, dry_run: bool, output: str | None, as_overlord: bool, **options: Any
+) -> None:
     """Decide which Historical loads which segment."""
     from druidroles.coordinator.role import CoordinatorSettings, build
 
@@ -218,7 +223,13 @@ def coordinator(metadata: MetadataLocation, dry_run: bool, output: str | None, *
     if options["data_dir"] is None:
         raise click.UsageError("Missing option '--data-dir'.")
     settings = CoordinatorSettings(metadata=metadata, leading=config)
-    _run(NodeRole.COORDINATOR, partial(build, settings=settings), options)
+    also: dict[NodeRole, Build] = {}
+    if as_overlord:
+        from druidroles.overlord.role import OverlordSettings
+        from druidroles.overlord.role import build as build_overlord
+
+        also[NodeRole.OVERLORD] = partial(build_overlord, settings=OverlordSettings(metadata=metadata))
+    _run(NodeRole.COORDINATOR, partial(build, settings=settings), options, also)
 
 
 @command.command("explain")

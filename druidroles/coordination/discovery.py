@@ -6,8 +6,8 @@ is lost, and replaces what a predecessor at the same address left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from coordserver.client import Announcement, Client, announced
 from coordserver.client.values import Node
@@ -21,6 +21,24 @@ from druidroles.model.server import DiscoveryDruidNode, NodeRole
 def announce_node(zk: Client, paths: DruidPaths, node: DiscoveryDruidNode) -> AbstractAsyncContextManager[Announcement]:
     """Announce a process in one role for as long as the block lasts."""
     return announced(zk, paths.discovery_node(node.role, node.name), dumps_gz(node.to_json()))
+
+
+@asynccontextmanager
+async def discovered_node(zk: Client, paths: DruidPaths, node: DiscoveryDruidNode) -> AsyncIterator[Callable[[], bool]]:
+    """Announce a process for as long as the block lasts, and see whether it is there to be seen.
+
+    The answer comes from the tree, not from what was sent to it (Druid's selfDiscovered). While the tree cannot be
+    reached it stays what it was: the others, too, go by what they saw last.
+    """
+    path = paths.discovery_node(node.role, node.name)
+    async with announce_node(zk, paths, node), zk.cache(path) as cache:
+        await cache.wait_synced()
+
+        def sees_itself() -> bool:
+            found = cache.get(path)
+            return found is not None and found.stat.ephemeral_owner == zk.session_id
+
+        yield sees_itself
 
 
 class DiscoveryView(View):

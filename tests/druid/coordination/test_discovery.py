@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
+import pytest
 
 from coordserver.client import Client
-from druidroles.coordination.discovery import DiscoveryView, announce_node
+from druidroles.coordination.discovery import DiscoveryView, announce_node, discovered_node
 from druidroles.coordination.paths import DruidPaths
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 
@@ -94,3 +95,51 @@ async def test_garbage_and_strangers_are_passed_over(zk: Client, other: Client, 
     async with DiscoveryView(zk, paths, [NodeRole.BROKER]) as view:
         await view.wait_synced()
         assert [one.name for one in view.nodes(NodeRole.BROKER)] == ["127.0.0.1:8082"]
+
+
+async def test_a_process_is_discovered_when_it_sees_itself_in_the_tree(
+    zk: Client, other: Client, paths: DruidPaths, expire: Callable[[Client], Awaitable[None]], eventually: Eventually
+) -> None:
+    path = paths.discovery_node(NodeRole.BROKER, "127.0.0.1:8082")
+    async with discovered_node(zk, paths, node()) as sees_itself:
+        assert sees_itself()
+
+        async def seen() -> bool:
+            return sees_itself()
+
+        async def back() -> bool:
+            found = await other.exists(path)
+            return found is not None and found.ephemeral_owner == zk.session_id and sees_itself()
+
+        await other.delete(path)
+        await eventually(back)
+        await expire(zk)
+        await eventually(back)
+        # Somebody else at this address, say after a mistake in the configuration: we are not what is seen there.
+        await other.transaction().delete(path).create(path, b"{}", ephemeral=True).commit()
+
+        async def overtaken() -> bool:
+            return not sees_itself()
+
+        await eventually(overtaken)
+
+
+async def test_garbage_among_the_announced_is_skipped_and_the_directories_are_upper_case(
+    zk: Client, other: Client, paths: DruidPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await zk.children("/druid/internal-discovery") == sorted(
+        ["BROKER", "COORDINATOR", "HISTORICAL", "INDEXER", "MIDDLE_MANAGER", "OVERLORD", "PEON", "ROUTER"]
+    )
+    directory = paths.discovery(NodeRole.BROKER)
+    for number, data in enumerate((b"", b"\xff\xfe", b"[]", b"{}", b"\x1f\x8bno", b'{"druidNode": 5}', b"[" * 100_000)):
+        await other.create(f"{directory}/garbage-{number}", data)
+    await other.create(f"{directory}/garbage-0/below", b"x")
+    async with announce_node(other, paths, node()), DiscoveryView(zk, paths, [NodeRole.BROKER]) as view:
+        await view.wait_synced()
+        assert [one.name for one in view.nodes(NodeRole.BROKER)] == ["127.0.0.1:8082"]
+        assert sum("skipping znode" in record.getMessage() for record in caplog.records) == 7
+        await other.set(f"{directory}/garbage-3", b"again")
+        await other.delete(f"{directory}/garbage-1")
+        async with announce_node(other, paths, node(8282)):
+            while len(view.nodes(NodeRole.BROKER)) < 2:
+                await view.changed()
