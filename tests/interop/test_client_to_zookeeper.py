@@ -202,7 +202,7 @@ async def test_a_session_that_ended_is_told_and_what_it_announced_comes_back(zoo
             async for state in states:
                 if state is SessionState.LOST:
                     break
-            while (stat := await other.exists("/announced/me")) is None or stat.ephemeral_owner == owner:
+            while (stat := await other.exists("/announced/me")) is None or stat.ephemeral_owner == owner:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         assert zk.session_number == 2
     assert await zk.exists("/announced/me") is None
@@ -217,7 +217,7 @@ async def test_leaders_follow_each_other(zookeeper: int, zk: Client) -> None:
 
     async def until_leads(name: str) -> Term:
         with trio.fail_after(WAIT_S):
-            while name not in terms:
+            while name not in terms:  # noqa: ASYNC110 - told by another task of the test
                 await trio.sleep(0.02)
         return terms[name]
 
@@ -225,7 +225,7 @@ async def test_leaders_follow_each_other(zookeeper: int, zk: Client) -> None:
         nursery.start_soon(LeaderLatch(first, "/latch", "first").run, partial(lead, "first"))
         one = await until_leads("first")
         nursery.start_soon(LeaderLatch(second, "/latch", "second").run, partial(lead, "second"))
-        while len(await zk.children("/latch")) < 2:
+        while len(await zk.children("/latch")) < 2:  # noqa: ASYNC110 - it is the server's state
             await trio.sleep(0.02)
         await end_session(zookeeper, first)
         two = await until_leads("second")
