@@ -20,7 +20,6 @@ from coordserver.core.errors import DiskFullError
 from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
 from druidroles.metadata import Audit, LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, TaskRow
 from druidroles.model.decode import ModelError
-from druidroles.model.iso import format_iso
 from druidroles.model.task import TaskLock, TaskState, TaskStatus
 from druidroles.overlord.actions import TaskActions
 from druidroles.overlord.blacklist import Blacklist, BlacklistRule
@@ -43,6 +42,7 @@ from druidroles.overlord.plans import (
     Stop,
     Withdraw,
 )
+from druidroles.overlord.publications import Publications
 from druidroles.overlord.room import loads
 from druidroles.overlord.select import Strategy, WorkerLoad, equal_distribution
 from druidroles.overlord.submission import queued
@@ -88,7 +88,8 @@ class Leading:
         self.blacklist = Blacklist(self.rules.blacklist)
         self.tasks: dict[str, TaskRow] = {}
         self.last_completed_ms: dict[str, int] = {}
-        self.actions = TaskActions(store, leader, Lockbox(), self._on_published, wall_ms)
+        self._publications = Publications(queue, leader, wall_ms)
+        self.actions = TaskActions(store, leader, Lockbox(), self._publications.note, wall_ms)
         self._queue = queue
         self.commands = WorkerCommands(http, tree, leader.epoch, self.depose)
         self._wall_ms = wall_ms
@@ -96,7 +97,6 @@ class Leading:
         self._memory = Memory()
         self._stopping: set[Place] = set()
         self._retry = False
-        self._published = trio.Event()
         self._scope = trio.CancelScope()
 
     async def begin(self) -> None:
@@ -123,14 +123,14 @@ class Leading:
                 held.append(HeldLock(stored.row_id, stored.task_id, TaskLock.from_json(stored.lock)))
             except ModelError as fault:
                 log.error("lock %d of task %s is skipped: %s", stored.row_id, stored.task_id, fault)
-        self.actions = TaskActions(self.store, self.leader, Lockbox(held), self._on_published, self._wall_ms)
+        self.actions = TaskActions(self.store, self.leader, Lockbox(held), self._publications.note, self._wall_ms)
         log.info("epoch %d: %d active tasks, %d locks", self.leader.epoch, len(self.tasks), len(held))
 
     async def run(self) -> None:
         """Lead until cancelled or deposed. Raises what the fences say (a CoordError, StaleEpochError), grouped."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tell_published)
+                nursery.start_soon(self._publications.run)
                 while True:
                     revision = self.tree.revision.value
                     with trio.move_on_at(await self._look(nursery)):
@@ -310,20 +310,3 @@ class Leading:
         await trio.sleep(STOP_AGAIN_S)
         self._stopping.discard((worker, task_id))
         self._look_again()
-
-    # Publishing
-
-    def _on_published(self) -> None:
-        self._published.set()
-
-    async def _tell_published(self) -> None:
-        """Tell of publications through the tree, several that happen together once."""
-        while True:
-            await self._published.wait()
-            self._published = trio.Event()
-            try:
-                await self._queue.tell_published({"epoch": self.leader.epoch, "at": format_iso(self._wall_ms())})
-            except (ConnectionLossError, ThrottledError, DiskFullError) as fault:
-                log.warning("telling of a publication again after: %s", fault)
-                self._published.set()
-                await trio.sleep(RETRY_S)
