@@ -20,6 +20,16 @@ class S3Server:
 
     url: str
     client: Any
+    _server: ThreadedMotoServer
+
+    def pause(self) -> None:
+        """Be away, keeping what there is."""
+        self._server.stop()
+
+    def resume(self) -> None:
+        """Be there again, at the same address."""
+        self._server._port = int(self.url.rpartition(":")[2])
+        self._server.start()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +59,7 @@ def s3_server() -> Iterator[S3Server]:
         client = session.client(
             "s3", endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION
         )
-        yield S3Server(url, client)
+        yield S3Server(url, client, server)
         client.close()
     finally:
         server.stop()

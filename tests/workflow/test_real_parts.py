@@ -11,7 +11,7 @@ import trio
 from authority import Authority
 from clusters import SESSION_TIMEOUT_S, Parts, Witness, open_cluster
 from differential.peers import ABSENT, real_zookeeper
-from main_job import check_figures, ingest, loaded
+from main_job import check_figures, count_query, ingest, loaded
 from postgres_server import ABSENT as NO_POSTGRES
 from postgres_server import postgres_server
 from s3_server import s3_server
@@ -143,3 +143,51 @@ async def test_property_files_of_druid(tmp_path: Path, witness: Witness, connect
         await cluster.whole()
         async with connecting(cluster.coord) as zk:
             await watched_job(cluster, witness, zk)
+
+
+@pytest.mark.skipif(bool(NO_POSTGRES), reason=NO_POSTGRES)
+async def test_postgresql_goes_and_comes_back(tmp_path: Path) -> None:
+    """What is served stays served, nobody ends, and the work goes on."""
+    with postgres_server() as postgres:
+        async with open_cluster(tmp_path, Parts(metadata=postgres.database())) as cluster:
+            await cluster.whole()
+            await ingest(cluster)
+            await loaded(cluster)
+            await trio.to_thread.run_sync(postgres.stop)
+            with trio.move_on_after(8):  # longer than the Overlord and the Coordinators wait for a connection
+                while True:
+                    assert (await cluster.query(count_query()))[0]["result"]["n"] == 27004
+                    await trio.sleep(0.2)
+            await trio.to_thread.run_sync(postgres.start)
+
+            async def task_accepted() -> bool:
+                response = await cluster.http.post(
+                    cluster.procs["overlord"].url + "/druid/indexer/v1/task", json={"type": "noop", "spec": {}}
+                )
+                return bool(response.status_code == 200)
+
+            await cluster.until("a task is accepted again", task_accepted)
+            await ingest(cluster)
+            await loaded(cluster)
+            await check_figures(cluster)
+            ended = {name: proc.process.returncode for name, proc in cluster.procs.items()}
+            assert ended == dict.fromkeys(cluster.procs), "a process did not bear it"
+
+
+async def test_s3_goes_and_comes_back(tmp_path: Path) -> None:
+    """A Historical that joins while deep storage is away loads when it is back; what is served stays served."""
+    with s3_server() as s3:
+        s3.client.create_bucket(Bucket="druid")
+        parts = Parts(deep_storage="s3://druid/segments", environment=s3.environment)
+        async with open_cluster(tmp_path, parts) as cluster:
+            await cluster.whole(historicals=1)
+            await ingest(cluster)
+            await loaded(cluster, replicas=1)
+            s3.pause()
+            await cluster.role("historical-2", "historical")
+            for _ in range(10):
+                assert (await cluster.query(count_query()))[0]["result"]["n"] == 27004
+                await trio.sleep(0.2)
+            s3.resume()
+            await loaded(cluster)
+            await check_figures(cluster)
