@@ -40,6 +40,7 @@ PUBLISHED_TOGETHER = 5_000
 POLL_S = 0.5
 SETTLED_S = 10.0  # without a move until the cluster counts as balanced
 OVERLORD = LeaderEpoch(role="overlord", epoch=1)
+_DONE = "druid_segment_loadQueue_success"
 _SAMPLE = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)$", re.M)
 
 
@@ -168,6 +169,12 @@ def _busy(numbers: dict[str, float]) -> bool:
     return any(numbers.get(f"druid_segment_{name}", 0.0) for name in names)
 
 
+def _server_pid() -> int:
+    """The server is the child that listens."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return next(int(pid) for pid in children if b"--listen" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
 def _rss_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -199,9 +206,11 @@ async def measure(count: int, servers: int, joining: int) -> AsyncIterator[dict[
             await cluster.start_coordinator(metadata)
             await cluster.until(lambda n: n.get("druid_segment_count", 0.0) == count)
             read_s = trio.current_time() - begun
-            first = await cluster.until(lambda n: not n.get("druid_segment_unavailable_count"))
+            first = await cluster.until(
+                lambda n: n.get(_DONE, 0.0) >= count and not n.get("druid_segment_unavailable_count")
+            )
             first_s = trio.current_time() - begun
-            await cluster.until(lambda n: not _busy(n))
+            await cluster.until(lambda n: n.get(_DONE, 0.0) >= 2 * count and not _busy(n))
             loaded_s = trio.current_time() - begun
             yield await _row(cluster, "assigned", loaded_s, first, per_second=2 * count / (loaded_s - read_s))
             yield await _row(cluster, "first copies", first_s, first, per_second=count / (first_s - read_s))
@@ -233,9 +242,9 @@ async def _row(
         "moved": round(numbers["druid_segment_moved_count"]),
         "fewest": fewest,
         "most": most,
-        "watches": round(server.get("watch_count", server.get("zk_watch_count", -1))),
-        "znodes": round(server.get("znode_count", server.get("zk_znode_count", -1))),
-        "server_mb": round(server.get("process_resident_memory_bytes", 0.0) / 2**20),
+        "watches": round(server["watch_count"]),
+        "znodes": round(server["znode_count"]),
+        "server_mb": round(_rss_mb(_server_pid())),
         "coordinator_mb": round(_rss_mb(cluster.coordinator_pid)),
     }
 
