@@ -91,6 +91,13 @@ class ServerConfig:
         least=64 * 1024,
         most=2**40,
     )
+    reserve_bytes: int = setting(
+        0,
+        "Free space on the disk below which only deletes are taken; 0: what two segments and a snapshot need.",
+        unit="bytes",
+        least=0,
+        most=2**60,
+    )
     fsync_warning_ms: int = setting(
         1_000,
         "A sync of the log that takes longer is worth a line.",

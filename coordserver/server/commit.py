@@ -10,11 +10,13 @@ so the disk never waits for the tree. Records are encoded before they are handed
 nothing to do between its calls, each of which would make it and the trio thread wait for one another.
 
 Nothing is applied, and so nothing is answered, before its record is durable. An error of the disk is final: nobody
-knows what was written, so the loop raises it and the server stops.
+knows what was written, so the loop raises it and the server stops. That there is no room for another segment is none:
+nothing was written, so the batch waits, and is tried again until there is room.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -25,6 +27,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from coordserver.core.engine import Engine
+from coordserver.storage.errors import DiskSpaceError
 from coordserver.storage.record_format import encode_records
 from coordserver.storage.txnlog import TxnLog
 
@@ -34,6 +37,11 @@ SLICE_RECORDS = 256
 SEAL_IDLE_S = 0.1
 """How long the log must have been idle before it is sealed."""
 
+RETRY_S = 0.5
+"""How long a batch waits for which the disk has no room before it is tried again."""
+
+_log = logging.getLogger(__name__)
+
 _Batch = tuple[bytes, int, int]
 """Encoded records, how many, and the index of the first."""
 
@@ -41,8 +49,9 @@ _Batch = tuple[bytes, int, int]
 class Committer:
     """Runs the log's thread and feeds what is durable back into the engine.
 
-    Whoever waits for sockets calls `collect` when `fd` is readable. `delivered` is called after records were applied
-    outside of it: outputs are to be sent. All methods run in the trio thread; the constructor too.
+    `stalled`: a batch waits for room on the disk. Whoever waits for sockets calls `collect` when `fd` is readable.
+    `delivered` is called after records were applied outside of it: outputs are to be sent. All methods run in the trio
+    thread; the constructor too.
     """
 
     def __init__(self, engine: Engine, log: TxnLog, delivered: Callable[[], None]) -> None:
@@ -59,6 +68,8 @@ class Committer:
         self._behind = False
         self._failure: Exception | None = None
         self._changed = trio.Event()
+        self._stopping = threading.Event()
+        self.stalled = False
         self._thread = threading.Thread(target=self._log_thread, name="coord-log", daemon=True)
         self._thread.start()
 
@@ -131,6 +142,7 @@ class Committer:
 
     async def stop(self) -> None:
         """Let the thread finish what it has, seal the log, and end. Shielded by the caller, with a deadline."""
+        self._stopping.set()
         self._work.put(None)
         await trio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
         os.close(self.fd)
@@ -158,13 +170,35 @@ class Committer:
             while True:
                 batch = self._next_batch()
                 if batch is None:
-                    self._log.seal()
+                    self._seal()
                     return
                 payload, count, first_index = batch
-                self._log.append_encoded(payload, count, first_index)
+                if not self._append(payload, count, first_index):
+                    return
                 self._hand_back(first_index + count - 1)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: whatever it is goes to run()
             self._hand_back(error)
+
+    def _append(self, payload: bytes, count: int, first_index: int) -> bool:
+        """Make a batch durable, however long the disk has no room for it; False if the server stops before."""
+        while True:
+            try:
+                self._log.append_encoded(payload, count, first_index)
+            except DiskSpaceError as error:
+                if not self.stalled:
+                    _log.error("%s; writes wait until there is", error)
+                self.stalled = True
+                if self._stopping.wait(RETRY_S):
+                    return False
+            else:
+                self.stalled = False
+                return True
+
+    def _seal(self) -> None:
+        try:
+            self._log.seal()
+        except DiskSpaceError as error:
+            _log.warning("%s; the log is not sealed", error)
 
     def _hand_back(self, done: int | Exception) -> None:
         self._done.append(done)
@@ -175,5 +209,5 @@ class Committer:
         try:
             return self._work.get(timeout=SEAL_IDLE_S)
         except queue.Empty:
-            self._log.seal()
+            self._seal()
             return self._work.get()

@@ -34,11 +34,13 @@ from coordserver.server.commit import Committer
 from coordserver.server.descriptors import raise_limit
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
+from coordserver.server.space import SpaceKeeper
 from coordserver.server.status import Status
 from coordserver.server.ticker import Ticker
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk
 from coordserver.storage.recovery import Recovered, recover
+from coordserver.storage.space import SpacePolicy
 from coordserver.wire.admin import Admin
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.jute.replies import notifications
@@ -144,6 +146,14 @@ class _Server:
         self._snapshotter = Snapshotter(
             disk, recovered.machine, self._committer, every=config.snapshot_every, kept=config.snapshots_kept
         )
+        self._space = SpaceKeeper(
+            disk,
+            recovered.log,
+            self._engine,
+            self._committer,
+            self._snapshotter,
+            SpacePolicy(config.segment_bytes, config.reserve_bytes),
+        )
         self._ticker = Ticker(self._engine, self._poller, clock, self._check_deadlines, own_process=own_process)
         self._status = Status(
             config,
@@ -172,6 +182,7 @@ class _Server:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._ticker.run)
                     accepting.start_soon(self._snapshotter.run)
+                    accepting.start_soon(self._space.run)
                     self._engine.open(self._clock.now_ms())
                     for sock, speaks in zip(sockets, self._spoken(), strict=True):
                         add = partial(self._poller.add, speaks=speaks)

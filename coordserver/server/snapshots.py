@@ -38,7 +38,8 @@ _TURN_BYTES = 32 * 1024
 class Snapshotter:
     """Takes one every `every` records, and when told to. `last_index`: of the last one, or where this start began.
 
-    `last`: zxid of the last one taken, and the second since 1970 at which it was there.
+    `kept`: how many stay on the disk. `last`: zxid of the last one taken, and the second since 1970 at which it was
+    there.
     """
 
     def __init__(self, disk: Disk, machine: Machine, committer: Committer, *, every: int, kept: int) -> None:
@@ -46,11 +47,12 @@ class Snapshotter:
         self._machine = machine
         self._committer = committer
         self._every = every
-        self._kept = kept
+        self.kept = kept
         self._due = machine.index + every
         self._one = trio.Lock()
         self.last_index = machine.index
         self.last: tuple[int, int] | None = None
+        self.last_bytes = 0
         self.taken = 0
         self._asked: list[Callable[[SnapshotInfo | None, int], None]] = []
         self._wake = trio.Event()
@@ -75,8 +77,8 @@ class Snapshotter:
         self._asked.append(told)
         self._wake.set()
 
-    async def take(self, kept: int | None = None) -> SnapshotInfo | None:
-        """Take one now, behind one that is being taken, and keep `kept` of them (None: as always).
+    async def take(self) -> SnapshotInfo | None:
+        """Take one now, behind one that is being taken.
 
         None, and a line in the log, if it cannot be written; the log still has everything.
         """
@@ -86,7 +88,7 @@ class Snapshotter:
             self._due = walk.index + self._every
             try:
                 info = await self._write(walk)
-                await trio.to_thread.run_sync(retain, self._disk, kept or self._kept)
+                await trio.to_thread.run_sync(retain, self._disk, self.kept)
             except StorageError as error:
                 _log.error("snapshot at index %d failed, the log is kept: %s", walk.index, error)
                 return None
@@ -98,6 +100,7 @@ class Snapshotter:
     def _count(self, walk: StateWalk, info: SnapshotInfo, elapsed: float) -> None:
         self.last_index = walk.index
         self.last = walk.zxid, int(time.time())
+        self.last_bytes = info.bytes
         self.taken += 1
         self.total_s += elapsed
         self.max_s = max(self.max_s, elapsed)

@@ -84,6 +84,11 @@ class TxnLog:
         """The index that the next record gets."""
         return self._next_index
 
+    @property
+    def segment_left(self) -> int:
+        """Bytes that the segment at the end can still take. May be called from any thread."""
+        return max(0, self._segment_bytes - self._segment.position)
+
     def append(self, records: Sequence[Record], first_index: int) -> int:
         """Make the records durable under the indexes from `first_index` on; the number of bytes written.
 
