@@ -77,7 +77,8 @@ class JuteCodec:
             frame = records.auth_request(xid, *args)
         else:
             frame = records.request(xid, *self._as_zookeeper(op, args))
-        self._asked.append(_Asked(number, xid))
+        if len(frame) <= _FRAME_BYTES:  # a longer one is not sent
+            self._asked.append(_Asked(number, xid))
         return frame
 
     def result(self, op: int, args: Sequence[Any], fields: tuple[Any, ...]) -> tuple[Any, ...]:

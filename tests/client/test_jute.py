@@ -5,6 +5,7 @@ Everything else of this folder runs over both protocols.
 
 from __future__ import annotations
 
+import pytest
 import trio
 from memory_server import OVER_JUTE, MemoryServer, until
 from trio.testing import MockClock
@@ -14,6 +15,7 @@ from coordserver.client import (
     LeaderLatch,
     SessionState,
     Term,
+    TooLargeError,
     WatchKind,
     announced,
     leader,
@@ -65,6 +67,18 @@ async def test_writes_that_never_left_wait_for_the_next_connection(
             await trio.sleep(1)
             server.up = True
         assert await zk.exists("/a") is not None
+
+
+async def test_what_is_too_large_is_refused_and_the_rest_lives_on(
+    autojump_clock: MockClock, server: MemoryServer
+) -> None:
+    async with server.connect() as zk:
+        await zk.create("/a", b"1")
+        with pytest.raises(TooLargeError):
+            await zk.set("/a", bytes(1 << 20))
+        assert (await zk.get("/a")).data == b"1"
+        assert zk.state is SessionState.CONNECTED
+        assert len(server.dialled) == 1
 
 
 async def test_streams_say_resync_after_each_reconnect(autojump_clock: MockClock, server: MemoryServer) -> None:

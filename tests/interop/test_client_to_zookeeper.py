@@ -22,6 +22,7 @@ from coordserver.client import (
     NoNodeError,
     SessionState,
     Term,
+    TooLargeError,
     TransactionFailedError,
     TreeCache,
     WatchKind,
@@ -94,6 +95,11 @@ async def test_the_basics(zk: Client) -> None:
     assert await zk.exists("/nope") is None
     with pytest.raises(NoNodeError):
         await zk.get("/nope")
+    with pytest.raises(TooLargeError):
+        await zk.set("/basics/a", bytes(1 << 20))
+    big = bytes(1_000_000)
+    await zk.set("/basics/a", big)
+    assert (await zk.get("/basics/a")).data == big
     assert await zk.read_many(["/basics/a", "/nope"]) == [await zk.get("/basics/a"), None]
     await zk.delete_tree("/basics")
     assert await zk.exists("/basics") is None
