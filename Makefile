@@ -9,7 +9,7 @@ SEED ?=
 COUNT ?= 5000
 SECONDS_EACH ?= 30
 
-.PHONY: install quickstart test test-real test-long fuzz peers check bench ci format clean
+.PHONY: install quickstart test test-real test-long mutants fuzz peers check bench ci format clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,11 @@ test-real: install
 
 test-long: install
 	PYTHONPATH=tests/support $(BIN)/python -m differential $(or $(SEED),$$(date +%s)) $(COUNT)
+	COORD_LONG=1 $(BIN)/python -m pytest -q -s -m real tests/faults
+
+# Storage bugs planted one at a time: each must be noticed.
+mutants: install
+	PYTHONPATH=tests/support $(BIN)/python -m mutants
 
 fuzz: install
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
