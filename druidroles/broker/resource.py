@@ -27,6 +27,7 @@ from druidroles.query.meter import QueryMeter
 from druidroles.query.model import Query, parse_query
 
 QUERY_ID = "X-Druid-Query-Id"
+STALE = "X-Coord-View-Stale"  # ours: seconds since the tree was last followed
 WAITING = 75  # beyond those that run; further queries get 429 at once
 CONTEXT_BYTES_MAX = 7 * 1024  # Druid's responseContextHeaderSize; clients refuse long headers
 QUERY_ID_MAX = 200
@@ -42,8 +43,12 @@ class BrokerResource:
         view: BrokerView,
         initialized: Callable[[], bool],
         host: str,
+        *,
         metrics: Metrics | None = None,
+        stale_s: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """`stale_s`: for how long the view has not followed the tree; None while it does."""
+        self._stale_s = stale_s
         self._meter = QueryMeter(metrics or Metrics())
         self._fan_out = fan_out
         self._view = view
@@ -84,6 +89,9 @@ class BrokerResource:
         except QueryError as fault:
             fault.host = fault.host or self._host
             return JSONResponse(fault.body(), status_code=fault.status, headers=headers)
+        stale_s = self._stale_s()
+        if stale_s is not None:
+            headers[STALE] = f"{stale_s:.3f}"
         if answer.missing:
             headers[RESPONSE_CONTEXT] = _response_context(answer.missing)
         return Response(await encode_results(answer.results), media_type="application/json", headers=headers)

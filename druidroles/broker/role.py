@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from druidroles.broker.candidates import CandidatesResource
 from druidroles.broker.choice import ServerChoice
 from druidroles.broker.fanout import FanOut
+from druidroles.broker.freshness import Freshness
 from druidroles.broker.memory import ServedMemory
 from druidroles.broker.resource import BrokerResource
 from druidroles.broker.selecting import Balancer, TierSelector, Watched
@@ -61,8 +62,14 @@ class Broker:
             metrics=context.metrics,
         )
         self._initialized = False
+        self._freshness = Freshness(context.zk, self._inventory)
         self._resource = BrokerResource(
-            self._fan_out, self._view, lambda: self._initialized, context.host_port, context.metrics
+            self._fan_out,
+            self._view,
+            lambda: self._initialized,
+            context.host_port,
+            metrics=context.metrics,
+            stale_s=lambda: self._freshness.stale_s,
         )
         self._candidates = CandidatesResource(self._view, self._inventory, self._resource.need_view)
 
@@ -90,6 +97,7 @@ class Broker:
                     await self._take_deltas()
                     await self._settle()
                 nursery.start_soon(self._memory.run)
+                nursery.start_soon(self._freshness.run)
                 self._initialized = True
                 task_status.started()
                 while True:
