@@ -59,6 +59,11 @@ def resident(pid: int, what: str = "VmRSS") -> int:
     return 0
 
 
+def writing(directory: Path) -> bool:
+    """Whether the server is at a snapshot."""
+    return bool(list(directory.glob("snapshot.*.tmp")))
+
+
 async def probe(zk: Client, until: trio.Event, told: list[float]) -> None:
     """Read and set in turn, and note how long each took, in ms."""
     number = 0
@@ -101,7 +106,7 @@ async def measure(address: str, pid: int, directory: Path, znodes: int, writers:
         async with trio.open_nursery() as nursery:
             for _ in range(64):
                 nursery.start_soon(press, zk, end, znodes)
-            while not list(directory.glob("snapshot.*.tmp")):
+            while not writing(directory):  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.01)
             end.set()
         started = time.perf_counter()
@@ -111,7 +116,7 @@ async def measure(address: str, pid: int, directory: Path, znodes: int, writers:
             nursery.start_soon(probe, zk, end, busy)
             for _ in range(writers):
                 nursery.start_soon(press, zk, end, znodes)
-            while list(directory.glob("snapshot.*.tmp")):
+            while writing(directory):  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.02)
                 most = max(most, resident(pid))
             end.set()

@@ -28,7 +28,7 @@ from coordserver.storage.snapshots import SnapshotInfo, SnapshotWriter, retain
 _log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
-SLICE_S = 0.0015
+SLICE_S = 0.001
 SLICE_PATHS = 50_000
 SAVED_BYTES = 64 * 1024 * 1024
 _TURN_ROWS = 20

@@ -37,7 +37,7 @@ from coordserver.storage.state import State
 from coordserver.storage.txnlog import purge_log
 
 SNAPSHOTS_KEPT = 3
-SYNC_BYTES = 16 * 1024 * 1024
+SYNC_BYTES = 2 * 1024 * 1024
 """Written between two syncs: one sync of all at the end would hold up those of the log for as long as it takes."""
 
 S = TypeVar("S", bound=State)
