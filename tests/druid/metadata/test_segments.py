@@ -68,6 +68,24 @@ async def test_asking_again_publishes_nothing_twice(
     assert len(await store.used_segments()) == 1
 
 
+async def test_that_a_task_has_published_is_noted_with_it(
+    store: SqlMetadataStore, overlord: LeaderEpoch, make_segment: MakeSegment
+) -> None:
+    """In the same transaction; the rest of its status stays, and a refused publication notes nothing."""
+    attempt = await running_task(store, overlord)
+    before = await store.task("t")
+    with pytest.raises(PublishRefusedError):
+        await store.publish_segments(overlord, Publication(task_id="t", attempt=9, segments=[make_segment(1)]))
+    assert before is not None
+    assert await store.task("t") == before
+    assert not before.published
+    await store.publish_segments(overlord, Publication(task_id="t", attempt=attempt, segments=[make_segment(1)]))
+    after = await store.task("t")
+    assert after is not None
+    assert after.published
+    assert {**after.status, "coord": None} == {**before.status, "coord": None}
+
+
 @pytest.mark.parametrize(
     ("lock", "reason"),
     [
