@@ -110,3 +110,32 @@ async def test_a_historical_that_is_killed_and_back_within_its_session_timeout_d
             assert witness.paths(kind, f"/druid/{prefix}") == [], witness.seen
     assert [path for what, path, _ in witness.seen if what != "CHANGED" and "/loadQueue/" in path] == []
     await check_figures(cluster)
+
+
+async def test_without_coordinators_and_deep_storage_what_is_served_stays_served(cluster: Cluster) -> None:
+    """Also over a restart of a Historical, which has its segments on its own disk; and work catches up after."""
+    await cluster.whole()
+    await ingest(cluster)
+    await loaded(cluster)
+    for name in ("coordinator-1", "coordinator-2", "overlord"):
+        cluster.procs[name].kill()
+    deep = cluster.directory / "deep-storage"
+    deep.rename(cluster.directory / "away")  # noqa: ASYNC240 - a test's own directory
+    deep.mkdir()  # noqa: ASYNC240
+    await check_figures(cluster)
+    load = Load(cluster.procs["router"].url)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load.run)
+        await stop_in_order(cluster.procs["historical-1"])
+        await again(cluster, cluster.procs["historical-1"], "historical")
+        broker = await cluster.role("broker-2", "broker")
+        nursery.cancel_scope.cancel(reason="it is back")
+    assert set(load.outcomes) == {"right"}, load.outcomes
+    assert (await cluster.query(count_query(), "broker-2"))[0]["result"]["n"] == 27004, broker.log
+    deep.rmdir()  # noqa: ASYNC240
+    (cluster.directory / "away").rename(deep)  # noqa: ASYNC240
+    for name, kind in (("coordinator-1", "coordinator"), ("overlord", "overlord")):
+        await again(cluster, cluster.procs[name], kind)
+    await ingest(cluster)
+    await loaded(cluster)
+    await check_figures(cluster)

@@ -123,7 +123,7 @@ async def running(house: House, zk: Client, **settings: Any) -> AsyncIterator[Ru
     async with httpx2.AsyncClient() as outgoing:
         context = house.context(zk, outgoing)
         role = build(context, HistoricalSettings(deep_storage=house.directory / "deep", **settings))
-        transport = httpx2.ASGITransport(make_app(role.routes()))
+        transport = httpx2.ASGITransport(make_app([context.metrics.route(), *role.routes()]))
         async with httpx2.AsyncClient(transport=transport, base_url="http://h") as http, trio.open_nursery() as nursery:
             with trio.fail_after(20):
                 await nursery.start(role.run)
@@ -350,3 +350,25 @@ async def test_cache_locations_are_announced_together_and_belong_to_one_process(
     with pytest.raises(StartError, match=r"the cache location .*disk-1 is named twice"):
         async with running(house, zk, cache_locations=(locations[0], locations[0])):
             pass
+
+
+async def test_what_is_held_and_asked_is_counted_under_druids_names(house: House, zk: Client, tmp_path: Path) -> None:
+    one, two = push_segment(house.storage, tmp_path, 1), push_segment(house.storage, tmp_path, 2)
+    async with running(house, zk, max_size=4 * one.size) as historical:
+        await house.load(one)
+        await house.load(two)
+        await historical.count(one, two)
+        assert (await historical.http.post("/druid/v2", json={"queryType": "timeseries"})).status_code == 400
+        await house.coordinator.wait_deleted(await house.ask(ChangeRequest.drop(two, MARK)))
+        text = (await historical.http.get("/metrics")).text
+    for line in (
+        'druid_segment_count{dataSource="flights"} 1',
+        f"druid_segment_max {4 * one.size}",
+        f"druid_segment_used {one.size}",
+        "druid_segment_usedPercent 0.25",
+        f"druid_segment_pendingDelete {two.size}",
+        "druid_query_count 1",
+        "druid_query_success_count 1",
+        'druid_query_time_count{dataSource="flights",type="timeseries"} 1',
+    ):
+        assert line in text.splitlines(), text
