@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -31,6 +31,7 @@ T = TypeVar("T")
 CONNECTIONS = 4
 OPEN_S = 5.0  # to connect, and to wait for a connection of the pool
 GIVE_BACK_S = 5.0
+RECONNECT_S = 2.0  # for which the pool tries by itself, ever more slowly; after that whoever asks makes it try at once
 
 # Milliseconds. A paused process has its transaction ended before whoever waits for its lock gives up.
 _SERVER_OPTIONS = {
@@ -87,14 +88,18 @@ class PostgresDatabase:
         self._name = name
         self._limiter = trio.CapacityLimiter(CONNECTIONS)
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """`work` in a thread. psycopg's errors become MetadataError."""
+    async def in_thread(self, work: Callable[[], T], *, abandon: bool = True) -> T:
+        """`work` in a thread. psycopg's errors become MetadataError.
+
+        Who is cancelled does not wait for a server that may have gone: with `abandon` the thread is left to itself,
+        and what it was at may or may not happen.
+        """
 
         def run() -> T:
-            with told(self._name):
+            with _told(self._name):
                 return work()
 
-        return await trio.to_thread.run_sync(run, limiter=self._limiter)
+        return await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=abandon)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
@@ -119,7 +124,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[_Snapshot]:
         """See Database."""
-        connection = await self.in_thread(self._pool.getconn)
+        connection = await self.in_thread(self._pool.getconn, abandon=False)  # or nobody would give it back
         try:
             begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
             await self.in_thread(lambda: connection.execute(begin))
@@ -137,17 +142,13 @@ class PostgresDatabase:
         self._pool.putconn(connection)
 
 
-class told:
+@contextmanager
+def _told(name: str) -> Iterator[None]:
     """What psycopg raises inside the block, as MetadataError."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.Error):
-            raise MetadataError(f"metadata store {self._name}: {' '.join(str(error).split())}") from error
+    try:
+        yield
+    except psycopg.Error as error:
+        raise MetadataError(f"metadata store {name}: {' '.join(str(error).split())}") from error
 
 
 class PostgresMetadataStore(SqlMetadataStore):
@@ -168,7 +169,7 @@ def _conninfo(url: str) -> tuple[str, str]:
 
 
 def _open(conninfo: str, name: str) -> ConnectionPool[psycopg.Connection[Any]]:
-    with told(name):
+    with _told(name):
         # By itself first: the pool would only say that it had no connection in time.
         with psycopg.connect(conninfo) as connection:
             ensure_schema(connection, name)
@@ -177,6 +178,7 @@ def _open(conninfo: str, name: str) -> ConnectionPool[psycopg.Connection[Any]]:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=OPEN_S,
+            reconnect_timeout=RECONNECT_S,
             kwargs={"autocommit": True},
             check=ConnectionPool.check_connection,
             name=name,
