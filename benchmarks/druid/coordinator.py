@@ -193,7 +193,7 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
         nursery.cancel_scope.cancel()
 
 
-async def measure(count: int, servers: int, joining: int) -> AsyncIterator[dict[str, Any]]:
+async def measure(count: int, servers: int, joining: int, tell: Callable[[dict[str, Any]], None]) -> None:
     """The phases, a row each."""
     with tempfile.TemporaryDirectory(prefix="coord-bench-") as name:
         directory = Path(name)
@@ -212,22 +212,22 @@ async def measure(count: int, servers: int, joining: int) -> AsyncIterator[dict[
             first_s = trio.current_time() - begun
             await cluster.until(lambda n: n.get(_DONE, 0.0) >= 2 * count and not _busy(n))
             loaded_s = trio.current_time() - begun
-            yield await _row(cluster, "assigned", loaded_s, first, per_second=2 * count / (loaded_s - read_s))
-            yield await _row(cluster, "first copies", first_s, first, per_second=count / (first_s - read_s))
+            tell(await _row(cluster, "assigned", loaded_s, first, per_second=2 * count / (loaded_s - read_s)))
+            tell(await _row(cluster, "first copies", first_s, first, per_second=count / (first_s - read_s)))
             _, numbers = await cluster.balanced(begun)
             moved = numbers["druid_segment_moved_count"]
             begun = trio.current_time()
             await cluster.historicals(servers, joining)
             seconds, numbers = await cluster.balanced(begun)
             orders = numbers["druid_segment_moved_count"] - moved
-            yield await _row(cluster, f"{joining} joined", seconds, numbers, per_second=orders / seconds)
+            tell(await _row(cluster, f"{joining} joined", seconds, numbers, per_second=orders / seconds))
             assigned = numbers["druid_segment_assigned_count"]
             begun = trio.current_time()
             dying.kill()
             await trio.sleep(SETTLED_S)  # the session's timeout: until then nothing is wanting
             seconds, numbers = await cluster.balanced(begun)
             orders = numbers["druid_segment_assigned_count"] - assigned
-            yield await _row(cluster, f"{DYING} died", seconds, numbers, per_second=orders / seconds)
+            tell(await _row(cluster, f"{DYING} died", seconds, numbers, per_second=orders / seconds))
 
 
 async def _row(
@@ -257,12 +257,11 @@ def main(segments: int, servers: int, joining: int) -> None:
     """Measure and print."""
     rows: list[dict[str, Any]] = []
 
-    async def run() -> None:
-        async for row in measure(segments, servers, joining):
-            print_json(row)
-            rows.append(row)
+    def tell(row: dict[str, Any]) -> None:
+        print_json(row)
+        rows.append(row)
 
-    trio.run(run)
+    trio.run(measure, segments, servers, joining, tell)
     print_table(f"{segments} segments, two copies each, over {servers} Historicals", rows, to_stderr=True)
 
 

@@ -70,8 +70,8 @@ def show_cluster(metrics: Metrics, leading: Callable[[], Leading | None]) -> Non
 
     gauge("segment/unavailable/count", "Used segments that are to be loaded and have no copy.", _unavailable)
     gauge("segment/underReplicated/count", "Copies that are wanting.", _under_replicated)
-    gauge("segment/count", "Used segments.", lambda term: _by_data_source(term, lambda size: 1))
-    gauge("segment/size", "Bytes of used segments.", lambda term: _by_data_source(term, lambda size: size))
+    gauge("segment/count", "Used segments.", lambda term: _by_data_source(term, 0))
+    gauge("segment/size", "Bytes of used segments.", lambda term: _by_data_source(term, 1))
     gauge("segment/overShadowed/count", "Used segments that newer ones overshadow.", _overshadowed)
     gauge("segment/loadQueue/count", "Loads ordered and not done.", lambda t: _servers(t, lambda s: len(s.loading)))
     gauge("segment/loadQueue/size", "Bytes of those.", lambda t: _servers(t, lambda s: s.loading_bytes))
@@ -98,9 +98,9 @@ def _under_replicated(term: Leading) -> Readings:
         yield {"tier": tier, "dataSource": name}, count
 
 
-def _by_data_source(term: Leading, of: Callable[[int], int]) -> Readings:
+def _by_data_source(term: Leading, which: int) -> Readings:
     for name in term.view.used.data_sources():
-        yield {"dataSource": name}, sum(of(segment.size) for segment in term.view.used.of_data_source(name))
+        yield {"dataSource": name}, term.view.used.totals(name)[which]
 
 
 def _overshadowed(term: Leading) -> Readings:

@@ -42,6 +42,7 @@ class UsedSegments:
         self._by_data_source: dict[str, dict[str, DataSegment]] = {}
         self._indexes: dict[str, Overshadowing] = {}
         self._overshadowed: set[str] = set()
+        self._sizes: dict[str, int] = {}
         self._read_ms: int | None = None
 
     @property
@@ -71,6 +72,10 @@ class UsedSegments:
     def of_data_source(self, data_source: str) -> Iterable[DataSegment]:
         """The used segments of a datasource."""
         return self._by_data_source.get(data_source, {}).values()
+
+    def totals(self, data_source: str) -> tuple[int, int]:
+        """How many used segments a datasource has, and their bytes."""
+        return len(self._by_data_source.get(data_source, {})), self._sizes.get(data_source, 0)
 
     def is_overshadowed(self, segment: DataSegment) -> bool:
         """True if used segments of newer versions cover all of it, so that it need not be loaded."""
@@ -105,45 +110,61 @@ class UsedSegments:
             yield None
         yield from _difference(fresh, self._by_id, added)
         yield from _difference(self._by_id, fresh, removed)
-        by_source = {s.data_source: dict(self._by_data_source.get(s.data_source, {})) for s in (*added, *removed)}
+        by_source = {name: dict(self._by_data_source.get(name, {})) for name in _sources(added) | _sources(removed)}
+        sizes = {name: self._sizes.get(name, 0) for name in by_source}
         yield None
-        yield from self._apply(added, removed, by_source)
+        yield from self._apply(added, removed, by_source, sizes)
         for name in by_source:
             yield from self._indexes[name].update(turned)
         changed = {segment.id: segment for segment in (*added, *removed)}
         changed.update((segment_id, fresh[segment_id]) for segment_id in turned)
         yield from _in_order(changed.values(), ids)
-        self._commit(fresh, by_source, read_ms)
+        self._commit(fresh, by_source, sizes)
+        self._read_ms = read_ms
         yield ids
 
     def _apply(
-        self, added: list[DataSegment], removed: list[DataSegment], by_source: dict[str, dict[str, DataSegment]]
+        self,
+        added: list[DataSegment],
+        removed: list[DataSegment],
+        by_source: dict[str, dict[str, DataSegment]],
+        sizes: dict[str, int],
     ) -> Iterator[None]:
         for some in _paced(removed, SLICE // 10):
             for segment in some:
                 del by_source[segment.data_source][segment.id]
+                sizes[segment.data_source] -= segment.size
                 self._indexes[segment.data_source].remove(segment)
             yield
         for some in _paced(added, SLICE // 10):
             for segment in some:
                 by_source[segment.data_source][segment.id] = segment
+                sizes[segment.data_source] += segment.size
                 self._indexes.setdefault(segment.data_source, self._overshadowing()).add(segment)
             yield
 
     def _commit(
-        self, fresh: Mapping[str, DataSegment], by_source: Mapping[str, dict[str, DataSegment]], read_ms: int
+        self,
+        fresh: Mapping[str, DataSegment],
+        by_source: Mapping[str, dict[str, DataSegment]],
+        sizes: Mapping[str, int],
     ) -> None:
-        self._by_id, self._read_ms = fresh, read_ms
+        self._by_id = fresh
+        self._sizes.update(sizes)
         for name, of_source in by_source.items():
             self._by_data_source[name] = of_source
             if not of_source:
-                del self._by_data_source[name], self._indexes[name]
+                del self._by_data_source[name], self._indexes[name], self._sizes[name]
         self._overshadowed = {i for index in self._indexes.values() for i in index.overshadowed}
 
 
 def newest_first(segment: DataSegment) -> tuple[int, int, str]:
     """A sort key: the newest interval first, as Druid orders its load queues."""
     return (-segment.interval.end_ms, -segment.interval.start_ms, segment.id)
+
+
+def _sources(segments: Iterable[DataSegment]) -> set[str]:
+    return {segment.data_source for segment in segments}
 
 
 def _paced(items: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:
