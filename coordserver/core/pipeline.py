@@ -95,3 +95,10 @@ class LiveSession:
         self.pending_ephemerals = 0
         self.unacked: deque[int] = deque(session.outcomes if session is not None else ())
         self.last_number = session.last_number if session is not None else 0
+
+    def lose(self, attachment: Attachment) -> None:
+        """A connection is gone. Nothing of it is kept, or all that it was stays for as long as the session."""
+        if self.attachment is attachment:
+            self.attachment = None
+        if self.newest is attachment:
+            self.newest = None
