@@ -1,0 +1,53 @@
+"""What a snapshot promises once it is written, each promise by itself."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from coordserver.core.machine import Machine
+from coordserver.storage import CorruptionError, SnapshotWriter, load_snapshot, recover_state, save_snapshot
+from coordserver.testing.memory_disk import MemoryDisk
+
+
+def state_of(history: Any) -> Machine:
+    machine = Machine.new(history.history_id)
+    for index, record in enumerate(history.records, 1):
+        machine.apply(index, record)
+    return machine
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_is_durable_under_its_name(history: Any, seed: int) -> None:
+    """What comes after it, as purging the log behind it, relies on that."""
+    disk, machine = MemoryDisk(Random(seed)), state_of(history)
+    save_snapshot(disk, machine)
+    disk.crash()
+    assert load_snapshot(disk, machine.index, Machine).digest() == machine.digest()
+
+
+def test_a_tree_that_is_not_the_one_written_is_refused(history: Any) -> None:
+    """Every checksum is right, the digest is of another tree: a bug on either way, not the disk's fault."""
+    disk, machine = MemoryDisk(), state_of(history)
+    writer = SnapshotWriter(disk, machine.index, machine.history_id)
+    writer.add(machine.snapshot_rows())
+    writer.finish(machine.digest() ^ 1)
+    with pytest.raises(CorruptionError, match="the state's digest is"):
+        load_snapshot(disk, machine.index, Machine)
+
+
+def test_one_that_cannot_be_built_falls_back_to_the_log(history: Any) -> None:
+    disk = MemoryDisk()
+    recovered = recover_state(disk, Machine, segment_bytes=4096, entropy=history.entropy)
+    history.write(recovered.log, recovered.machine, history.records)
+    recovered.log.seal()
+    digest = recovered.machine.digest()
+    writer = SnapshotWriter(disk, recovered.machine.index, history.history_id)
+    rows = [row for row in recovered.machine.snapshot_rows() if row[0] != "znode" or row[1] != "/a"]
+    writer.add(rows)
+    writer.finish(0)
+    again = recover_state(disk, Machine, segment_bytes=4096)
+    assert again.machine.digest() == digest
+    assert any("SNAPSHOT UNUSABLE" in line for line in again.report)
