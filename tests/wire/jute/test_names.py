@@ -11,7 +11,7 @@ def test_the_same_tuple_is_encoded_once() -> None:
     encoded = shared.encode(names)
     assert encoded == b"\0\0\0\2\0\0\0\1a\0\0\0\2bc"
     assert shared.encode(names) is encoded
-    assert shared.encode(tuple(list(names))) == encoded
+    assert shared.encode((*names,)) == encoded
 
 
 def test_what_is_kept_is_bounded_and_never_mistaken() -> None:
