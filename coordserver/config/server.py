@@ -123,6 +123,38 @@ class ServerConfig:
         least=1,
         most=1_000_000,
     )
+    outstanding_bytes: int = setting(
+        16 * 1024 * 1024,
+        "The same in bytes, counted from the last time when none was unanswered.",
+        unit="bytes",
+        least=64 * 1024,
+        most=2**40,
+    )
+    outstanding_writes: int = setting(
+        100_000,
+        "Writes of all connections on their way to the disk, above which further ones get Throttled.",
+        least=1_000,
+        most=2**30,
+    )
+    sessions: int = setting(100_000, "Sessions; further ones get Throttled.", least=1, most=2**30)
+    watches_per_session: int = setting(200_000, "Watches; further ones get LimitExceeded.", least=1, most=2**30)
+    ephemerals_per_session: int = setting(
+        10_000, "Ephemerals; further ones get TooManyEphemerals.", least=1, most=1_000_000
+    )
+    multi_operations: int = setting(
+        1_000, "Operations of one multi; a longer one gets LimitExceeded.", least=1, most=1_000_000
+    )
+    children_per_reply: int = setting(
+        200_000, "Children of a znode that can be listed; more get LimitExceeded.", least=1, most=2**30
+    )
+    memory_bytes: int = setting(
+        0,
+        "Memory of znodes, sessions and watches, above which only deletes are taken; 0: 80 % of what the process may "
+        "use.",
+        unit="bytes",
+        least=0,
+        most=2**60,
+    )
     frame_bytes: int = setting(
         4 * 1024 * 1024, "Longest request of the native protocol.", unit="bytes", least=1_024, most=2**31 - 1
     )

@@ -11,6 +11,7 @@ from coordserver.core.machine import Machine
 from coordserver.core.operations import EventKind, Op, WatchMode
 from coordserver.core.paths import ROOT
 from coordserver.core.pipeline import Attachment
+from coordserver.core.seam import EngineLimits
 from coordserver.core.watches import WatchManager, missed
 
 _CREATED = int(EventKind.CREATED)
@@ -24,11 +25,12 @@ Answer = Callable[[Attachment, Sequence[Any]], tuple[Any, ...]]
 class Answers:
     """By operation, in `by_op`: (attachment, checked arguments) -> result fields, or a KeeperError."""
 
-    def __init__(self, machine: Machine, watches: WatchManager[Attachment], watches_per_session: int) -> None:
+    def __init__(self, machine: Machine, watches: WatchManager[Attachment], limits: EngineLimits) -> None:
         self._machine = machine
         self._tree = machine.tree
         self._watches = watches
-        self._limit = watches_per_session
+        self._limit = limits.watches_per_session
+        self._children = limits.children_per_reply
         self.by_op: dict[int, Answer] = {
             int(Op.GET_DATA): self._get_data,
             int(Op.EXISTS): self._exists,
@@ -75,6 +77,9 @@ class Answers:
         return result
 
     def _get_children2(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        node = self._tree.nodes.get(arguments[0] or ROOT)
+        if node is not None and node.children and len(node.children) > self._children:
+            raise errors.LimitExceededError(arguments[0], f"children: at most {self._children} in a reply")
         result = reads.get_children2(self._tree, arguments, attachment.identities)
         if arguments[1]:
             self._check_limit(attachment)

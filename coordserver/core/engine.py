@@ -11,9 +11,10 @@ nothing here waits, sleeps or fails. `now_ms` is monotonic and rules sessions, `
 from __future__ import annotations
 
 import hmac
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from coordserver.core import reaper
@@ -57,7 +58,7 @@ class Engine:
         self.watches: WatchManager[Attachment] = WatchManager()
         self._new_password = new_password
         self._next_session_id = session_id_seed
-        self._answers = Answers(machine, self.watches, limits.watches_per_session).by_op
+        self._answers = Answers(machine, self.watches, limits).by_op
         self._live: dict[int, LiveSession] = {}
         self._expiry: Expiry[LiveSession] = Expiry()
         self._fresh: list[Record] = []
@@ -66,7 +67,7 @@ class Engine:
         self._proposed: deque[tuple[Record, LiveSession | None]] = deque()
         self._next_reap_ms: int | None = None
         self._expired = 0
-        self._refused = 0
+        self.refusals: Counter[int] = Counter()
         self._read_errors = 0
         self._opened = False
 
@@ -134,10 +135,7 @@ class Engine:
         self._drop(attachment)
         live = attachment.live
         if live is not None:
-            if live.attachment is attachment:
-                live.attachment = None
-            if live.newest is attachment:
-                live.newest = None  # or all that was the connection stays for as long as its session
+            live.lose(attachment)
 
     def request(
         self,
@@ -172,7 +170,7 @@ class Engine:
             prepared = preparation(arguments, attachment.identities, self.limits)
             recorded = _RECORDED_AS.get(op, op)
             ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
-            self.room.check(attachment, live, number, acked, op, prepared, ephemerals)
+            self.room.check(attachment, live, number, acked, op, prepared, ephemerals, len(self._proposed))
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
             return
@@ -191,7 +189,7 @@ class Engine:
         But for a write of ZooKeeper's protocol: there a refused one uses a zxid too, so its error is logged, as it is
         where the connection says so.
         """
-        self._refused += 1
+        self.refusals[error] += 1
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
             return
@@ -323,7 +321,7 @@ class Engine:
             watches=watches,
             watched_paths=watched_paths,
             expired=self._expired,
-            refused=self._refused,
+            refused=sum(self.refusals.values()),
             read_errors=self._read_errors,
         )
 
@@ -343,7 +341,7 @@ class Engine:
 
     def _refuse_connect(self, attachment: Attachment, error: int) -> Attachment:
         attachment.closed = True
-        self._refused += 1
+        self.refusals[error] += 1
         machine = self.machine
         attachment.sink.welcome(Welcome(error, 0, b"", 0, machine.history_id, machine.zxid, 0, 0))
         return attachment
@@ -356,6 +354,8 @@ class Engine:
         try:
             result = self._answers[op](attachment, arguments)
         except KeeperError as refusal:
+            if refusal.code is ErrorCode.LIMIT_EXCEEDED:
+                self.refusals[refusal.code] += 1
             attachment.sink.reply(number, self.machine.zxid, op, int(refusal.code), (), refusal.detail)
         except Exception as failure:  # noqa: BLE001 - a read that fails hurts only itself
             self._read_errors += 1
@@ -445,9 +445,6 @@ class Engine:
         self.watches.drop(attachment)
 
     def _reap(self, wall_ms: int) -> None:
-        room = self.limits.container_per_check
-        for record in reaper.candidates(self.machine.tree, wall_ms, self.limits.container_never_used_ms):
-            if room <= 0:
-                return
-            room -= 1
+        found = reaper.candidates(self.machine.tree, wall_ms, self.limits.container_never_used_ms)
+        for record in islice(found, self.limits.container_per_check):
             self._propose(record, None)

@@ -32,6 +32,7 @@ _SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
 _RUNTIME_INCONSISTENCY = int(ErrorCode.RUNTIME_INCONSISTENCY)
 _MULTI = int(Op.MULTI)
 _ERROR = int(Op.ERROR)
+_CLOSE_SESSION = int(Op.CLOSE_SESSION)
 _WITHOUT_ZXID = frozenset({int(Op.NOOP), int(Op.RESUME_SESSION), int(Op.CONFIGURE)})
 
 
@@ -85,6 +86,7 @@ class Machine:
         self.index = 0
         self.zxid = 0
         self.system_errors = 0
+        self.remembered_bytes = 0
         self.walks = 0
         self.walk: StateWalk | None = None
 
@@ -112,7 +114,9 @@ class Machine:
             if number < session.acked:
                 return Outcome(self.zxid, int(ErrorCode.BAD_ARGUMENTS), (), "number was acknowledged", (), True)
             if acked > session.acked:
+                before = session.weight
                 session.forget_below(acked)
+                self.remembered_bytes += session.weight - before
         zxid = self.zxid if op in _WITHOUT_ZXID else self.zxid + 1
         self.zxid = zxid
         change = Change(zxid, wall_ms, session_id, identities) if begun is None else begun.change
@@ -138,8 +142,10 @@ class Machine:
         events: tuple[Event, ...] = tuple(change.events)
         if events:
             self.ring.append(zxid, events)
-        if number and session is not None:
+        if number and session is not None and op != _CLOSE_SESSION:
+            before = session.weight
             session.remember(number, _new(Remembered, (zxid, error, result, detail)))
+            self.remembered_bytes += session.weight - before
         return _new(Outcome, (zxid, error, result, detail, events, False))
 
     def read(
@@ -180,7 +186,7 @@ class Machine:
             elif kind == "session":
                 machine.sessions[row[1]] = snapshot.session_of(row)
             elif kind == "outcome":
-                snapshot.add_outcome(machine.sessions, row)
+                machine.remembered_bytes += snapshot.add_outcome(machine.sessions, row)
             elif kind == "events":
                 snapshot.add_events(machine.ring, row)
             else:
@@ -215,6 +221,8 @@ class Machine:
         for session in self.sessions.values():
             if any(number > session.last_number for number in session.outcomes):
                 raise AssertionError(f"session {session.id:#x} remembers a number above its last")
+        if self.remembered_bytes != sum(session.weight for session in self.sessions.values()):
+            raise AssertionError("remembered_bytes differ")
 
 
 def _create_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
@@ -240,7 +248,7 @@ def _close_session(machine: Machine, change: Change, arguments: tuple[Any, ...])
     """(): the session ends, and its ephemerals with it."""
     change.undo = []
     run_through(delete_ephemerals(machine.tree, change))
-    del machine.sessions[change.session]
+    _end_session(machine, change.session)
     return ()
 
 
@@ -255,8 +263,15 @@ def _finish(machine: Machine, begun: Begun) -> tuple[Any, ...]:
     if begun.failure is not None:
         raise begun.failure
     if begun.closes:
-        del machine.sessions[begun.change.session]
+        _end_session(machine, begun.change.session)
     return begun.result
+
+
+def _end_session(machine: Machine, session_id: int) -> None:
+    session = machine.sessions.pop(session_id)
+    machine.remembered_bytes -= session.weight
+    session.weight = 0
+    session.outcomes.clear()
 
 
 def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:

@@ -43,8 +43,6 @@ class Room:
         self._limits = limits
         self.disk = DiskRoom.ENOUGH
         self.memory_full = False
-        self.refused_disk = 0
-        self.refused_memory = 0
 
     def check(
         self,
@@ -55,12 +53,16 @@ class Room:
         op: int,
         prepared: tuple[Any, ...],
         ephemerals: int,
+        proposed: int,
     ) -> None:
         """Raise a KeeperError for a write that is numbered wrong, or that would go over a limit; else count it.
 
-        A write sent again takes no room: it may have happened, and a refusal says that it has not.
+        A write sent again takes no room: it may have happened, and a refusal says that it has not. `proposed`: how many
+        are on their way through the log.
         """
         limits = self._limits
+        if proposed >= limits.outstanding_writes and op not in _FREEING:
+            raise ThrottledError("", f"outstanding writes of all sessions: at most {limits.outstanding_writes}")
         if len(live.pipeline) >= limits.outstanding_per_session:
             raise ThrottledError("", f"outstanding requests: at most {limits.outstanding_per_session}")
         again = attachment.remembers and self._is_sent_again(live, number, acked)
@@ -78,10 +80,8 @@ class Room:
     def _check_server(self, op: int, prepared: tuple[Any, ...]) -> None:
         frees = op in _FREEING or (op == _MULTI and all(part[0] in _FREEING_IN_MULTI for part in prepared[0]))
         if self.disk is DiskRoom.NONE or (self.disk is DiskRoom.LOW and not frees):
-            self.refused_disk += 1
             raise DiskFullError("", "the server's disk is full" if frees else "the server's disk is full: only deletes")
         if self.memory_full and not frees:
-            self.refused_memory += 1
             raise MemoryFullError("", "the server's memory is full: only deletes")
 
     def _is_sent_again(self, live: LiveSession, number: int, acked: int) -> bool:

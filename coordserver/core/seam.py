@@ -12,22 +12,25 @@ import attrs
 class EngineLimits:
     """What a client may ask for. Times in ms; `outstanding_per_session` counts requests that are not answered yet.
 
-    `znodes_per_record`: how many znodes one delete_tree deletes at most.
+    `outstanding_writes`: of all sessions together, on their way through the log. `znodes_per_record`: how many
+        znodes one delete_tree deletes at most.
 
-    Containers and TTL znodes are looked through every `container_check_ms`; a container that never had a child goes
-    after `container_never_used_ms` (0: never), at most `container_per_check` go at a time (ContainerManager).
-    `enforce_quota`: hard limits of quotas refuse writes (ZooKeeper's enforceQuota). `x509`: ACLs
-    may name subjects of certificates.
+        Containers and TTL znodes are looked through every `container_check_ms`; a container that never had a child goes
+        after `container_never_used_ms` (0: never), at most `container_per_check` go at a time (ContainerManager).
+        `enforce_quota`: hard limits of quotas refuse writes (ZooKeeper's enforceQuota). `x509`: ACLs
+        may name subjects of certificates.
     """
 
     session_timeout_ms_min: int = 4_000
     session_timeout_ms_max: int = 40_000
     sessions: int = 100_000
     outstanding_per_session: int = 1_000
+    outstanding_writes: int = 100_000
     znode_bytes: int = 1 << 20
     ephemerals_per_session: int = 10_000
     multi_operations: int = 1_000
     znodes_per_record: int = 10_000
+    children_per_reply: int = 200_000
     watches_per_session: int = 200_000
     container_check_ms: int = 60_000
     container_never_used_ms: int = 300_000

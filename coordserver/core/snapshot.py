@@ -113,13 +113,15 @@ def session_of(row: Sequence[Any]) -> Session:
     return session
 
 
-def add_outcome(sessions: dict[int, Session], row: Sequence[Any]) -> None:
-    """Give the outcome of a row back to its session."""
+def add_outcome(sessions: dict[int, Session], row: Sequence[Any]) -> int:
+    """Give the outcome of a row back to its session; what it weighs."""
     _, session_id, number, zxid, error, result, detail = row
     session = sessions[session_id]
     last_number = session.last_number
+    before = session.weight
     session.remember(number, Remembered(zxid, error, _revived(result), detail))
     session.last_number = last_number
+    return session.weight - before
 
 
 def ring_rows(ring: EventRing) -> Iterator[Row]:

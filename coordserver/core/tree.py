@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 class DataTree:
     """Znodes by path, with their indexes. While a walk goes on it is told of each znode before that changes."""
 
-    __slots__ = ("data_bytes", "ephemerals", "nodes", "quotas", "reapable", "walk")
+    __slots__ = ("data_bytes", "ephemerals", "nodes", "path_bytes", "quotas", "reapable", "walk")
 
     def __init__(self) -> None:
         self.nodes: dict[str, Znode] = {}
         self.ephemerals: dict[int, dict[str, None]] = {}
         self.reapable: dict[str, None] = {}
-        self.data_bytes = 0
+        self.data_bytes = self.path_bytes = 0
         self.walk: StateWalk | None = None
         self.quotas = Quotas(self.nodes, self._grow, self._changing)
 
@@ -54,6 +54,7 @@ class DataTree:
             parent.children[paths.name_of(path)] = None
             parent.touch()
         self.nodes[path] = node
+        self.path_bytes += len(path)
         self._index(path, node)
         self.quotas.adopted(path)
 
@@ -66,6 +67,7 @@ class DataTree:
             self.walk.made(node)
             self.walk.changing(paths.parent_of(path), parent)
         self.nodes[path] = node
+        self.path_bytes += len(path)
         if parent.children is None:
             parent.children = {name: None}
         else:
@@ -145,6 +147,7 @@ class DataTree:
 
     def _take_out(self, path: str, node: Znode, parent: Znode) -> None:
         del self.nodes[path]
+        self.path_bytes -= len(path)
         children = parent.children
         if children is not None:
             del children[path[path.rfind("/") + 1 :]]
@@ -209,6 +212,7 @@ class DataTree:
         for path, names in seen.items():
             _require(list(self.nodes[path].children or ()) == names, f"{path}: children differ")
         _require(data_bytes == self.data_bytes, "data_bytes differ")
+        _require(sum(map(len, self.nodes)) == self.path_bytes, "path_bytes differ")
         _require({k: list(v) for k, v in owned.items()} == {k: list(v) for k, v in self.ephemerals.items()}, "owners")
         _require(list(reapable) == list(self.reapable), "containers and TTLs differ")
         _require(all(node.ttl >= CONTAINER_TTL for node in self.nodes.values()), "ttl out of range")

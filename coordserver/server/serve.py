@@ -32,6 +32,7 @@ from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock
 from coordserver.server.commit import Committer
 from coordserver.server.descriptors import raise_limit
+from coordserver.server.memory import MemoryKeeper
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
 from coordserver.server.space import SpaceKeeper
@@ -154,6 +155,7 @@ class _Server:
             self._snapshotter,
             SpacePolicy(config.segment_bytes, config.reserve_bytes),
         )
+        self._memory = MemoryKeeper(self._engine, config.memory_bytes)
         self._ticker = Ticker(self._engine, self._poller, clock, self._check_deadlines, own_process=own_process)
         self._status = Status(
             config,
@@ -163,6 +165,8 @@ class _Server:
             self._poller,
             self._ticker,
             self._snapshotter,
+            self._space,
+            self._memory,
             clock,
             self._traffic,
             self._credentials,
@@ -183,6 +187,7 @@ class _Server:
                     accepting.start_soon(self._ticker.run)
                     accepting.start_soon(self._snapshotter.run)
                     accepting.start_soon(self._space.run)
+                    accepting.start_soon(self._memory.run)
                     self._engine.open(self._clock.now_ms())
                     for sock, speaks in zip(sockets, self._spoken(), strict=True):
                         add = partial(self._poller.add, speaks=speaks)
@@ -295,6 +300,7 @@ def wire_limits(config: ServerConfig) -> WireLimits:
         frame_bytes=config.frame_bytes,
         jute_frame_bytes=config.jute_frame_bytes,
         outstanding=config.outstanding,
+        outstanding_bytes=config.outstanding_bytes,
         znode_bytes=config.znode_bytes,
         output_soft_bytes=min(WireLimits().output_soft_bytes, config.output_bytes),
         output_hard_bytes=config.output_bytes,
@@ -307,7 +313,13 @@ def make_engine(config: ServerConfig, machine: Machine, clock: Clock) -> Engine:
     limits = EngineLimits(
         session_timeout_ms_min=low,
         session_timeout_ms_max=high,
+        sessions=config.sessions,
         outstanding_per_session=2 * config.outstanding + 1,
+        outstanding_writes=config.outstanding_writes,
+        ephemerals_per_session=config.ephemerals_per_session,
+        watches_per_session=config.watches_per_session,
+        multi_operations=config.multi_operations,
+        children_per_reply=config.children_per_reply,
         znode_bytes=config.znode_bytes,
         container_check_ms=config.container_check_ms,
         container_never_used_ms=config.container_never_used_ms,

@@ -24,8 +24,10 @@ from coordserver.core.paths import ROOT
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
 from coordserver.server.download import Download
+from coordserver.server.memory import MemoryKeeper
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
+from coordserver.server.space import SpaceKeeper
 from coordserver.server.ticker import Ticker
 from coordserver.storage.disk import Disk
 from coordserver.storage.layout import LOG, SNAPSHOT
@@ -59,6 +61,8 @@ class Status:
     poller: Poller
     ticker: Ticker
     snapshotter: Snapshotter
+    space: SpaceKeeper
+    memory: MemoryKeeper
     clock: Clock
     traffic: ServerTraffic
     credentials: Credentials
@@ -123,6 +127,11 @@ class Status:
             loop_late_max_ms=self.ticker.late_ms_max,
             apply_faults=state.system_errors,
             read_faults=engine.read_errors,
+            refusals=dict(self.engine.refusals),
+            disk_fullness=self.space.fullness.value,
+            disk_free_bytes=self.space.free_bytes,
+            memory_bytes=self.memory.estimated_bytes(),
+            memory_limit_bytes=self.memory.limit_bytes,
         )
 
     def _open_counts(self) -> tuple[tuple[int, int, int], int]:

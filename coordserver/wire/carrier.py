@@ -55,6 +55,8 @@ class SessionCarrier:
         self._credentials = credentials or Credentials()
         self._encode_events = encode_events
         self._most_outstanding = limits.outstanding
+        self._most_bytes = limits.outstanding_bytes
+        self._unanswered_bytes = 0
         self._frames = FrameBuffer(frame_bytes)
         self._attachment: Attachment | None = None
         self._greeting = True
@@ -74,7 +76,11 @@ class SessionCarrier:
         if not self._welcomed or self._ended or self._refusing:
             return self._greeting and not self._ended
         output = self.output
-        return self.outstanding < self._most_outstanding and len(output.pending) <= output.soft
+        return (
+            self.outstanding < self._most_outstanding
+            and (self._unanswered_bytes <= self._most_bytes or not self.outstanding)
+            and len(output.pending) <= output.soft
+        )
 
     @property
     def holds_input(self) -> bool:
@@ -85,11 +91,14 @@ class SessionCarrier:
         """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
         if self._ended:
             return
+        self._unanswered_bytes += len(data)
         self._frames.feed(data)
         self.resume(now_ms, wall_ms)
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
+        if not self.outstanding:
+            self._unanswered_bytes = len(self._frames)
         self._held = self._take_frames(now_ms, wall_ms)
         if self.outstanding:
             self._traffic.waits(now_ms)

@@ -11,6 +11,7 @@ from enum import Enum
 
 from attrs import frozen
 
+from coordserver.core.errors import ErrorCode
 from coordserver.wire.facts import ServerFacts
 
 Number = int | float
@@ -52,6 +53,10 @@ def _counter(name: str, value: Callable[[ServerFacts], Number], about: str) -> M
     return Metric(name, Kind.COUNTER, value, about)
 
 
+def _refused(name: str, code: ErrorCode, about: str) -> Metric:
+    return _counter(f"coord_refused_{name}", lambda f: f.refusals.get(int(code), 0), about)
+
+
 METRICS: tuple[Metric, ...] = (
     _gauge("ephemerals_count", lambda f: f.ephemerals, "Ephemeral znodes."),
     _gauge("num_alive_connections", lambda f: f.connections, "Open connections, whatever they speak."),
@@ -87,6 +92,16 @@ METRICS: tuple[Metric, ...] = (
     _gauge("coord_loop_late_max_ms", lambda f: f.loop_late_max_ms, "How late a tick was at most."),
     _counter("coord_apply_faults", lambda f: f.apply_faults, "Writes that failed in an unforeseen way."),
     _counter("coord_read_faults", lambda f: f.read_faults, "Reads that failed in an unforeseen way."),
+    _refused("too_large", ErrorCode.TOO_LARGE, "Data larger than znode_bytes, frames longer than frame_bytes."),
+    _refused("throttled", ErrorCode.THROTTLED, "Writes above outstanding_writes, sessions above sessions."),
+    _refused("disk_full", ErrorCode.DISK_FULL, "Writes refused because the disk was full."),
+    _refused("memory_full", ErrorCode.MEMORY_FULL, "Writes refused because memory_bytes was reached."),
+    _refused("too_many_ephemerals", ErrorCode.TOO_MANY_EPHEMERALS, "Creates above ephemerals_per_session."),
+    _refused("limit_exceeded", ErrorCode.LIMIT_EXCEEDED, "Watches, operations, children above their limits."),
+    _gauge("coord_disk_fullness", lambda f: f.disk_fullness, "0 enough, 1 only deletes taken, 2 nothing written."),
+    _gauge("coord_disk_free_bytes", lambda f: f.disk_free_bytes, "Free on the disk of the data directory."),
+    _gauge("coord_memory_bytes", lambda f: f.memory_bytes, "Estimate of what znodes, sessions and watches take."),
+    _gauge("coord_memory_limit_bytes", lambda f: f.memory_limit_bytes, "The estimate above which only deletes pass."),
 )
 
 SUMMARIES: tuple[Summary, ...] = (
