@@ -6,7 +6,8 @@ may become of a request:
 * the segment is announced: done, whether or not its deletion has been seen yet;
 * a failure is written into it: remembered with its cause, the request deleted, the segment planned anew, elsewhere;
 * it is gone and the segment is not announced: the announcement may be on its way, so that is a failure only after a
-  grace (Druid's announcer writes in the background, up to two seconds later);
+  grace (Druid's announcer writes in the background, up to two seconds later), and once our view of the announcements
+  has caught up with what was told when the request was seen to be gone;
 * nobody begins with it within PT15M: taken back and counted as a failure;
 * it was begun and is not done within PT15M: it goes on, because it cannot be taken back, and is told; where the
   configuration says so, another server is asked as well.
@@ -67,6 +68,9 @@ class Executor:
         self._deletes: dict[Key, int] = {}  # requests to delete, each at a version
         self._withdrawing: dict[Key, Order] = {}  # those among them that we want back
         self._vanished: dict[Key, tuple[Order, int]] = {}  # gone unannounced, and until when that may be right
+        # The instant as of which both views, of queues and of announcements, show everything; None: at any. Only what
+        # is missing from views that have caught up is missing, and under load they lag by seconds.
+        self.current_ms: int | None = None
         self._sweep_due_ms = 0
         self._work = trio.Event()
 
@@ -178,9 +182,12 @@ class Executor:
             elif delta.old is not None:
                 self._entry_gone(delta.key, delta.old.czxid, now_ms)
         for key, (order, until_ms) in list(self._vanished.items()):
-            if until_ms <= now_ms:
+            if until_ms <= now_ms and self._is_current(until_ms - VANISHED_GRACE_MS):
                 del self._vanished[key]
                 self._failed(order, "the request is gone, the segment is not announced", now_ms)
+
+    def _is_current(self, as_of_ms: int) -> bool:
+        return self.current_ms is None or self.current_ms >= as_of_ms
 
     def _entry_changed(self, key: Key, entry: QueueEntry) -> None:
         order = self.orders.in_tree(*key)
@@ -232,7 +239,10 @@ class Executor:
 
     def next_ms(self) -> int | None:
         """When `follow` or `sweep` should be called even if nothing happens; None if there is nothing to wait for."""
-        dues = [until_ms for _, until_ms in self._vanished.values()]
+        dues = [
+            until_ms if self._is_current(until_ms - VANISHED_GRACE_MS) else self._clock() + SWEEP_PAUSE_MS
+            for _, until_ms in self._vanished.values()
+        ]
         if self.orders.in_tree_count:
             dues.append(self._clock() + SWEEP_MS)
         return min(dues, default=None)
@@ -249,7 +259,8 @@ class Executor:
         old = [o for o in self.orders.all_in_tree() if o.written_ms is not None and now_ms - o.written_ms >= SWEEP_MS]
         for order in old:
             if self._queues.entry(*order.key) is None:
-                self._entry_gone(order.key, order.czxid, now_ms)
+                if self._is_current(order.written_ms or 0):
+                    self._entry_gone(order.key, order.czxid, now_ms)
             elif order.written_ms is None or now_ms - order.written_ms < timeout_ms:
                 continue
             elif not order.started:

@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 ROLE = "coordinator"
 SLICE = 25  # segments planned between two checkpoints, about a millisecond
+NOTED_S = 0.25  # between two looks whether the views are current
+CATCH_UP_S = 1.0  # for views to catch up; in a flood of news they may not
 BALANCED_PER_SLICE = 5  # copies looked at for a better place; each is compared with all servers of its tier
 
 
@@ -91,6 +93,7 @@ class Leading:
         """Lead, for ever."""
         await self._wait_current()
         self._picture.build(monotonic_ms())
+        self.executor.current_ms = monotonic_ms()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.reader.follow, self._zk, self._context.paths)
             await self.reader.first()
@@ -102,6 +105,7 @@ class Leading:
                 nursery.start_soon(self._wake_on, view)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._follow_connection)
+            nursery.start_soon(self._note_current)
             nursery.start_soon(self.executor.run)
             kill = KillUnused(self.store, self.overlord, lambda: self.config, self._settings.kill)
             nursery.start_soon(kill.run)
@@ -120,6 +124,15 @@ class Leading:
             await trio.sleep(self._settings.period_s)
             self._period_over = True
             self._wake.set()
+
+    async def _note_current(self) -> None:
+        """Tell the executor as of when the views show everything, for ever."""
+        while True:
+            as_of_ms = monotonic_ms()
+            await self._views.inventory.wait_current()
+            await self._views.queues.wait_current()
+            self.executor.current_ms = as_of_ms
+            await trio.sleep(NOTED_S)
 
     async def _take_snapshot(self, snapshot: Snapshot) -> None:
         """Take what was read. Other tasks run meanwhile, but nothing is planned while segments are being marked."""
@@ -215,8 +228,9 @@ class Leading:
         if self._views.inventory.server_deltas:
             # A server that goes has said before that it stops, and one that comes has announced its segments: the views
             # read side by side, and what was told before is to be known first.
-            for view in (self._views.inventory, self._views.statuses):
-                await view.wait_current()
+            with trio.move_on_after(CATCH_UP_S):
+                for view in (self._views.inventory, self._views.statuses):
+                    await view.wait_current()
         now = monotonic_ms()
         changed = self._picture.follow(now)
         self._balancing.stir(changed)

@@ -208,6 +208,27 @@ async def test_a_request_that_came_and_went_unseen_is_missed(world: World) -> No
     assert list(world.failures) == ["h"]
 
 
+async def test_views_that_lag_prove_nothing_missing(world: World) -> None:
+    """Under load announcements are seen seconds after the request has gone, and requests after they were written."""
+    world.load()
+    await world.write()
+    world.executor.current_ms = world.now_ms - 1  # our own request has not been seen yet
+    world.executor.sweep(world.now_ms + SWEEP_MS)
+    assert world.executor.orders.in_tree_count == 1
+    world.executor.current_ms = world.now_ms
+    world.follow()
+    del world.tree.standing[KEY]
+    world.follow(1)
+    world.follow(10 * VANISHED_GRACE_MS)
+    assert world.failures == {}
+    due = world.executor.next_ms()
+    assert due is not None
+    assert due > world.now_ms
+    world.executor.current_ms = world.now_ms + 1
+    world.follow(10 * VANISHED_GRACE_MS)
+    assert list(world.failures) == ["h"]
+
+
 async def test_a_failure_is_remembered_and_its_request_deleted(world: World) -> None:
     world.load()
     await world.write()
