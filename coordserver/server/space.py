@@ -52,6 +52,7 @@ class SpaceKeeper:
         self._policy = policy
         self._kept = snapshotter.kept
         self._shrunk_at = -1
+        self._data_then = 0
         self.fullness = Fullness.ENOUGH
         self.free_bytes = 0
 
@@ -96,12 +97,17 @@ class SpaceKeeper:
             _logger.error(_SAYS[fullness], free_mb)
 
     def _worth_shrinking(self) -> bool:
-        """At once, and again when a segment's worth was logged."""
-        logged = self._log.statistics().bytes_written
-        return self._shrunk_at < 0 or logged - self._shrunk_at >= self._policy.segment_bytes
+        """At once, and again when a segment's worth was logged, or as much data deleted, or a quarter of it: the
+        records of deletes are small.
+        """
+        logged = self._log.statistics().bytes_written - self._shrunk_at
+        deleted = self._data_then - self._engine.machine.tree.data_bytes
+        worth = self._policy.segment_bytes
+        return self._shrunk_at < 0 or logged >= worth or 0 < min(worth, self._data_then // 4) <= deleted
 
     async def _make_room(self, snapshot_bytes: int) -> None:
         self._shrunk_at = self._log.statistics().bytes_written
+        self._data_then = self._engine.machine.tree.data_bytes
         try:
             await trio.to_thread.run_sync(retain, self._disk, 1)
             free = await trio.to_thread.run_sync(self._disk.free_bytes)
