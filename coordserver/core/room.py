@@ -36,13 +36,24 @@ class DiskRoom(Enum):
 
 
 class Room:
-    """What the server and a session have room for. The edge sets `disk` and `memory_full`."""
+    """What the server and a session have room for. The edge says how full disk and memory are."""
 
     def __init__(self, machine: Machine, limits: EngineLimits) -> None:
         self._machine = machine
         self._limits = limits
+        self._short = False
         self.disk = DiskRoom.ENOUGH
         self.memory_full = False
+
+    def set_disk(self, disk: DiskRoom) -> None:
+        """So much can be written from now on."""
+        self.disk = disk
+        self._short = self.memory_full or disk is not DiskRoom.ENOUGH
+
+    def set_memory(self, full: bool) -> None:
+        """Whether memory is full from now on."""
+        self.memory_full = full
+        self._short = full or self.disk is not DiskRoom.ENOUGH
 
     def check(
         self,
@@ -66,7 +77,7 @@ class Room:
         if len(live.pipeline) >= limits.outstanding_per_session:
             raise ThrottledError("", f"outstanding requests: at most {limits.outstanding_per_session}")
         again = attachment.remembers and self._is_sent_again(live, number, acked)
-        if (self.memory_full or self.disk is not DiskRoom.ENOUGH) and not again:
+        if self._short and not again:
             self._check_server(op, prepared)
         if ephemerals:
             held = len(self._machine.tree.ephemerals.get(live.id, ())) + live.pending_ephemerals

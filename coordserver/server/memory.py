@@ -61,7 +61,7 @@ class MemoryKeeper:
             _log.error(
                 "memory is full: about %d MiB of %d; only deletes are taken", estimated >> 20, self.limit_bytes >> 20
             )
-        self._engine.room.memory_full = over
+        self._engine.room.set_memory(over)
 
     def estimated_bytes(self) -> int:
         """Of tree, sessions, watches, remembered outcomes and events. Costs as much as there are connections."""

@@ -82,7 +82,7 @@ class SpaceKeeper:
         return estimated_snapshot_bytes(len(machine.tree.nodes), machine.tree.data_bytes, others, last)
 
     def _enter(self, fullness: Fullness, snapshot_bytes: int) -> None:
-        self._engine.room.disk = _ROOMS[fullness]
+        self._engine.room.set_disk(_ROOMS[fullness])
         self._snapshotter.kept = self._kept if fullness is Fullness.ENOUGH else 1
         if fullness is self.fullness:
             return
