@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 import attrs
 import trio
@@ -129,22 +129,26 @@ class Broker:
     async def _take_deltas(self) -> None:
         """Bring the view up to date, some segments at a time: all that came first, then what went."""
         changed = self._inventory.server_deltas.take()
-        deltas = [delta for delta in self._inventory.segment_deltas.take() if self._sees(delta)]
+        deltas = self._inventory.segment_deltas.take()
         for server in changed:
             self._fan_out.choice.worked(server.key)
             if server.old is not None and server.new is not None:
                 deltas += self._turned(server.key, self._watched.server(server.old), self._watched.server(server.new))
-        deltas.sort(key=lambda delta: delta.new is None)
+        # Taken as what it is now, before others have their turn and the server may go.
+        hidden = {name for name, server in self._inventory.servers.items() if not self._watched.server(server)}
+        gone: list[SegmentDelta] = []
         for at in range(0, len(deltas), DELTAS_AT_ONCE):
-            self._view.apply(deltas[at : at + DELTAS_AT_ONCE])
+            some = deltas[at : at + DELTAS_AT_ONCE]
+            gone += (delta for delta in some if delta.new is None)
+            self._view.apply(delta for delta in some if self._sees(delta, hidden))
+            await trio.lowlevel.checkpoint()
+        for at in range(0, len(gone), DELTAS_AT_ONCE):
+            self._view.apply(gone[at : at + DELTAS_AT_ONCE])
             await trio.lowlevel.checkpoint()
 
-    def _sees(self, delta: SegmentDelta) -> bool:
-        if delta.new is None:
-            return True  # to forget what was never known does no harm, and the server may have changed its tier
-        return self._watched.data_source(delta.new.data_source) and self._watched.server(
-            self._inventory.servers.get(delta.key[0])
-        )
+    def _sees(self, delta: SegmentDelta, hidden: Container[str]) -> bool:
+        """Whether a segment comes that is to be seen. What goes, goes in any case: its server may have changed."""
+        return delta.new is not None and delta.key[0] not in hidden and self._watched.data_source(delta.new.data_source)
 
     def _turned(self, server: str, before: bool, after: bool) -> list[SegmentDelta]:
         """What a server's change of tier means for its segments, where it comes into sight or goes out of it."""

@@ -68,7 +68,8 @@ class PartitionHolder(Generic[T]):
 
     def _is_complete(self) -> bool:
         # A core of n needs n partitions at least; as long as there are fewer, nobody need look at each. So filling a
-        # set of n costs n steps, not n².
-        if len(self._chunks) < max(self._cores, default=0):
+        # set of n costs n steps, not n². Where types are mixed the first one decides, as it does in `is_complete`.
+        first = next(iter(self._chunks.values()), None)
+        if first is not None and first.spec.core_partitions is not None and len(self._chunks) < max(self._cores):
             return False
         return is_complete([chunk.spec for chunk in self._chunks.values()])

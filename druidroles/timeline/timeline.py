@@ -142,7 +142,24 @@ class VersionedIntervalTimeline(Generic[T]):
             self._complete.remove(start, end, entry)
         else:
             self._complete.add(start, end, entry)
+            if self._shows_alone(entry):
+                return
         self._recompute(start, end)
+
+    def _shows_alone(self, entry: _Entry[T]) -> bool:
+        """Put in a complete entry where nothing shows yet, as most are when a view is built; False elsewhere.
+
+        Where nothing shows there is nothing complete, so there is nothing to be weighed against it.
+        """
+        start, end = entry.interval.start_ms, entry.interval.end_ms
+        at = bisect_left(self._starts, start)
+        if at and self._pieces[at - 1].end_ms > start:
+            return False
+        if at < len(self._starts) and self._starts[at] < end:
+            return False
+        self._pieces.insert(at, _Piece(start, end, entry))
+        self._starts.insert(at, start)
+        return True
 
     def _recompute(self, start_ms: int, end_ms: int) -> None:
         """Replace the pieces that overlap or touch [start, end), whole ones, so that no piece is ever split in two."""

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.shardspec import NONE, ShardSpec, is_complete, linear, numbered
+from druidroles.timeline.partitions import PartitionHolder
 from druidroles.timeline.timeline import VersionedIntervalTimeline
 
 Timeline = VersionedIntervalTimeline[str]
@@ -208,3 +209,11 @@ def test_any_window_is_the_whole_seen_through_it(added: list[tuple[int, int, str
     end = data.draw(st.integers(start, 75))
     whole = [(max(s, start), min(e, end), version) for s, e, version in shown(timeline) if s < end and e > start]
     assert shown(timeline, start, end) == [piece for piece in whole if piece[0] < piece[1]]
+
+
+def test_where_types_are_mixed_the_first_decides_however_few_there_are() -> None:
+    holder: PartitionHolder[int] = PartitionHolder()
+    holder.put(ShardSpec("none"), 0)
+    holder.put(ShardSpec("numbered", 1, 3), 1)
+    assert holder.complete
+    assert is_complete([chunk.spec for chunk in holder._chunks.values()])
