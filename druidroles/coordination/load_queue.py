@@ -35,7 +35,8 @@ from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.coordination.persistence import RETRY_S
-from druidroles.model.change_request import ChangeRequest
+from druidroles.model.change_request import ChangeRequest, CoordMark
+from druidroles.model.decode import as_object, get_object
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,21 @@ class QueueEntry:
         return None if self.request.coord is None else self.request.coord.failure
 
 
-def _entry(path: str, znode: Node | None) -> QueueEntry | None:
-    request = decoded(path, znode, lambda data: ChangeRequest.from_json(loads(data)))
+def _entry(path: str, znode: Node | None, before: QueueEntry | None = None) -> QueueEntry | None:
+    request = decoded(path, znode, lambda data: _read(data, before))
     if request is None or znode is None:
         return None
     return QueueEntry(request, znode.stat.version, znode.stat.czxid)
+
+
+def _read(data: bytes, before: QueueEntry | None) -> ChangeRequest:
+    """A request; where only its mark has changed, as at every start, the segment is not read again."""
+    obj = as_object(loads(data, duplicates=False), "change request")
+    known = None if before is None else before.request
+    if known is None or (obj.get("action"), obj.get("identifier")) != (known.action.value, known.id):
+        return ChangeRequest.from_json(obj)
+    mark = get_object(obj, "coord")
+    return attrs.evolve(known, coord=None if mark is None else CoordMark.from_json(mark))
 
 
 class LoadQueues(View):
@@ -99,9 +110,9 @@ class LoadQueues(View):
         if len(parts) != 2:
             return
         server, segment_id = parts
-        new = _entry(self._paths.load_request(server, segment_id), znode)
         of_server = self._entries.setdefault(server, {})
         old = of_server.pop(segment_id, None)
+        new = _entry(self._paths.load_request(server, segment_id), znode, old)
         if new is not None:
             of_server[segment_id] = new
         if not of_server:
