@@ -24,7 +24,7 @@ from druidroles.model.server import DruidServerMetadata, NodeRole
 
 LOAD_THREADS = 8
 SESSION_TIMEOUT_S = 10
-MAX_SIZE = 10**12
+MAX_SIZE = 10**14
 
 
 class NoFiles:
