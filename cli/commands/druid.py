@@ -185,9 +185,7 @@ def _access(options: dict[str, Any]) -> CoordAccess:
     return CoordAccess(tls=access.tls, auth=access.auth, creator_acl=options["coord_acl"])
 
 
-def _run(
-    role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[NodeRole, Build] | None = None
-) -> None:
+def _run(role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[NodeRole, Build] | None = None) -> None:
     from coordserver.core.errors import CoordError
     from druidroles.metadata import MetadataError
     from druidroles.process import RoleSettings, StartError, run_role
