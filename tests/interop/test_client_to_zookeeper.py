@@ -64,9 +64,13 @@ async def zk(zookeeper: int) -> AsyncIterator[Client]:
 
 
 async def end_session(port: int, zk: Client) -> None:
-    """Take the session over and close it: to its owner it has expired."""
-    async with session(port, session=(zk.session_id, zk.session_password)):
-        pass
+    """Take the session over and close it: to its owner it has expired. Its owner may take it back in between."""
+    number, taken = zk.session_number, (zk.session_id, zk.session_password)
+    with trio.fail_after(WAIT_S):
+        while zk.session_number == number:  # noqa: ASYNC110 - the client tells of states, not numbers
+            async with session(port, session=taken):
+                pass
+            await trio.sleep(0.05)
 
 
 async def follow(cache: TreeCache, wanted: dict[str, bytes]) -> None:
