@@ -69,16 +69,15 @@ class SpaceKeeper:
         except OSError as error:
             _logger.warning("cannot tell how full the disk is: %s", error.strerror or error)
             return
-        snapshot_bytes = self._snapshot_bytes()
+        snapshot_bytes = self._snapshot_bytes(self._snapshotter.last_bytes)
         fullness = self._policy.judge(self.fullness, self.free_bytes, self._log.segment_left, snapshot_bytes)
         self._enter(Fullness.NONE if self._committer.stalled else fullness, snapshot_bytes)
         if self.fullness is not Fullness.ENOUGH and self._worth_shrinking():
-            await self._make_room(snapshot_bytes)
+            await self._make_room()
 
-    def _snapshot_bytes(self) -> int:
+    def _snapshot_bytes(self, last: int) -> int:
         machine = self._engine.machine
         others = len(machine.sessions) + len(machine.ring)
-        last = self._snapshotter.last_bytes
         return estimated_snapshot_bytes(len(machine.tree.nodes), machine.tree.data_bytes, others, last)
 
     def _enter(self, fullness: Fullness, snapshot_bytes: int) -> None:
@@ -105,7 +104,7 @@ class SpaceKeeper:
         worth = self._policy.segment_bytes
         return self._shrunk_at < 0 or logged >= worth or 0 < min(worth, self._data_then // 4) <= deleted
 
-    async def _make_room(self, snapshot_bytes: int) -> None:
+    async def _make_room(self) -> None:
         self._shrunk_at = self._log.statistics().bytes_written
         self._data_then = self._engine.machine.tree.data_bytes
         try:
@@ -114,5 +113,5 @@ class SpaceKeeper:
         except (StorageError, OSError) as error:
             _logger.warning("cannot make room: %s", error)
             return
-        if free > snapshot_bytes and self._engine.machine.index > self._snapshotter.last_index:
+        if free > self._snapshot_bytes(0) and self._engine.machine.index > self._snapshotter.last_index:
             await self._snapshotter.take()
