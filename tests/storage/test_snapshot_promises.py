@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coordserver.core.machine import Machine
-from coordserver.storage import CorruptionError, SnapshotWriter, load_snapshot, recover_state, save_snapshot
+from coordserver.storage import CorruptionError, SnapshotWriter, load_snapshot, recover_state, retain, save_snapshot
+from coordserver.storage.layout import log_indexes, snapshot_indexes, snapshot_name
 from coordserver.testing.memory_disk import MemoryDisk
 
 
@@ -51,3 +52,37 @@ def test_one_that_cannot_be_built_falls_back_to_the_log(history: Any) -> None:
     again = recover_state(disk, Machine, segment_bytes=4096)
     assert again.machine.digest() == digest
     assert any("SNAPSHOT UNUSABLE" in line for line in again.report)
+
+
+def test_a_flipped_bit_is_told_by_its_block(history: Any) -> None:
+    """Not by the digest alone, which says only that something is wrong somewhere."""
+    disk, machine = MemoryDisk(), state_of(history)
+    info = save_snapshot(disk, machine)
+    for offset in range(64 + 16, info.bytes - 40, 7):
+        disk.flip(info.name, offset)
+        with pytest.raises(CorruptionError, match="a block's checksum is wrong"):
+            load_snapshot(disk, machine.index, Machine)
+        disk.flip(info.name, offset)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_are_kept_and_each_of_them_is_enough(history: Any, keep: int) -> None:
+    """Whichever of those kept is the last that is good, with the log behind it, it gives the same state."""
+    for every in (1, 2, 3):
+        disk = MemoryDisk()
+        recovered = recover_state(disk, Machine, segment_bytes=300, entropy=history.entropy)
+        for record in history.records:
+            history.write(recovered.log, recovered.machine, (record,))
+            if recovered.machine.index % every == 0:
+                save_snapshot(disk, recovered.machine)
+                retain(disk, keep)
+        recovered.log.seal()
+        recovered.log.close()
+        taken = [index for index in range(1, len(history.records) + 1) if index % every == 0]
+        assert snapshot_indexes(disk.names()) == taken[-keep:]
+        assert len(log_indexes(disk.names())) < len(history.records) // 2
+        for index in reversed(taken[-keep:]):
+            again = recover_state(disk, Machine, segment_bytes=300)
+            again.log.close()
+            assert again.machine.digest() == recovered.machine.digest()
+            disk.flip(snapshot_name(index), 100)
