@@ -429,3 +429,20 @@ def test_listings_count_what_is_there() -> None:
     statistics = bench.engine.statistics()
     assert (statistics.sessions, statistics.attached, statistics.outstanding, statistics.proposals) == (1, 1, 1, 1)
     assert (statistics.watches, bench.engine.watches.summary()) == (1, (1, 1, 1))
+
+
+def test_a_wall_clock_that_jumps_expires_nobody_and_keeps_nobody_alive() -> None:
+    bench = Bench()
+    attachment, told, welcome = bench.connected(timeout_ms=1_000)
+    for jump in (10**9, -(10**10), 10**11):
+        bench.wall += jump
+        bench.pass_ms(300)
+        bench.engine.touch(attachment, bench.now)
+        bench.create(attachment, 1, "/e", mode=1)
+        bench.sync()
+    assert welcome.session_id in bench.machine.sessions
+    told.take()
+    bench.wall -= 10**12
+    bench.pass_ms(1_001)
+    bench.sync()
+    assert not bench.machine.sessions
