@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 from druidroles.balancer.cost import ServerCosts, own_cost
 from druidroles.model.segment import DataSegment
 
-GAIN_PART = 0.05  # of the cost where the segment is
+GAIN_PART = 0.05  # of the cost where the segment is, towards a server that is emptier and stays so
+GAIN_PART_EVEN = 0.25  # towards any other: among servers that are even, chance alone makes small differences
 GAIN_OF_OWN = 0.001  # of what the segment costs with itself, and of what two neighbours of any length cost at most
 
 
@@ -69,8 +70,10 @@ class CostStrategy:
         here = self.weigh(max(source.costs.cost(segment) - own, 0.0), source.fill_with(0))
         costs = [self._there(server, segment) for server in candidates]
         best = _cheapest(costs)
+        emptier = candidates[best].fill_with(segment.size) < source.fill_with(-segment.size)
+        part = GAIN_PART if emptier else GAIN_PART_EVEN
         gain = here - costs[best]
-        return candidates[best] if gain > max(GAIN_PART * here, GAIN_OF_OWN * min(own, 1.0)) else None
+        return candidates[best] if gain > max(part * here, GAIN_OF_OWN * min(own, 1.0)) else None
 
     def _there(self, server: Candidate, segment: DataSegment) -> float:
         return self.weigh(server.costs.cost(segment), server.fill_with(segment.size))
