@@ -16,6 +16,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import trio
@@ -37,7 +38,7 @@ from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
 from coordserver.server.space import SpaceKeeper
 from coordserver.server.status import Status
-from coordserver.server.ticker import Ticker
+from coordserver.server.ticker import Ticker, without_collections
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk
 from coordserver.storage.recovery import Recovered, recover
@@ -108,7 +109,8 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
     try:
         handle = ServerHandle(tuple(listener.bound_address(sock) for sock in sockets))
         with open_data_dir(config.data_dir) as disk:
-            recovered = await trio.to_thread.run_sync(lambda: recover(disk, segment_bytes=config.segment_bytes))
+            with without_collections() if own_process else nullcontext():
+                recovered = await trio.to_thread.run_sync(lambda: recover(disk, segment_bytes=config.segment_bytes))
             try:
                 server = _Server(config, disk, recovered, clock or SystemClock(), own_process=own_process)
                 await server.run(sockets, handle, task_status)

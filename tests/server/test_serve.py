@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from coordserver.core.operations import Op
 from coordserver.core.records import Record
 from coordserver.server.listener import ListenError
 from coordserver.server.serve import serve
+from coordserver.server.ticker import without_collections
 from coordserver.storage import NewerFormatError, open_data_dir, recover
 from coordserver.storage.file_disk import FileDiskFile
 from coordserver.wire import native_client as wire
@@ -245,3 +247,15 @@ async def test_a_disk_that_fails_stops_the_server_before_it_lies(
     async with running(tmp_path / "data") as server:
         client = await RawClient.open(server.address)
         assert (await client.ask(Op.EXISTS, "/kept", False)).error == 0
+
+
+def test_a_state_is_loaded_without_collections_and_frozen() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with without_collections():
+            assert not gc.isenabled()
+            made: list[list[int]] = [[] for _ in range(10_000)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= before + len(made)
+    finally:
+        gc.unfreeze()
