@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 from kazoo.client import KazooClient
 from kazoo.security import make_acl, make_digest_acl
@@ -287,3 +288,20 @@ def test_where_to_must_be_said(saved: Path, tmp_path: Path) -> None:
     assert call("snapshot", "restore", saved).exit_code == 2
     both = call("snapshot", "restore", saved, "--server", "h:1", "--data-dir", tmp_path / "x")
     assert "not both" in both.output
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(ca)
+    running = ServerProcess(tmp_path / "server", "--tls-cert", str(cert), "--tls-key", str(key))
+    running.start()
+    try:
+        assert told("snapshot", "save", address(running), tmp_path / "x", "--tls-ca", ca)["znodes"] == 4
+        assert "CERTIFICATE_VERIFY_FAILED" in refused("snapshot", "save", address(running), tmp_path / "y", "--tls")
+    finally:
+        running.kill()
+    assert not (tmp_path / "y").exists()
