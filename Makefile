@@ -22,7 +22,7 @@ quickstart: install
 	$(BIN)/coord quickstart --data-dir $(DATA_DIR) $(if $(KEEP),--keep,--no-keep)
 
 test: install
-	$(BIN)/python -m pytest -q -m "not real"
+	$(BIN)/python -m pytest -q -m "not real" -n 2 --dist loadfile
 
 test-real: install
 	$(BIN)/python -m pytest -q -m real
