@@ -2,7 +2,7 @@
 
 Connections and sessions stay throughout. What is refused meanwhile is said in core/room.py, when it begins and ends in
 storage/space.py. When it begins all snapshots but the newest go, and one is taken into the reserve, which makes the log
-before it superfluous; another one follows whenever a segment's worth was logged since, for the deletes to count.
+before it superfluous; another one follows when enough was deleted since, or those who delete have come to rest.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class SpaceKeeper:
         self._policy = policy
         self._kept = snapshotter.kept
         self._shrunk_at = -1
-        self._data_then = 0
+        self._size_then = 0
+        self._size_seen = -1
         self.fullness = Fullness.ENOUGH
         self.free_bytes = 0
 
@@ -72,7 +73,9 @@ class SpaceKeeper:
         snapshot_bytes = self._snapshot_bytes(self._snapshotter.last_bytes)
         fullness = self._policy.judge(self.fullness, self.free_bytes, self._log.segment_left, snapshot_bytes)
         self._enter(Fullness.NONE if self._committer.stalled else fullness, snapshot_bytes)
-        if self.fullness is not Fullness.ENOUGH and self._worth_shrinking():
+        size = self._snapshot_bytes(0)
+        quiet, self._size_seen = size == self._size_seen, size
+        if self.fullness is not Fullness.ENOUGH and self._worth_shrinking(size, quiet):
             await self._make_room()
 
     def _snapshot_bytes(self, last: int) -> int:
@@ -95,18 +98,20 @@ class SpaceKeeper:
         else:
             _logger.error(_SAYS[fullness], free_mb)
 
-    def _worth_shrinking(self) -> bool:
-        """At once, and again when a segment's worth was logged, or as much data deleted, or a quarter of it: the
-        records of deletes are small.
+    def _worth_shrinking(self, size: int, quiet: bool) -> bool:
+        """At once, and again when a segment's worth was logged, or as much deleted, or a quarter of all: the records of
+        deletes are small. And once those who delete have come to rest, however little it was: nothing else would
+        ever come to count it.
         """
         logged = self._log.statistics().bytes_written - self._shrunk_at
-        deleted = self._data_then - self._engine.machine.tree.data_bytes
-        worth = self._policy.segment_bytes
-        return self._shrunk_at < 0 or logged >= worth or 0 < min(worth, self._data_then // 4) <= deleted
+        deleted = self._size_then - size
+        worth = min(self._policy.segment_bytes, self._size_then // 4)
+        much = logged >= self._policy.segment_bytes or 0 < worth <= deleted
+        return self._shrunk_at < 0 or much or (quiet and deleted > 0)
 
     async def _make_room(self) -> None:
         self._shrunk_at = self._log.statistics().bytes_written
-        self._data_then = self._engine.machine.tree.data_bytes
+        self._size_then = self._snapshot_bytes(0)
         try:
             await trio.to_thread.run_sync(retain, self._disk, 1)
             free = await trio.to_thread.run_sync(self._disk.free_bytes)
