@@ -1,4 +1,4 @@
-"""What every test stands on: hypothesis draws the same examples in every run, unless `HYPOTHESIS_PROFILE=random` is asked."""
+"""Under every test: hypothesis draws the same examples in each run, unless `HYPOTHESIS_PROFILE=random` is asked."""
 
 from __future__ import annotations
 
