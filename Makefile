@@ -9,6 +9,10 @@ SEED ?=
 COUNT ?= 5000
 SECONDS_EACH ?= 30
 
+# Real clocks and processes share the machine with whatever else runs there: what fails is tried once more, and the
+# closing line says how often that was. AGAIN= takes the first answer.
+AGAIN ?= --reruns 1
+
 .PHONY: install quickstart test test-real test-long mutants fuzz peers check bench ci format clean
 
 install: $(VENV)/.installed
@@ -22,10 +26,10 @@ quickstart: install
 	$(BIN)/coord quickstart --data-dir $(DATA_DIR) $(if $(KEEP),--keep,--no-keep)
 
 test: install
-	$(BIN)/python -m pytest -q -m "not real" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not real" -n 2 --dist loadfile $(AGAIN)
 
 test-real: install
-	$(BIN)/python -m pytest -q -m real
+	$(BIN)/python -m pytest -q -m real $(AGAIN)
 
 test-long: install
 	PYTHONPATH=tests/support $(BIN)/python -m differential $(or $(SEED),$$(date +%s)) $(COUNT)
