@@ -51,12 +51,11 @@ def test_the_golden_log_has_every_type_of_record_in_today_s_bytes() -> None:
     assert seen == logged - {int(Op.CHECK)}  # check is logged inside a multi only
 
 
-def make_golden() -> None:
-    """Write the golden file anew."""
+def golden_records() -> list[tuple[Op, int, int, int, Any, Any]]:
+    """What is logged, oldest first: (op, session, number, acked, identities, arguments)."""
     ip = (Identity("ip", "127.0.0.1"),)
     ann = (*ip, Identity("digest", "ann:hash"))
     acl = ((31, "digest", "ann:hash"), (1, "world", "anyone"))
-    wall = 1_700_000_000_000
     multi = (
         (int(Op.CHECK), ("/a", -1)),
         (int(Op.CREATE), ("/m", None, None, 0, 0)),
@@ -64,7 +63,7 @@ def make_golden() -> None:
         (int(Op.CREATE), ("/m/s-", b"", acl, 3, 0)),
         (int(Op.DELETE), ("/m/s-0000000000", 0)),
     )
-    records = [
+    return [
         (Op.CREATE_SESSION, 7, 0, 0, ip, (b"p" * 16, 10_000)),
         (Op.CREATE_SESSION, 8, 0, 0, ip, (b"q" * 16, 10_000)),
         (Op.CREATE_SESSION, 8, 0, 0, ip, (b"r" * 16, 10_000)),
@@ -123,9 +122,14 @@ def make_golden() -> None:
         (Op.DELETE_TREE, 9, 8, 1, ann, ("/t", 3)),
         (Op.DELETE_TREE, 9, 9, 1, ann, ("/t", 3)),
     ]
+
+
+def make_golden() -> None:
+    """Write the golden file anew."""
+    wall = 1_700_000_000_000
     machine = Machine.new(HISTORY)
     written = []
-    for index, (op, session, number, acked, who, arguments) in enumerate(records, 1):
+    for index, (op, session, number, acked, who, arguments) in enumerate(golden_records(), 1):
         record = Record(int(op), session, number, acked, wall + 20 * index, who, arguments)
         outcome = machine.apply(index, record)
         written.append(
