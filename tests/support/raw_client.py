@@ -18,12 +18,13 @@ from coordserver.wire import native_client as wire
 
 _dialled: list[trio.socket.SocketType] = []
 ANY_PORT = Address("127.0.0.1", 0)
+SMALL: dict[str, Any] = {"listen": (ANY_PORT,), "tick_time_ms": 500, "segment_bytes": 1024 * 1024}
 
 
 @asynccontextmanager
 async def running(data_dir: Path, **settings: Any) -> AsyncIterator[ServerHandle]:
     """A server with these settings, stopped gracefully at the end; raw clients dialled meanwhile are closed then."""
-    config = ServerConfig(**{"listen": (ANY_PORT,), "tick_time_ms": 500, **settings}, data_dir=data_dir)
+    config = ServerConfig(**{**SMALL, **settings}, data_dir=data_dir)
 
     async def run(*, task_status: trio.TaskStatus[ServerHandle]) -> None:  # noqa: ASYNC128 - serve says it
         await serve(config, task_status=task_status)
