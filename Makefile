@@ -26,7 +26,7 @@ quickstart: install
 	$(BIN)/coord quickstart --data-dir $(DATA_DIR) $(if $(KEEP),--keep,--no-keep)
 
 test: install
-	$(BIN)/python -m pytest -q -m "not real" -n 2 --dist loadfile $(AGAIN)
+	$(BIN)/python -m pytest -q -m "not real" -n 3 --dist loadfile $(AGAIN)
 
 test-real: install
 	$(BIN)/python -m pytest -q -m real $(AGAIN)
