@@ -54,7 +54,8 @@ class LogStatistics:
 
 class TxnLog:
     """The open log. Made by recovery. `slow_sync_s`: a sync that takes longer is worth a line (ZooKeeper's
-    fsync.warningthresholdms).
+    fsync.warningthresholdms). `on_roll`: called by the appending thread when another segment was taken from the disk;
+    must not raise.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class TxnLog:
         self._batches = self._records = self._bytes = self._syncs_slow = 0
         self._sync_s_last = self._sync_s_max = self._sync_s_total = 0.0
         self.slow_sync_s = SLOW_SYNC_S
+        self.on_roll: Callable[[], None] = lambda: None
 
     @property
     def next_index(self) -> int:
@@ -188,6 +190,7 @@ class TxnLog:
             self._broken = f"{name}: cannot begin another log segment: {error.strerror or error}"
             raise StorageError(self._broken) from error
         old.file.close()
+        self.on_roll()
 
 
 def purge_log(disk: Disk, keep_from: int) -> list[str]:
