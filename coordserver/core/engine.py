@@ -20,7 +20,7 @@ from typing import Any
 from coordserver.core import reaper
 from coordserver.core.acl import Identity
 from coordserver.core.answers import Answers
-from coordserver.core.errors import ErrorCode, KeeperError
+from coordserver.core.errors import ErrorCode, KeeperError, UnimplementedError
 from coordserver.core.expiry import Expiry
 from coordserver.core.machine import Machine, Outcome
 from coordserver.core.operations import RECORDED_AS, Op
@@ -33,7 +33,6 @@ from coordserver.core.slices import in_slices, is_large
 from coordserver.core.watches import WatchManager
 
 _new = tuple.__new__
-_RECORDED_AS = RECORDED_AS
 _CREATE_SESSION = int(Op.CREATE_SESSION)
 _RESUME_SESSION = int(Op.RESUME_SESSION)
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
@@ -61,7 +60,7 @@ class Engine:
         self._answers = Answers(machine, self.watches, limits).by_op
         self._live: dict[int, LiveSession] = {}
         self._expiry: Expiry[LiveSession] = Expiry()
-        self._fresh: list[Record] = []
+        self.fresh: list[Record] = []  # proposed, and not taken yet
         self._slices: Iterator[None] | None = None
         self._held: dict[LiveSession, None] = {}
         self._proposed: deque[tuple[Record, LiveSession | None]] = deque()
@@ -165,12 +164,13 @@ class Engine:
                 return
             preparation = PREPARE.get(op)
             if preparation is None:
-                self.refuse(attachment, number, int(ErrorCode.UNIMPLEMENTED), f"operation {op}", op)
-                return
+                raise UnimplementedError("", f"operation {op}")
             prepared = preparation(arguments, attachment.identities, self.limits)
-            recorded = _RECORDED_AS.get(op, op)
+            recorded = RECORDED_AS.get(op, op)
             ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
-            self.room.check(attachment, live, number, acked, op, prepared, ephemerals, len(self._proposed))
+            room, proposed = self.room, len(self._proposed)
+            if ephemerals or attachment.remembers or proposed >= room.plenty or len(live.pipeline) >= room.most:
+                room.check(attachment, live, number, acked, op, prepared, ephemerals, proposed)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
             return
@@ -178,7 +178,7 @@ class Engine:
         if not attachment.remembers:
             number = acked = 0
         record = _new(Record, (recorded, live.id, number, acked, wall_ms, attachment.identities, prepared))
-        self._fresh.append(record)
+        self.fresh.append(record)
         self._proposed.append((record, live))
 
     def refuse(
@@ -250,7 +250,7 @@ class Engine:
 
     def take_proposals(self) -> list[Record]:
         """The records proposed since the last call, in order; the first of all has index `machine.index + 1`."""
-        fresh, self._fresh = self._fresh, []
+        fresh, self.fresh = self.fresh, []
         return fresh
 
     def committed(self, index: int) -> None:
@@ -347,7 +347,7 @@ class Engine:
         return attachment
 
     def _propose(self, record: Record, live: LiveSession | None) -> None:
-        self._fresh.append(record)
+        self.fresh.append(record)
         self._proposed.append((record, live))
 
     def _answer(self, attachment: Attachment, number: int, op: int, arguments: Sequence[Any]) -> None:

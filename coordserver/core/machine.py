@@ -139,8 +139,9 @@ class Machine:
             if change.undo is not None:
                 run_undo(change.undo)
             change.events.clear()
-        events: tuple[Event, ...] = tuple(change.events)
-        if events:
+        events: tuple[Event, ...] = ()
+        if change.events:
+            events = tuple(change.events)
             self.ring.append(zxid, events)
         if number and session is not None and op != _CLOSE_SESSION:
             before = session.weight

@@ -36,24 +36,34 @@ class DiskRoom(Enum):
 
 
 class Room:
-    """What the server and a session have room for. The edge says how full disk and memory are."""
+    """What the server and a session have room for. The edge says how full disk and memory are.
+
+    A write need not be checked that creates no ephemeral and whose outcome is not remembered, while fewer than `plenty`
+    writes of all sessions and fewer than `most` requests of its own are outstanding.
+    """
 
     def __init__(self, machine: Machine, limits: EngineLimits) -> None:
         self._machine = machine
         self._limits = limits
         self._short = False
+        self.plenty = limits.outstanding_writes
+        self.most = limits.outstanding_per_session
         self.disk = DiskRoom.ENOUGH
         self.memory_full = False
 
     def set_disk(self, disk: DiskRoom) -> None:
         """So much can be written from now on."""
         self.disk = disk
-        self._short = self.memory_full or disk is not DiskRoom.ENOUGH
+        self._settle()
 
     def set_memory(self, full: bool) -> None:
         """Whether memory is full from now on."""
         self.memory_full = full
-        self._short = full or self.disk is not DiskRoom.ENOUGH
+        self._settle()
+
+    def _settle(self) -> None:
+        self._short = self.memory_full or self.disk is not DiskRoom.ENOUGH
+        self.plenty = 0 if self._short else self._limits.outstanding_writes
 
     def check(
         self,

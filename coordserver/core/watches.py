@@ -192,9 +192,9 @@ class WatchManager(Generic[W]):
         return dict(joined(heard))
 
     def _fire(self, events: Iterable[Event]) -> dict[W, tuple[Notice, ...]]:
-        deliveries: dict[W, tuple[Notice, ...]] = {}
         data, child, persistent = self._data.by_path, self._child.by_path, self._persistent.by_path
         recursive = self._recursive.by_path
+        deliveries: dict[W, tuple[Notice, ...]] = {}
         if not (data or child or persistent or recursive):
             return deliveries
         for kind, path, acl, parent_acl in events:

@@ -44,16 +44,6 @@ class Channel:
         hears = port.hears if port.session is None else port.session.wants_input
         return (_IN if hears else 0) | (_OUT if self.blocked else 0)
 
-    def read(self, size: int) -> bytes | None:
-        """What has come; None if nothing has. Raises OSError, also for the peer's orderly end."""
-        try:
-            data = self.socket.recv(size)
-        except (BlockingIOError, InterruptedError):
-            return None
-        if not data:
-            raise EOFError("the peer closed the connection")
-        return data
-
     def send(self, pending: bytearray, now_ms: int) -> None:
         """Send what the kernel takes at once, and take it away. Raises OSError when the peer is gone."""
         if not pending:

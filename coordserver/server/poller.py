@@ -34,6 +34,7 @@ from coordserver.wire.sniff import Speech
 _log = logging.getLogger(__name__)
 
 READ_BYTES = 65_536
+_IN = select.EPOLLIN
 BUDGET_S = 0.004
 _REPORTS = 256
 
@@ -41,21 +42,23 @@ _REPORTS = 256
 class Poller:
     """Owns every accepted socket. All methods run in the trio thread and none blocks.
 
-    `connect` makes what speaks on a new socket of a host, given what may be spoken there. `kick` is called
-    after requests were handled, before anything is sent.
+    `connect` makes what speaks on a new socket of a host, given what may be spoken there. `handled` is called
+    after requests were handled, before anything is sent; `idle` when there is nothing to read.
     """
 
     def __init__(
         self,
         connect: Callable[[Output, str, frozenset[Speech]], PortConnection],
-        kick: Callable[[], None],
+        handled: Callable[[], None],
+        idle: Callable[[], None],
         clock: Clock,
         *,
         output_soft: int,
         output_hard: int,
     ) -> None:
         self._connect = connect
-        self._kick = kick
+        self._handled = handled
+        self._idle = idle
         self._clock = clock
         self._soft = output_soft
         self._hard = output_hard
@@ -155,18 +158,23 @@ class Poller:
         """Handle what is there, as far as the deadline allows, and answer it; False if there was nothing."""
         reports = self._epoll.poll(0, _REPORTS)
         if not reports:
+            self._idle()
             return False
         now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
         self._resume(deadline - BUDGET_S / 2, now_ms, wall_ms)
+        channels, receive, clock = self._channels, self._receive, time.perf_counter
         for fd, mask in reports:
-            channel = self._channels.get(fd)
+            channel = channels.get(fd)
             if channel is not None:
-                self._handle(channel, mask, now_ms, wall_ms)
-                if time.perf_counter() > deadline:
+                if mask == _IN and self._reading:
+                    receive(channel, now_ms, wall_ms)
+                else:
+                    self._handle(channel, mask, now_ms, wall_ms)
+                if clock() > deadline:
                     break
             elif fd in self._attended:
                 self._attended[fd]()
-        self._kick()
+        self._handled()
         self.flush()
         return True
 
@@ -176,25 +184,30 @@ class Poller:
     def _handle(self, channel: Channel, mask: int, now_ms: int, wall_ms: int) -> None:
         if mask & select.EPOLLOUT:
             channel.output.wake()
-        if mask & select.EPOLLIN and self._reading:
+        if mask & _IN and self._reading:
             self._receive(channel, now_ms, wall_ms)
         elif mask & (select.EPOLLHUP | select.EPOLLERR):
             self._drop(channel)
 
     def _receive(self, channel: Channel, now_ms: int, wall_ms: int) -> None:
         port = channel.port
+        carrier = port.session or port
         try:
-            data = channel.read(READ_BYTES)
-            if data is not None:
-                self.bytes_received += len(data)
-                (port.session or port).receive(data, now_ms, wall_ms)
-        except (OSError, EOFError):
+            data = channel.socket.recv(READ_BYTES)
+            if not data:
+                self._drop(channel)
+                return
+            self.bytes_received += len(data)
+            carrier.receive(data, now_ms, wall_ms)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
             self._drop(channel)
             return
         except WireError as error:
             self._cut(channel, str(error))
             return
-        if not port.output.woken and (port.holds_input or not port.wants_input):
+        if not port.output.woken and (carrier.holds_input or not carrier.wants_input):
             port.output.wake()
 
     def _resume(self, deadline: float, now_ms: int, wall_ms: int) -> None:
@@ -234,14 +247,16 @@ class Poller:
             self._drop(channel)
             return
         carrier = port.session or port
-        if self._reading and carrier.holds_input and carrier.wants_input:
+        wants = self._reading and carrier.wants_input
+        if wants and carrier.holds_input:
             self._resumable.append(channel)
-        self._register(channel)
+        if channel.mask != _IN or not wants or channel.blocked or port.session is None:
+            self._register(channel)
 
     def _register(self, channel: Channel) -> None:
         mask = channel.wanted_mask()
         if not self._reading:
-            mask &= ~select.EPOLLIN
+            mask &= ~_IN
         if mask != channel.mask:
             channel.mask = mask
             self._epoll.modify(channel.fd, mask)

@@ -140,6 +140,7 @@ class _Server:
         self._poller = Poller(
             self._connect,
             lambda: self._committer.turn(),
+            lambda: self._committer.kick(),
             clock,
             output_soft=self._limits.output_soft_bytes,
             output_hard=self._limits.output_hard_bytes,
@@ -147,7 +148,12 @@ class _Server:
         self._committer = Committer(self._engine, recovered.log, self._poller.flush)
         self._poller.attend(self._committer.fd, self._committer.collect)
         self._snapshotter = Snapshotter(
-            disk, recovered.machine, self._committer, every=config.snapshot_every, kept=config.snapshots_kept
+            disk,
+            recovered.machine,
+            self._committer,
+            last_index=recovered.snapshot_index,
+            every=config.snapshot_every,
+            kept=config.snapshots_kept,
         )
         self._space = SpaceKeeper(
             disk,

@@ -92,8 +92,17 @@ class SessionCarrier:
         if self._ended:
             return
         self._unanswered_bytes += len(data)
-        self._frames.feed(data)
-        self.resume(now_ms, wall_ms)
+        body = self._frames.only(data)
+        if body is None or self._greeting or not self.wants_input:
+            self._frames.feed(data)
+            self.resume(now_ms, wall_ms)
+            return
+        if not self.outstanding:
+            self._unanswered_bytes = len(data)
+        self._held = False
+        self._handle(body, now_ms, wall_ms)
+        if self.outstanding:
+            self._traffic.waits(now_ms)
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""

@@ -66,6 +66,17 @@ class FrameBuffer:
             del buffer[:start]
             buffer += data
 
+    def only(self, data: bytes) -> bytes | None:
+        """The body of the frame that `data` is, where it is exactly one and nothing is held: most reads bring that."""
+        if (
+            len(data) >= 4
+            and _length_at(data)[0] == len(data) - 4 <= self.limit
+            and self._offset == len(self._buffer)
+            and not self._skip
+        ):
+            return data[4:]
+        return None
+
     def next(self) -> bytes | Oversized | None:
         """The next frame's body, or None until more was fed."""
         buffer, start = self._buffer, self._offset

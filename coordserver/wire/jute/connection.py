@@ -42,7 +42,9 @@ _SERVER_ONLY = frozenset({int(Op.CREATE_SESSION), int(Op.DELETE_CONTAINER), int(
 _UNIMPLEMENTED = int(ErrorCode.UNIMPLEMENTED)
 _AUTH_FAILED = int(ErrorCode.AUTH_FAILED)
 _ENCODERS = replies.ENCODERS
+_ANSWERED_BY_STAT = frozenset({int(Op.SET_DATA), int(Op.EXISTS), int(Op.SET_ACL)})
 _frame = replies.frame
+_frame_of_stat = replies.frame_of_stat
 
 
 class JuteConnection(SessionCarrier):
@@ -179,7 +181,9 @@ class JuteConnection(SessionCarrier):
         traffic.op = op
         if number >= 0:
             traffic.xid = number
-        if op == _MULTI:
+        if op in _ANSWERED_BY_STAT and not error:
+            self.output.write(_frame_of_stat(number, zxid, result[0]))
+        elif op == _MULTI:
             self._reply_multi(number, zxid, error, result)
         elif not error:
             self.output.write(_frame(number, zxid, _OK, _ENCODERS[op](result)))

@@ -11,6 +11,7 @@ from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, NOTIFICATION_XID
 from coordserver.wire.jute.primitives import INT, NULL, ustring, vector
 
 _REPLY = struct.Struct(">iiqi")
+_REPLY_OF_STAT = struct.Struct(">iiqiqqqqiiiqiiq")
 _STAT = struct.Struct(">qqqqiiiqiiq")
 _MULTI_HEADER = struct.Struct(">ibi")
 _CONNECT = struct.Struct(">iiqi")
@@ -31,6 +32,11 @@ Result = tuple[Any, ...]
 def frame(xid: int, zxid: int, error: int, body: bytes = b"") -> bytes:
     """A reply with its length and header."""
     return _REPLY.pack(16 + len(body), xid, zxid, error) + body
+
+
+def frame_of_stat(xid: int, zxid: int, stat: Sequence[int]) -> bytes:
+    """The reply to what is answered by a Stat alone."""
+    return _REPLY_OF_STAT.pack(84, xid, zxid, 0, *stat)
 
 
 def connect_response(timeout_ms: int, session_id: int, password: bytes, read_only: bool | None) -> bytes:

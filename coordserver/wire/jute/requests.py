@@ -31,6 +31,7 @@ Arguments = tuple[Any, ...]
 Decoder = Callable[[bytes, int], Arguments]
 
 _MULTI_HEADER = struct.Struct(">ibi")
+_int_at = INT.unpack_from
 _NO_TTL = -1
 _OPEN_BYTES = vector(INT.pack(perms) + ustring(scheme) + ustring(name) for perms, scheme, name in OPEN_ACL_UNSAFE)
 """How the ACL looks that nearly all znodes have."""
@@ -139,6 +140,13 @@ def path_and_version(body: bytes, at: int) -> Arguments:
 
 def path_and_watch(body: bytes, at: int) -> Arguments:
     """ExistsRequest, GetDataRequest, GetChildrenRequest, GetChildren2Request."""
+    start = at + 4
+    try:
+        end = start + _int_at(body, at)[0]
+        if start <= end < len(body):
+            return body[start:end].decode(), body[end] != 0
+    except (struct.error, UnicodeDecodeError):
+        pass  # what is unusual about it is found below
     path, at = read_ustring(body, at)
     if path is None or at >= len(body):
         return _needed(path, "path"), read_bool(body, at)[0]
@@ -147,6 +155,15 @@ def path_and_watch(body: bytes, at: int) -> Arguments:
 
 def set_data(body: bytes, at: int) -> Arguments:
     """SetDataRequest; a null path is an illegal one."""
+    start = at + 4
+    try:
+        end = start + _int_at(body, at)[0]
+        data_end = end + 4 + _int_at(body, end)[0]
+        version = _int_at(body, data_end)[0]
+        if start <= end and end + 4 <= data_end:
+            return body[start:end].decode(), body[end + 4 : data_end], version
+    except (struct.error, UnicodeDecodeError):
+        pass  # what is unusual about it is found below
     path, at = read_ustring(body, at)
     data, at = read_buffer(body, at)
     return path or "", data, read_int(body, at)[0]
