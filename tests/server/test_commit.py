@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from random import Random
 
 import trio
 from engine_bench import HISTORY, Bench
 
 from coordserver.core.machine import Machine
-from coordserver.server.commit import SLICE_RECORDS, Committer
+from coordserver.server.commit import BATCH_RECORDS, GATHER_TURNS, SLICE_RECORDS, Committer
 from coordserver.storage import recover_state
 from coordserver.testing.memory_disk import MemoryDisk
 
@@ -46,4 +48,35 @@ async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a
         await committer.drained()
         assert bench.machine.index == SLICES * SLICE_RECORDS
         nursery.cancel_scope.cancel()
+    await committer.stop()
+
+
+async def test_a_batch_gathers_until_all_sockets_were_read_or_for_a_few_turns_or_until_it_is_large() -> None:
+    bench = Bench(outstanding_per_session=2 * BATCH_RECORDS)
+    committer = _committer(bench)
+    attachment, _ = bench.hello(remembers=False)
+
+    async def batches_begun(make: Callable[[], None]) -> bool:
+        make()
+        begun = not bench.engine.fresh
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            nursery.start_soon(_collect, committer)
+            await committer.drained()
+            nursery.cancel_scope.cancel()
+        return begun
+
+    numbers = count(1)
+
+    def ask(writes: int, turns: int) -> None:
+        for _ in range(writes):
+            bench.create(attachment, number := next(numbers), f"/znode-{number}")
+        for _ in range(turns):
+            committer.turn()
+
+    assert await batches_begun(lambda: committer.kick())
+    assert not await batches_begun(lambda: ask(1, GATHER_TURNS - 1))
+    assert await batches_begun(lambda: ask(1, GATHER_TURNS))
+    assert not await batches_begun(lambda: ask(BATCH_RECORDS - 1, 1))
+    assert await batches_begun(lambda: ask(BATCH_RECORDS, 1))
     await committer.stop()
