@@ -6,8 +6,9 @@ A cell gives measures by name. Rates are better when greater, everything else wh
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
+from operator import length_hint
 from typing import NamedTuple
 
 from cli.bench.statistics import percentile
@@ -94,14 +95,36 @@ def in_turns(clients: int, writes: int) -> Cell:
         with lines(target.port, target.speech, clients) as asking:
             encoded = [line.encode(_mixed(at, writes, each)) for at, line in enumerate(asking)]
             durations, taken = turns(asking, encoded, target.seconds)
-        ordered = sorted(durations)
-        return {
-            "per second": len(ordered) / taken,
-            "p50 µs": percentile(ordered, 50) * 1e6,
-            "p99 µs": percentile(ordered, 99) * 1e6,
-        }
+        return _of_turns(durations, taken)
 
     return cell
+
+
+def creates_in_turns(clients: int) -> Cell:
+    """So many clients, each making durable znodes below its own one at a time; they go again, unmeasured."""
+
+    def cell(target: Target) -> Measures:
+        each = int(100_000 * target.seconds) // clients
+        paths = [[f"{_own(at)}/znode-{next(_fresh):09d}" for _ in range(each)] for at in range(clients)]
+        with lines(target.port, target.speech, clients) as asking:
+            encoded = [line.encode(create(path, DATA) for path in own) for line, own in zip(asking, paths, strict=True)]
+            following = [iter(requests) for requests in encoded]
+            durations, taken = turns(asking, following, target.seconds)
+        made = [path for own, left in zip(paths, following, strict=True) for path in own[: each - length_hint(left)]]
+        with lines(target.port, target.speech, 1) as [line]:
+            _all(line, [delete(path) for path in made])
+        return _of_turns(durations, taken)
+
+    return cell
+
+
+def _of_turns(durations: Iterable[float], taken: float) -> Measures:
+    ordered = sorted(durations)
+    return {
+        "per second": len(ordered) / taken,
+        "p50 µs": percentile(ordered, 50) * 1e6,
+        "p99 µs": percentile(ordered, 99) * 1e6,
+    }
 
 
 def _mixed(client: int, writes: int, length: int) -> Iterator[Request]:
@@ -143,5 +166,7 @@ def cells(clients: tuple[int, ...]) -> Mapping[str, Cell]:
     for writes, name in ((0, "getData"), (10, "setData"), (3, "30 % writes")):
         for number in clients:
             found[f"{number} clients {name}"] = in_turns(number, writes)
+    for number in clients:
+        found[f"{number} clients create"] = creates_in_turns(number)
     found[f"{WATCHERS} watchers, set to last event"] = watchers
     return found

@@ -152,7 +152,7 @@ def _whole_frames(received: bytes) -> tuple[int, int, int]:
     return count, at, last_at
 
 
-def turns(asking: Sequence[Line], encoded: Sequence[Sequence[bytes]], seconds: float) -> tuple[array[float], float]:
+def turns(asking: Sequence[Line], encoded: Sequence[Iterable[bytes]], seconds: float) -> tuple[array[float], float]:
     """Every connection asks one at a time, for `seconds` or until it has asked all: (durations, seconds taken)."""
     durations = array("d")
     epoll = select.epoll()
