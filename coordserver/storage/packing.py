@@ -6,7 +6,8 @@ decided before the log, and nothing that got there may stop the server.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgpack
 
@@ -18,6 +19,12 @@ def pack(value: Any) -> bytes:
     """
     packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
     return packed
+
+
+def packing() -> Callable[[Any], bytes]:
+    """`pack` for many values one after another, in half the time: for one thread at a time."""
+    packer = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass")
+    return cast("Callable[[Any], bytes]", packer.pack)
 
 
 def unpack(data: bytes | memoryview) -> Any:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from coordserver.storage.packing import pack, unpack, unpack_all
+from coordserver.storage.packing import pack, packing, unpack, unpack_all
 
 BLOCK_BYTES = 256 * 1024
 BLOCK_HEADER_BYTES = 16
@@ -48,12 +48,14 @@ class SnapshotEncoder:
         self._seed = seed
         self._pending = bytearray()
         self._pending_rows = 0
+        self._pack = packing()
         self.rows = 0
 
     def add(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
         """Take rows; yield each block that became full (to be consumed, or the rows are not taken)."""
+        pack_row = self._pack
         for row in rows:
-            self._pending += pack(row)
+            self._pending += pack_row(row)
             self._pending_rows += 1
             if len(self._pending) >= BLOCK_BYTES:
                 yield self._flush()
