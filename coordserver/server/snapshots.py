@@ -36,21 +36,24 @@ _TURN_BYTES = 32 * 1024
 
 
 class Snapshotter:
-    """Takes one every `every` records, and when told to. `last_index`: of the last one, or where this start began.
+    """Takes one every `every` records, and when told to. `last_index`: of the last one; at first that on which this
+    start was built.
 
     `kept`: how many stay on the disk. `last`: zxid of the last one taken, and the second since 1970 at which it was
     there.
     """
 
-    def __init__(self, disk: Disk, machine: Machine, committer: Committer, *, every: int, kept: int) -> None:
+    def __init__(
+        self, disk: Disk, machine: Machine, committer: Committer, *, last_index: int, every: int, kept: int
+    ) -> None:
         self._disk = disk
         self._machine = machine
         self._committer = committer
         self._every = every
         self.kept = kept
-        self._due = machine.index + every
+        self._due = last_index + every
         self._one = trio.Lock()
-        self.last_index = machine.index
+        self.last_index = last_index
         self.last: tuple[int, int] | None = None
         self.last_bytes = 0
         self.taken = 0

@@ -46,12 +46,16 @@ S = TypeVar("S", bound=State)
 
 @attrs.frozen
 class Recovered(Generic[S]):
-    """What the server starts from. `report` has the lines that were logged: for the operator, oldest first."""
+    """What the server starts from. `report` has the lines that were logged: for the operator, oldest first.
+
+    `snapshot_index`: of the snapshot that it was built on, 0 if there was none.
+    """
 
     machine: S
     next_index: int
     log: TxnLog
     report: tuple[str, ...]
+    snapshot_index: int
 
 
 def recover_state(
@@ -104,27 +108,29 @@ class _Recovery(Generic[S]):
         found = self._find(names)
         if found is None:
             return self._begin()
-        state, reader, origin = found
+        state, reader, base = found
         segment = self._write_anew(reader)
-        self._say(logging.INFO, f"recovered index {state.index}: {origin}")
-        return self._recovered(state, segment)
+        self._say(logging.INFO, f"recovered index {state.index}: {_origin(state, base)}")
+        return self._recovered(state, segment, base)
 
     def read(self) -> tuple[S, tuple[str, ...]]:
         """The state alone; the disk stays as it is."""
         found = self._find(self._disk.names())
         if found is None:
             raise StorageError("there is neither a log segment nor a snapshot")
-        state, reader, origin = found
+        state, reader, base = found
         if reader.torn_bytes:
             self._report.append(
                 f"{reader.name}: a torn tail of {reader.torn_bytes} bytes at offset {reader.position}, behind index "
                 f"{reader.next_index - 1}, which a start cuts off"
             )
-        self._report.append(f"index {state.index}: {origin}")
+        self._report.append(f"index {state.index}: {_origin(state, base)}")
         return state, tuple(self._report)
 
-    def _find(self, names: list[str]) -> tuple[S, SegmentReader, str] | None:
-        """The state, the reader at the log's end, and what it came from; None where there is nothing yet."""
+    def _find(self, names: list[str]) -> tuple[S, SegmentReader, int] | None:
+        """The state, the reader at the log's end, and the index of the snapshot it was built on (0: none); None where
+        there is nothing yet.
+        """
         segments = log_indexes(names)
         snapshots = snapshot_indexes(names)
         if not segments:
@@ -136,16 +142,14 @@ class _Recovery(Generic[S]):
             return None
         state = self._newest_state(snapshots, segments)
         base = state.index
-        reader = self._replay(state, segments)
-        origin = snapshot_name(base) if base else "no snapshot"
-        return state, reader, f"{origin} and {state.index - base} records of log"
+        return state, self._replay(state, segments), base
 
     def _begin(self) -> Recovered[S]:
         history_id = self._entropy(HISTORY_ID_BYTES)
         header = FileHeader(LOG_MAGIC, history_id, 1, 0, self._salt())
         segment = write_segment(self._disk, header, b"", None, self._segment_bytes)
         self._say(logging.INFO, f"empty data directory: a new history {history_id.hex()} begins")
-        return self._recovered(self._states.new(history_id), segment)
+        return self._recovered(self._states.new(history_id), segment, 0)
 
     def _newest_state(self, snapshots: list[int], segments: list[int]) -> S:
         for index in reversed(snapshots):
@@ -226,9 +230,9 @@ class _Recovery(Generic[S]):
             body += seal
         return write_segment(self._disk, reader.header, body, chain if body else None, self._segment_bytes)
 
-    def _recovered(self, state: S, segment: Segment) -> Recovered[S]:
+    def _recovered(self, state: S, segment: Segment, base: int) -> Recovered[S]:
         log = TxnLog(self._disk, segment, state.index + 1, segment_bytes=self._segment_bytes, salt=self._salt)
-        return Recovered(state, state.index + 1, log, tuple(self._report))
+        return Recovered(state, state.index + 1, log, tuple(self._report), base)
 
     def _salt(self) -> bytes:
         return self._entropy(SALT_BYTES)
@@ -236,3 +240,8 @@ class _Recovery(Generic[S]):
     def _say(self, level: int, line: str) -> None:
         self._report.append(line)
         _log.log(level, "%s", line)
+
+
+def _origin(state: State, base: int) -> str:
+    origin = snapshot_name(base) if base else "no snapshot"
+    return f"{origin} and {state.index - base} records of log"

@@ -5,8 +5,10 @@
     none     the log can take only a few MiB       nothing is written
 
 The reserve holds a snapshot and two segments of the log: a snapshot is what makes log and older snapshots superfluous,
-and the segments take the deletes that shrink it. What the log can take is what is left of its segment, which is
-preallocated, and what whole segments still fit. Low ends a little above where it began, so that it does not flicker.
+and the segments take the deletes that shrink it. The snapshot will hold what is written until the disk is looked at
+again, which is at the latest when the log begins another segment: so what is left of this one counts as the snapshot's.
+What the log can take is what is left of its segment, which is preallocated, and what whole segments still fit. Low ends
+a little above where it began, so that it does not flicker.
 """
 
 from __future__ import annotations
@@ -34,22 +36,24 @@ class Fullness(Enum):
 
 @attrs.frozen
 class SpacePolicy:
-    """`reserve_bytes` 0: two segments and a snapshot."""
+    """`reserve_bytes` 0: two segments and a snapshot, with what can be written before the next look."""
 
     segment_bytes: int
     reserve_bytes: int = 0
 
-    def reserve(self, snapshot_bytes: int) -> int:
+    def reserve(self, segment_left: int, snapshot_bytes: int) -> int:
         """What must be free for everything to be written."""
-        return self.reserve_bytes or 2 * self.segment_bytes + snapshot_bytes
+        return self.reserve_bytes or 2 * self.segment_bytes + segment_left + snapshot_bytes
 
     def judge(self, before: Fullness, free: int, segment_left: int, snapshot_bytes: int) -> Fullness:
-        """How full the disk is. `segment_left`: what the log's segment can still take."""
+        """How full the disk is. `segment_left`: what the log's segment can still take; `snapshot_bytes`: what a
+        snapshot would take now.
+        """
         last = min(LAST_BYTES, self.segment_bytes // 4)
         whole_segments = max(0, free - last) // self.segment_bytes
         if segment_left + whole_segments * self.segment_bytes < last:
             return Fullness.NONE
-        reserve = self.reserve(snapshot_bytes)
+        reserve = self.reserve(segment_left, snapshot_bytes)
         if before is not Fullness.ENOUGH:
             reserve += self.segment_bytes // 4
         return Fullness.LOW if free < reserve else Fullness.ENOUGH

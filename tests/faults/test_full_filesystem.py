@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -92,10 +91,6 @@ def check(client: RawClient, count: int) -> None:
     assert found[0] == BLOCK
 
 
-@pytest.mark.skipif(
-    "COORD_LONG" not in os.environ,
-    reason="about one run in six does not see the full disk end by itself, for a reason not found yet (make test-long)",
-)
 def test_filled_from_inside(server: ServerProcess) -> None:
     """Writes are refused, everything else goes on; deletes make room by themselves; a kill loses nothing."""
     client = connected(server)

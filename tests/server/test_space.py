@@ -10,18 +10,22 @@ from random import Random
 import attrs
 import pytest
 import trio
-from engine_bench import HISTORY, Bench, replies
+from engine_bench import HISTORY, Bench, Told, replies
 from raw_client import RawClient, running
 
 from coordserver.client import connect
 from coordserver.core.errors import DiskFullError, MarshallingError
 from coordserver.core.machine import Machine
 from coordserver.core.operations import Op
+from coordserver.core.pipeline import Attachment
 from coordserver.server import space
 from coordserver.server.commit import Committer
 from coordserver.server.serve import ServerHandle
+from coordserver.server.snapshots import Snapshotter
+from coordserver.server.space import SpaceKeeper
 from coordserver.storage import recover_state
 from coordserver.storage.file_disk import FileDisk
+from coordserver.storage.space import Fullness, SpacePolicy
 from coordserver.testing.memory_disk import MemoryDisk
 
 MIB = 1 << 20
@@ -90,11 +94,17 @@ async def test_low_leaves_one_snapshot_that_is_new_and_no_log_before_it(tmp_path
         before = max(path.name for path in data.glob("snapshot.*[0-9a-f]"))
         await client.ask(Op.SET_DATA, "/n", b"", -1)
         disk.free = LOW
-        while not (len(found := [path.name for path in data.glob("snapshot.*")]) == 1 and found[0] > before):
+
+        def made() -> bool:
+            """One snapshot, newer than those before, and of the log what it needs."""
+            snapshots = [path.name for path in data.glob("snapshot.*")]
+            segments = sorted(int(path.name[4:], 16) for path in data.glob("log.*"))
+            if len(snapshots) != 1 or not snapshots[0] > before:
+                return False
+            return all(start > int(snapshots[0][9:25], 16) for start in segments[1:])
+
+        while not made():  # noqa: ASYNC110 - files tell nobody
             await trio.sleep(0.01)
-        [snapshot] = data.glob("snapshot.*")
-        segments = sorted(int(path.name[4:], 16) for path in data.glob("log.*"))
-        assert all(start > int(snapshot.name[9:], 16) for start in segments[1:])
         assert (await client.ask(Op.EXISTS, "/n", False)).error == 0
 
 
@@ -198,3 +208,141 @@ async def test_a_server_whose_batch_waits_can_be_stopped(monkeypatch: pytest.Mon
         nursery.cancel_scope.cancel()
     with trio.fail_after(10):
         await committer.stop()
+
+
+KIB = 1024
+SMALL_SEGMENT = 64 * KIB
+BLOCK = bytes(4_000)
+
+
+@attrs.define
+class Filled:
+    """A server without sockets on a small disk in memory, and one client that pipelines."""
+
+    disk: MemoryDisk
+    bench: Bench = attrs.field(init=False)
+    committer: Committer = attrs.field(init=False)
+    snapshotter: Snapshotter = attrs.field(init=False)
+    keeper: SpaceKeeper = attrs.field(init=False)
+    attachment: Attachment = attrs.field(init=False)
+    told: Told = attrs.field(init=False)
+    errors: dict[int, int] = attrs.field(factory=dict)
+    number: int = 0
+
+    async def serve(self, nursery: trio.Nursery) -> None:
+        recovered = recover_state(self.disk, Machine, segment_bytes=SMALL_SEGMENT, entropy=lambda size: HISTORY[:size])
+        self.bench = bench = Bench(recovered.machine)
+        self.committer = Committer(bench.engine, recovered.log, lambda: None)
+        self.snapshotter = Snapshotter(
+            self.disk, bench.machine, self.committer, last_index=recovered.snapshot_index, every=1 << 30, kept=3
+        )
+        policy = SpacePolicy(SMALL_SEGMENT)
+        self.keeper = SpaceKeeper(self.disk, recovered.log, bench.engine, self.committer, self.snapshotter, policy)
+        self.attachment, self.told = bench.hello()
+        for run in (self.committer.run, self._collect, self.keeper.run):
+            nursery.start_soon(run)
+
+    async def _collect(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self.committer.fd)
+            self.committer.collect()
+
+    def send(self, op: Op, *arguments: object) -> int:
+        self.number += 1
+        self.bench.send(self.attachment, self.number, op, *arguments, acked=self.number)
+        self.committer.kick()
+        return self.number
+
+    async def answers(self) -> None:
+        await self.committer.drained()
+        self.errors.update(replies(self.told.take()))
+
+    async def error(self, op: Op, *arguments: object) -> int:
+        number = self.send(op, *arguments)
+        await self.answers()
+        return self.errors[number]
+
+    async def fill(self) -> int:
+        """Create, eight at a time, until one is refused; how many there are."""
+        created = 0
+        while True:
+            numbers = [self.send(Op.CREATE, f"/{created + at}", BLOCK, None, 0, 0) for at in range(8)]
+            await self.answers()
+            errors = [self.errors[number] for number in numbers]
+            created += errors.count(0)
+            if any(errors):
+                return created
+
+
+@asynccontextmanager
+async def filled(capacity: int) -> AsyncIterator[Filled]:
+    found = Filled(MemoryDisk(Random(1), capacity_bytes=capacity))
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await found.serve(nursery)
+            yield found
+            nursery.cancel_scope.cancel()
+        await found.committer.stop()
+
+
+@pytest.mark.parametrize("capacity", range(900 * KIB, 1_200 * KIB, 50 * KIB))
+async def test_a_fast_client_cannot_overrun_the_reserve(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
+    """However seldom the disk is looked at: the log says when it takes room."""
+    monkeypatch.setattr(space, "LOOK_S", 1_000)
+    async with filled(capacity) as server:
+        await server.fill()
+        assert server.keeper.fullness is Fullness.LOW
+        while not server.snapshotter.taken:
+            await trio.sleep(0.005)
+        assert not server.committer.stalled
+        assert server.disk.free() >= SMALL_SEGMENT
+
+
+async def test_a_disk_that_a_fast_client_filled_is_free_again_once_most_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(space, "LOOK_S", 0.01)
+    async with filled(1_000 * KIB) as server:
+        count = await server.fill()
+        for number in range(count // 4, count):
+            assert await server.error(Op.DELETE, f"/{number}", -1) == 0
+        while await server.error(Op.CREATE, "/again", BLOCK, None, 0, 0) != 0:
+            await trio.sleep(0.01)
+        assert len(server.bench.machine.tree.nodes["/"].children) == count // 4 + 2  # and /zookeeper
+
+
+async def test_a_snapshot_for_which_there_was_no_room_is_taken_once_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is logged or deleted meanwhile: another process makes the room."""
+    monkeypatch.setattr(space, "LOOK_S", 0.01)
+    monkeypatch.setattr(space, "AGAIN_S", 0.01)
+    async with filled(1_000 * KIB) as server:
+        for number in range(60):
+            assert await server.error(Op.CREATE, f"/{number}", BLOCK, None, 0, 0) == 0
+        others = server.disk.free() - 100 * KIB
+        server.disk.put("other", bytes(others))
+        while server.keeper.fullness is Fullness.ENOUGH:
+            await trio.sleep(0.005)
+        await trio.sleep(0.1)
+        assert not server.snapshotter.taken
+        server.disk.put("other", bytes(others - 200 * KIB))  # enough for a snapshot, not for more
+        while not server.snapshotter.taken:
+            await trio.sleep(0.005)
+
+
+async def test_a_full_disk_is_used_well_by_a_server_that_was_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log that it was started from is made superfluous though nothing new is written."""
+    monkeypatch.setattr(space, "LOOK_S", 0.01)
+    async with filled(1_000 * KIB) as server:
+        for number in range(60):
+            assert await server.error(Op.CREATE, f"/{number}", BLOCK, None, 0, 0) == 0
+    disk = server.disk
+    disk.crash()
+    again = Filled(disk)
+    disk.put("other", bytes(disk.free() - 350 * KIB))
+    async with trio.open_nursery() as nursery:
+        await again.serve(nursery)
+        while not again.snapshotter.taken:
+            await trio.sleep(0.005)
+        nursery.cancel_scope.cancel()
+    await again.committer.stop()
+    assert [name for name in disk.names() if name.startswith("log.")] != ["log.0000000000000001"]
