@@ -171,7 +171,8 @@ def _busy(numbers: dict[str, float]) -> bool:
 
 def _server_pid() -> int:
     """The server is the child that listens."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    threads = Path("/proc/self/task").iterdir()
+    children = [pid for thread in threads for pid in (thread / "children").read_text().split()]
     return next(int(pid) for pid in children if b"--listen" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 

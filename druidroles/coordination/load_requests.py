@@ -11,8 +11,9 @@ Druid's Coordinator waits for the deletion with a one-shot watch that any change
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum
+from heapq import nsmallest
 
 import attrs
 import trio
@@ -25,6 +26,7 @@ from coordserver.client import (
     NoNodeError,
     OutcomeUnknownError,
     SessionExpiredError,
+    TransactionFailedError,
 )
 from coordserver.client.values import Node
 from druidroles.coordination.following import Take, View, decoded
@@ -73,7 +75,7 @@ class QueuedRequest:
 
 
 class LoadQueueView(View):
-    """One server's own queue. Who takes a request with `next` gives its name back with `release`.
+    """One server's own queue. Who takes requests with `take` gives their names back with `release`.
 
     Only one request about a segment is in hand at a time: one that comes while an older one about the same segment is
     worked on waits for it.
@@ -93,23 +95,34 @@ class LoadQueueView(View):
         """How many requests nobody has taken yet."""
         return len(self._waiting)
 
-    async def next(self, actions: Collection[Action]) -> QueuedRequest:
-        """The oldest request of these kinds, as soon as there is one; it is in hand from now on."""
-        while True:
-            free = (one for one in self._waiting.values() if one.request.action in actions)
-            oldest = min(
-                (one for one in free if one.name not in self._in_hand), key=lambda one: one.czxid, default=None
-            )
-            if oldest is not None:
-                del self._waiting[oldest.name]
-                self._in_hand.add(oldest.name)
-                return oldest
+    @property
+    def unfinished(self) -> int:
+        """How many requests wait or are in hand."""
+        return len(self._waiting) + len(self._in_hand)
+
+    async def wait_for(self, actions: Collection[Action]) -> None:
+        """Wait until there is something to `take`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not any(self._free(actions)):
             await self._news.park()
+
+    def take(self, actions: Collection[Action], most: int) -> list[QueuedRequest]:
+        """The oldest requests of these kinds, `most` at most; they are in hand from now on."""
+        taken = nsmallest(most, self._free(actions), key=lambda one: one.czxid)
+        for one in taken:
+            del self._waiting[one.name]
+            self._in_hand.add(one.name)
+        return taken
+
+    def _free(self, actions: Collection[Action]) -> Iterator[QueuedRequest]:
+        waiting = self._waiting.values()
+        return (one for one in waiting if one.request.action in actions and one.name not in self._in_hand)
 
     def release(self, name: str) -> None:
         """The request is done with."""
         self._in_hand.discard(name)
-        self._news.unpark_all()
+        if name in self._waiting:
+            self._news.unpark_all()
 
     def knows(self, overwritten: QueuedRequest) -> bool:
         """Whether the request that was written over was read before; if it was not, it is passed over from now on."""
@@ -153,16 +166,39 @@ class RequestWriter:
         self._zk = zk
         self._clock = clock
 
-    async def start(self, queued: QueuedRequest) -> Start:
-        """Mark the start. A request that is Druid's, or started already, is left alone and counts as started."""
+    async def start(self, group: Sequence[QueuedRequest]) -> list[Start]:
+        """Mark the start of each. What is Druid's, or started already, is left alone and counts as started.
+
+        Several are marked in one transaction; where one of them cannot be, each is marked by itself.
+        """
+        czxids = [queued.czxid for queued in group]
+        to_mark = [queued for queued in group if queued.marked and not queued.started]
+        if len(to_mark) > 1:
+            await self._mark_together(to_mark)
+        outcome: list[Start] = []
+        for queued, czxid in zip(group, czxids, strict=True):
+            there = queued.started or not queued.marked or await self._set(queued, self._begun(queued))
+            same = queued.czxid == czxid
+            outcome.append(Start.CANCELLED if not there else Start.STARTED if same else Start.OVERWRITTEN)
+        return outcome
+
+    async def _mark_together(self, group: Sequence[QueuedRequest]) -> None:
+        begun = [self._begun(queued) for queued in group]
+        transaction = self._zk.transaction()
+        for queued, request in zip(group, begun, strict=True):
+            transaction.set(queued.path, dumps(request.to_json()), queued.version)
+        try:
+            results = await transaction.commit()
+        except (TransactionFailedError, KeeperError, *_SESSION_TROUBLE) as error:
+            log.info("%d requests are started one by one: %s", len(group), error)
+            return
+        for queued, request, result in zip(group, begun, results, strict=True):
+            if result.stat is not None:
+                queued.request, queued.version, queued.czxid = request, result.stat.version, result.stat.czxid
+
+    def _begun(self, queued: QueuedRequest) -> ChangeRequest:
         mark = queued.request.coord
-        if mark is None or mark.started_ms is not None:
-            return Start.STARTED
-        czxid = queued.czxid
-        started = attrs.evolve(queued.request, coord=attrs.evolve(mark, started_ms=self._clock()))
-        if not await self._set(queued, started):
-            return Start.CANCELLED
-        return Start.STARTED if queued.czxid == czxid else Start.OVERWRITTEN
+        return attrs.evolve(queued.request, coord=mark and attrs.evolve(mark, started_ms=self._clock()))
 
     async def fail(self, queued: QueuedRequest, cause: str) -> None:
         """Tell why it could not be done; Druid's own requests have no place for that and are deleted."""

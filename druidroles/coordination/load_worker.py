@@ -1,9 +1,11 @@
 """The Historical's side of the load queue: from a request in the tree to its deletion (Druid's ZkCoordinator and
 SegmentLoadDropHandler).
 
-Lanes take requests; loads have lanes of their own, so that a drop never waits for a download. What the lanes have done
-comes to one task that finishes it: everything that came meanwhile is announced, or announced no more, and dequeued in
-one transaction. While the tree cannot be reached the lanes soon wait for that task, and serving goes on.
+Loads have lanes to run in, and as many are started together, in one transaction, as lanes are free. Drops have a way
+of their own, so that none ever waits for a download. What is done comes to one task that finishes it: everything that
+came meanwhile, or comes within a moment while more is at hand, is announced, or announced no more, and dequeued in one
+transaction, because a batch of announcements is written whole for each segment more. While the tree cannot be reached
+all soon wait for that task, and serving goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from druidroles.model.segment import DataSegment
 log = logging.getLogger(__name__)
 
 FINISHED_TOGETHER = 100
-_DROP_LANES = 4  # to start a request takes a round trip; these overlap
+GATHER_S = 0.05  # while there is more to do, for what will be done a moment later
+_DROPPED_TOGETHER = 50
 
 _LOADS = (Action.LOAD,)
 _OTHERS = (Action.DROP, Action.NOOP)
@@ -83,34 +86,59 @@ class LoadWorker:
         self._announcer = announcer
         self._keeper = keeper
         self._writer = RequestWriter(zk, clock)
-        self._load_threads = load_threads
+        self._load_threads = self._idle = load_threads
+        self._freed = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
         """Work for ever."""
         done, finishing = trio.open_memory_channel[_Done](FINISHED_TOGETHER)
+        started, loads = trio.open_memory_channel[QueuedRequest](self._load_threads)
         async with trio.open_nursery() as nursery:
-            for actions, lanes in ((_LOADS, self._load_threads), (_OTHERS, _DROP_LANES)):
-                for _ in range(lanes):
-                    nursery.start_soon(self._lane, actions, done)
+            for _ in range(self._load_threads):
+                nursery.start_soon(self._lane, loads, done)
+            nursery.start_soon(self._start_loads, started)
+            nursery.start_soon(self._start_others, done)
             nursery.start_soon(self._finish_all, finishing)
 
-    async def _lane(self, actions: Sequence[Action], done: trio.MemorySendChannel[_Done]) -> None:
+    async def _start_loads(self, started: trio.MemorySendChannel[QueuedRequest]) -> None:
         while True:
-            queued = await self._queue.next(actions)
-            start = await self._writer.start(queued)
+            while not self._idle:
+                await self._freed.park()
+            await self._queue.wait_for(_LOADS)
+            for queued in await self._start(self._queue.take(_LOADS, self._idle)):
+                self._idle -= 1
+                await started.send(queued)
+
+    async def _start_others(self, done: trio.MemorySendChannel[_Done]) -> None:
+        while True:
+            await self._queue.wait_for(_OTHERS)
+            for queued in await self._start(self._queue.take(_OTHERS, _DROPPED_TOGETHER)):
+                await done.send(_Done(queued))
+
+    async def _start(self, group: Sequence[QueuedRequest]) -> list[QueuedRequest]:
+        """Mark the start of some; returns those that are to be done."""
+        started: list[QueuedRequest] = []
+        for queued, start in zip(group, await self._writer.start(group), strict=True):
             if start is Start.STARTED:
-                await done.send(_Done(queued, await self._failure_of(queued)))
+                started.append(queued)
                 continue
             log.info("%s was %s before it was started", queued.path, start.value)
             if start is Start.OVERWRITTEN and not self._queue.knows(queued):
                 # What it asked for is lost; it gets an end from which its Coordinator goes on.
                 await self._writer.fail(queued, "it took the place of a request that was being started; ask again")
             self._queue.release(queued.name)
+        return started
+
+    async def _lane(self, loads: trio.MemoryReceiveChannel[QueuedRequest], done: trio.MemorySendChannel[_Done]) -> None:
+        async for queued in loads:
+            await done.send(_Done(queued, await self._failure_of(queued)))
+            self._idle += 1
+            self._freed.unpark()
 
     async def _failure_of(self, queued: QueuedRequest) -> str | None:
-        """Do what is asked; why it could not be done, None where it was."""
+        """Load what is asked for; why it could not be done, None where it was."""
         segment = queued.request.segment
-        if queued.request.action is not Action.LOAD or segment is None:
+        if segment is None:
             return None
         try:
             encode_segment(segment)
@@ -126,11 +154,9 @@ class LoadWorker:
     async def _finish_all(self, finishing: trio.MemoryReceiveChannel[_Done]) -> None:
         while True:
             group = [await finishing.receive()]
-            while len(group) < FINISHED_TOGETHER:
-                try:
-                    group.append(finishing.receive_nowait())
-                except trio.WouldBlock:
-                    break
+            with trio.move_on_after(GATHER_S):
+                while len(group) < min(FINISHED_TOGETHER, self._queue.unfinished):
+                    group.append(await finishing.receive())
             await self._finish(group)
 
     async def _finish(self, group: Sequence[_Done]) -> None:

@@ -15,7 +15,7 @@ from coordserver.client import Client, NoNodeError, WatchEvent, WatchKind, Watch
 from coordserver.client.background import background
 from druidroles.coordination.announcements import SegmentAnnouncer, announced_server
 from druidroles.coordination.inventory import read_batch
-from druidroles.coordination.load_requests import LoadQueueView
+from druidroles.coordination.load_requests import LoadQueueView, RequestWriter, Start
 from druidroles.coordination.load_worker import LoadFailedError, LoadWorker
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
@@ -301,6 +301,57 @@ async def test_a_start_that_loses_to_the_cancellation_loads_nothing(
     monkeypatch.setattr(zk, "set", set_data)
     await coordinator.zk.wait_deleted(await coordinator.load(2))
     assert worker.keeper.begun == [of(2)]
+
+
+async def ask_together(coordinator: Coordinator, *days: int) -> list[str]:
+    """Requests that come in one transaction, as a Coordinator writes them."""
+    transaction = coordinator.zk.transaction()
+    paths = [coordinator.paths.load_request(ME, of(day)) for day in days]
+    for path, day in zip(paths, days, strict=True):
+        transaction.create(path, dumps(ChangeRequest.load(make_segment(day), MARK).to_json()), ephemeral=True)
+    await transaction.commit()
+    return paths
+
+
+async def test_as_many_loads_as_lanes_are_free_are_started_in_one_transaction(
+    worker: Worker, coordinator: Coordinator, paths: DruidPaths
+) -> None:
+    worker.keeper.gate = trio.Event()
+    async with coordinator.zk.watch(paths.load_queue_of(ME), recursive=True) as stream:
+        requests = await ask_together(coordinator, 1, 2, 3)
+        seen = await events_until(stream, lambda event: event.kind is WatchKind.CHANGED)
+        seen.append(await anext(stream))
+        started = [event for event in seen if event.kind is WatchKind.CHANGED]
+        assert [event.path for event in started] == requests[:2]
+        assert started[0].zxid == started[1].zxid
+        assert worker.queue.waiting == 1
+        worker.keeper.gate.set()
+        for path in requests:
+            await coordinator.zk.wait_deleted(path)
+    assert sorted(await coordinator.announced()) == [of(1), of(2), of(3)]
+
+
+@pytest.mark.parametrize("fate", [Start.CANCELLED, Start.OVERWRITTEN])
+async def test_one_request_that_is_not_there_any_more_does_not_keep_the_others_from_starting(
+    zk: Client, paths: DruidPaths, queue_there: None, coordinator: Coordinator, eventually: Eventually, fate: Start
+) -> None:
+    """The view has handed out all of them when it goes, or another takes its place."""
+    requests = await ask_together(coordinator, 1, 2, 3)
+    async with LoadQueueView(zk, paths, ME) as queue:
+
+        async def all_wait() -> bool:
+            return queue.waiting == 3
+
+        await eventually(all_wait)
+        group = queue.take([Action.LOAD], 3)
+        if fate is Start.CANCELLED:
+            await coordinator.zk.delete(requests[1], version=0)
+        else:
+            await coordinator.replace_by_drop(2)
+        outcome = await RequestWriter(zk, lambda: NOW_MS).start(group)
+    assert outcome == [Start.STARTED, fate, Start.STARTED]
+    started = (1, {"epoch": 7, "attempt": 1, "started": NOW_MS})
+    assert [await coordinator.mark(path) for path in (requests[0], requests[2])] == [started, started]
 
 
 async def test_what_was_started_is_announced_though_its_coordinator_has_gone(
