@@ -25,7 +25,7 @@ from coordserver.core.ring import EventRing
 from coordserver.core.sessions import Remembered, Session
 from coordserver.core.subtree import delete_ephemerals, delete_tree, run_through
 from coordserver.core.tree import DataTree, run_undo
-from coordserver.core.walk import StateWalk
+from coordserver.core.witness import Witness
 
 _new = tuple.__new__
 _SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
@@ -88,7 +88,7 @@ class Machine:
         self.system_errors = 0
         self.remembered_bytes = 0
         self.walks = 0
-        self.walk: StateWalk | None = None
+        self.walk: Witness | None = None
 
     @classmethod
     def new(cls, history_id: bytes) -> Machine:

@@ -10,16 +10,12 @@ their parent lists them. A snapshot is therefore one walk over `nodes`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from coordserver.core import paths
 from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
 from coordserver.core.quotas import Quotas, Undo
+from coordserver.core.witness import Witness
 from coordserver.core.znode import CONTAINER_TTL, Znode
-
-if TYPE_CHECKING:
-    from coordserver.core.walk import StateWalk
 
 
 class DataTree:
@@ -32,7 +28,7 @@ class DataTree:
         self.ephemerals: dict[int, dict[str, None]] = {}
         self.reapable: dict[str, None] = {}
         self.data_bytes = self.path_bytes = 0
-        self.walk: StateWalk | None = None
+        self.walk: Witness | None = None
         self.quotas = Quotas(self.nodes, self._grow, self._changing)
 
     @classmethod

@@ -14,15 +14,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from coordserver.core import snapshot
+from coordserver.core.machine import Machine
 from coordserver.core.sessions import Session
+from coordserver.core.snapshot import Row
 from coordserver.core.znode import Znode
-
-if TYPE_CHECKING:
-    from coordserver.core.machine import Machine
-    from coordserver.core.snapshot import Row
 
 ROW_BYTES = 500
 """About what a saved row takes beside its data: the tuple, its numbers, its place in a dict."""
