@@ -36,7 +36,7 @@ ADVICE = "Nothing was changed. Restore the data directory from a backup, or copy
 
 @attrs.define
 class Segment:
-    """The segment being appended to.
+    """The segment being appended to, with `size` bytes reserved.
 
     `chain` is what the next batch carries, `seed` starts its checksums, `position` is where it goes, and `written`
     where the part of the file ends that was written to at all.
@@ -49,6 +49,7 @@ class Segment:
     position: int
     written: int
     chain: int
+    size: int
 
 
 def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None, segment_bytes: int) -> Segment:
@@ -60,14 +61,15 @@ def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None
     name = log_name(header.index)
     start = encode_header(header)
     _, seed = decode_header(name, start, LOG_MAGIC)
-    size = len(start) + len(body)
+    end = len(start) + len(body)
+    size = max(segment_bytes, end)
     try:
-        file = _write_temporary(disk, temporary(name), start + body, max(segment_bytes, size))
+        file = _write_temporary(disk, temporary(name), start + body, size)
     except OSError as error:
         with suppress(OSError):
             disk.remove(temporary(name))
         if error.errno in _NO_ROOM:
-            raise DiskSpaceError(f"{name}: no room for a log segment of {max(segment_bytes, size)} bytes") from error
+            raise DiskSpaceError(f"{name}: no room for a log segment of {size} bytes") from error
         raise
     try:
         disk.rename(temporary(name), name)
@@ -75,7 +77,7 @@ def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None
     except OSError:
         file.close()
         raise
-    return Segment(name, file, header, seed, size, size, seed if chain is None else chain)
+    return Segment(name, file, header, seed, end, end, seed if chain is None else chain, size)
 
 
 def _write_temporary(disk: Disk, name: str, data: bytes, size: int) -> DiskFile:

@@ -89,7 +89,7 @@ class TxnLog:
     @property
     def segment_left(self) -> int:
         """Bytes that the segment at the end can still take. May be called from any thread."""
-        return max(0, self._segment_bytes - self._segment.position)
+        return self._segment.size - self._segment.position
 
     def append(self, records: Sequence[Record], first_index: int) -> int:
         """Make the records durable under the indexes from `first_index` on; the number of bytes written.
@@ -106,8 +106,8 @@ class TxnLog:
         if first_index != self._next_index:
             raise ValueError(f"append at index {first_index}, but the log goes on at {self._next_index}")
         batch, crc = self._encode(payload, count)
-        if self._segment.position + len(batch) > self._segment_bytes and self._segment.position > HEADER_BYTES:
-            self._roll()
+        if self._segment.position + len(batch) > self._segment.size:
+            self._roll(len(batch))
             batch, crc = self._encode(payload, count)
         self._write(batch)
         self._segment.position += len(batch)
@@ -177,14 +177,17 @@ class TxnLog:
         """
         if end <= self._segment.written:
             return b""
-        self._segment.written = max(end, min(-(-end // ZERO_BYTES) * ZERO_BYTES, self._segment_bytes))
+        self._segment.written = max(end, min(-(-end // ZERO_BYTES) * ZERO_BYTES, self._segment.size))
         return bytes(self._segment.written - end)
 
-    def _roll(self) -> None:
+    def _roll(self, batch_bytes: int) -> None:
+        """Begin a segment that can take a batch of that size. One that holds no record is replaced by it."""
         old = self._segment
-        header = FileHeader(LOG_MAGIC, old.header.history_id, self._next_index, old.chain, self._salt())
+        chain = old.chain if old.header.index < self._next_index else old.header.chain
+        header = FileHeader(LOG_MAGIC, old.header.history_id, self._next_index, chain, self._salt())
         try:
-            self._segment = write_segment(self._disk, header, b"", None, self._segment_bytes)
+            size = max(self._segment_bytes, HEADER_BYTES + batch_bytes)
+            self._segment = write_segment(self._disk, header, b"", None, size)
         except OSError as error:
             name = log_name(self._next_index)
             self._broken = f"{name}: cannot begin another log segment: {error.strerror or error}"
