@@ -3,6 +3,7 @@
     log.{first index, 16 hex digits}         a segment of the transaction log
     snapshot.{index, 16 hex digits}          the state after that index
     ….tmp                                    being written; means nothing, removed at the next start
+    snapshot.{index}.damaged                 a start could not use it; means nothing, left for whoever looks into it
     lock                                     held with flock while a server runs
 
 Sixteen digits make the order of names the order of indexes. Names of any other form are left alone.
@@ -33,6 +34,11 @@ def snapshot_name(index: int) -> str:
 def temporary(name: str) -> str:
     """What a file is called until it is complete and synced."""
     return name + ".tmp"
+
+
+def damaged(name: str) -> str:
+    """What a snapshot is called that recovery could not use. It means nothing any more, and is left alone."""
+    return name + ".damaged"
 
 
 def is_temporary(name: str) -> bool:

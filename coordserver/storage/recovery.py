@@ -8,7 +8,8 @@ it means:
   the rest of an append that nobody was told of. It is cut off, with one line that says so.
 - A bad batch with a whole batch header behind it, or in a segment that has a successor: it was synced once, so it
   may have been acknowledged, and it is damaged now. The start is refused, saying where; nothing is changed.
-- A bad snapshot: the one before it plus more log gives the same state. That is done, and said loudly.
+- A bad snapshot: the one before it plus more log gives the same state. That is done, and said loudly; the bad one is
+  set aside, for it must never be the one that is kept.
 - Any file of a later format version: refused.
 
 At last the valid part of the last segment is written anew and synced, file and directory. What was read came
@@ -30,7 +31,7 @@ from coordserver.storage.batch_format import encode_batch
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import CorruptionError, StorageError
 from coordserver.storage.file_header import LOG_MAGIC, SALT_BYTES, FileHeader
-from coordserver.storage.layout import is_temporary, log_indexes, log_name, snapshot_indexes, snapshot_name
+from coordserver.storage.layout import damaged, is_temporary, log_indexes, log_name, snapshot_indexes, snapshot_name
 from coordserver.storage.record_format import encode_records
 from coordserver.storage.segment import ADVICE, Segment, SegmentReader, write_segment
 from coordserver.storage.snapshots import load_snapshot
@@ -100,6 +101,7 @@ class _Recovery(Generic[S]):
         self._segment_bytes = segment_bytes
         self._entropy = entropy
         self._report: list[str] = []
+        self._unusable: list[str] = []
 
     def run(self) -> Recovered[S]:
         names = self._disk.names()
@@ -110,6 +112,7 @@ class _Recovery(Generic[S]):
             return self._begin()
         state, reader, base = found
         segment = self._write_anew(reader)
+        self._set_aside()
         self._say(logging.INFO, f"recovered index {state.index}: {_origin(state, base)}")
         return self._recovered(state, segment, base)
 
@@ -157,6 +160,7 @@ class _Recovery(Generic[S]):
                 return load_snapshot(self._disk, index, self._states)
             except CorruptionError as error:
                 self._say(logging.ERROR, f"SNAPSHOT UNUSABLE, using the one before it and more log: {error}")
+                self._unusable.append(snapshot_name(index))
         if segments[0] != 1:
             raise CorruptionError(
                 f"{log_name(segments[0])}: the log begins with index {segments[0]}, and no usable snapshot reaches "
@@ -229,6 +233,13 @@ class _Recovery(Generic[S]):
             seal, chain = encode_batch(reader.next_index, 0, empty, seed=reader.seed, chain=chain)
             body += seal
         return write_segment(self._disk, reader.header, body, chain if body else None, self._segment_bytes)
+
+    def _set_aside(self) -> None:
+        """Under its name an unusable snapshot would count among those for whose sake others and the log are removed."""
+        for name in self._unusable:
+            self._disk.rename(name, damaged(name))
+        if self._unusable:
+            self._disk.sync_directory()
 
     def _recovered(self, state: S, segment: Segment, base: int) -> Recovered[S]:
         log = TxnLog(self._disk, segment, state.index + 1, segment_bytes=self._segment_bytes, salt=self._salt)

@@ -54,6 +54,25 @@ def test_one_that_cannot_be_built_falls_back_to_the_log(history: Any) -> None:
     assert any("SNAPSHOT UNUSABLE" in line for line in again.report)
 
 
+def test_one_that_was_unusable_is_never_the_one_that_is_kept(history: Any) -> None:
+    """On a full disk all but the newest go, with the log before it."""
+    disk = MemoryDisk()
+    recovered = recover_state(disk, Machine, segment_bytes=300, entropy=history.entropy)
+    half = len(history.records) // 2
+    history.write(recovered.log, recovered.machine, history.records[:half])
+    save_snapshot(disk, recovered.machine)
+    history.write(recovered.log, recovered.machine, history.records[half:])
+    bad = save_snapshot(disk, recovered.machine)
+    recovered.log.seal()
+    disk.flip(bad.name, bad.bytes - 1)
+    recover_state(disk, Machine, segment_bytes=300)
+    retain(disk, 1)
+    assert f"{bad.name}.damaged" in disk.names()
+    again = recover_state(disk, Machine, segment_bytes=300)
+    assert again.machine.digest() == recovered.machine.digest()
+    assert (again.snapshot_index, again.report[0][:9]) == (half, "recovered")
+
+
 def test_a_flipped_bit_is_told_by_its_block(history: Any) -> None:
     """Not by the digest alone, which says only that something is wrong somewhere."""
     disk, machine = MemoryDisk(), state_of(history)
