@@ -46,7 +46,7 @@ HTTP_GRACE_S = 2.0  # for requests that run when the role has already finished
 LEADING = (NodeRole.COORDINATOR, NodeRole.OVERLORD)
 # Views of 100,000 segments are made of objects that live long: looking for garbage among them as often as Python does
 # by default is a third of the time it takes to build one.
-GC_THRESHOLDS = (20_000, 10, 10)
+GC_THRESHOLDS = (50_000, 20, 10)
 
 
 class StartError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Collection, Container
 
@@ -96,6 +97,7 @@ class Broker:
                     seen = self._inventory.revision.value
                     await self._take_deltas()
                     await self._settle()
+                gc.freeze()  # what is known lives long and has no cycles: no collection need go through it again
                 nursery.start_soon(self._memory.run)
                 nursery.start_soon(self._freshness.run)
                 self._initialized = True

@@ -88,11 +88,14 @@ class BrokerView:
         elif not selector.servers:
             selector.segment = segment  # what was remembered is not all there is to know
         selector.servers[server] = None
-        self._unserved.pop(segment.id, None)
+        if self._unserved:
+            self._unserved.pop(segment.id, None)
 
     def _take_up(self, segment: DataSegment, since: int) -> ServerSelector:
         selector = self._selectors[segment.id] = ServerSelector(segment, since)
-        timeline = self._timelines.setdefault(segment.data_source, Timeline())
+        timeline = self._timelines.get(segment.data_source)
+        if timeline is None:
+            timeline = self._timelines[segment.data_source] = Timeline()
         timeline.add(segment.interval, segment.version, segment.shard_spec, selector)
         return selector
 

@@ -57,7 +57,8 @@ class Deltas(Generic[K, V]):
         before = self._pending.get(key)
         if before is not None:
             old = before.old
-        if old == new:
+        # A value is never equal to None; not asking it saves a call for each of very many.
+        if old is new or (old is not None and new is not None and old == new):
             self._pending.pop(key, None)
         else:
             self._pending[key] = Delta(key, old, new)

@@ -54,7 +54,7 @@ class ServerInventory(View):
         self._paths = paths
         self._batches: dict[tuple[str, str], dict[str, DataSegment]] = {}
         self._served: dict[str, dict[str, DataSegment]] = {}
-        self._counts: dict[tuple[str, str], int] = {}
+        self._more: dict[tuple[str, str], int] = {}  # in how many batches beyond the first it stands
         self._copies: dict[str, int] = {}
         self._segments: dict[str, DataSegment] = {}
 
@@ -91,38 +91,39 @@ class ServerInventory(View):
         old = self._batches.pop((server, batch), {})
         if new:
             self._batches[server, batch] = new
-        for segment_id, segment in new.items():
-            if segment_id not in old:
-                self._count(server, segment, 1)
-        for segment_id, segment in old.items():
-            if segment_id not in new:
-                self._count(server, segment, -1)
-
-    def _count(self, server: str, segment: DataSegment, by: int) -> None:
-        key = (server, segment.id)
-        before = self._counts.get(key, 0)
-        after = before + by
-        if after:
-            self._counts[key] = after
-        else:
-            del self._counts[key]
-        if (before == 0) == (after == 0):
-            return
+        announced = server in self.servers
         served = self._served.setdefault(server, {})
-        self._know(segment, 1 if after else -1)
-        if after:
-            served[segment.id] = segment
-        else:
-            del served[segment.id]
-            if not served:
-                del self._served[server]
-        if server in self.servers:
-            self.segment_deltas.put(key, None if after else segment, segment if after else None)
+        for segment_id, segment in new.items():
+            if segment_id not in old and self._comes(server, served, segment_id, segment) and announced:
+                self.segment_deltas.put((server, segment_id), None, segment)
+        for segment_id, segment in old.items():
+            if segment_id not in new and self._goes(server, served, segment_id) and announced:
+                self.segment_deltas.put((server, segment_id), segment, None)
+        if not served:
+            del self._served[server]
 
-    def _know(self, segment: DataSegment, by: int) -> None:
-        copies = self._copies.get(segment.id, 0) + by
-        if copies:
-            self._copies[segment.id] = copies
-            self._segments.setdefault(segment.id, segment)
-        else:
-            del self._copies[segment.id], self._segments[segment.id]
+    def _comes(self, server: str, served: dict[str, DataSegment], segment_id: str, segment: DataSegment) -> bool:
+        """A batch names a segment; whether it is the first of this server that does."""
+        if segment_id in served:
+            self._more[server, segment_id] = self._more.get((server, segment_id), 0) + 1
+            return False
+        served[segment_id] = segment
+        copies = self._copies[segment_id] = self._copies.get(segment_id, 0) + 1
+        if copies == 1:
+            self._segments[segment_id] = segment
+        return True
+
+    def _goes(self, server: str, served: dict[str, DataSegment], segment_id: str) -> bool:
+        """A batch does not name a segment any more; whether it was the last of this server that did."""
+        more = self._more.get((server, segment_id), 0)
+        if more > 1:
+            self._more[server, segment_id] = more - 1
+        elif more:
+            del self._more[server, segment_id]
+        if more:
+            return False
+        del served[segment_id]
+        self._copies[segment_id] -= 1
+        if not self._copies[segment_id]:
+            del self._copies[segment_id], self._segments[segment_id]
+        return True

@@ -19,13 +19,13 @@ class ModelError(ValueError):
 
 def as_object(value: Any, what: str) -> Mapping[str, Any]:
     """`value` if it is a JSON object; raises ModelError naming `what` otherwise."""
-    if not isinstance(value, Mapping):
-        raise ModelError(f"{what} is not an object")
-    return value
+    if type(value) is dict or isinstance(value, Mapping):
+        return value
+    raise ModelError(f"{what} is not an object")
 
 
-def _typed(obj: Mapping[str, Any], key: str, kind: type, default: Any, required: bool) -> Any:
-    value = obj.get(key)
+def _other(value: Any, key: str, kind: type, default: Any, required: bool) -> Any:
+    """What a value that is not just of the type counts as. The getters look first: they are called a million times."""
     if value is None:
         if required:
             raise ModelError(f"{key} is missing")
@@ -38,47 +38,47 @@ def _typed(obj: Mapping[str, Any], key: str, kind: type, default: Any, required:
 
 def need_str(obj: Mapping[str, Any], key: str) -> str:
     """The string at `key`; raises ModelError if it is missing, null or something else."""
-    value: str = _typed(obj, key, str, None, True)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is str else _other(value, key, str, None, True)
 
 
 def opt_str(obj: Mapping[str, Any], key: str) -> str | None:
     """The string at `key`, or None where it is missing or null."""
-    value: str | None = _typed(obj, key, str, None, False)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is str else _other(value, key, str, None, False)
 
 
 def need_int(obj: Mapping[str, Any], key: str) -> int:
     """The integer at `key`; raises ModelError if it is missing, null or something else."""
-    value: int = _typed(obj, key, int, None, True)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is int else _other(value, key, int, None, True)
 
 
 def get_int(obj: Mapping[str, Any], key: str, default: int) -> int:
     """The integer at `key`, or `default` where it is missing or null."""
-    value: int = _typed(obj, key, int, default, False)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is int else _other(value, key, int, default, False)
 
 
 def get_bool(obj: Mapping[str, Any], key: str, default: bool) -> bool:
     """The boolean at `key`, or `default` where it is missing or null."""
-    value: bool = _typed(obj, key, bool, default, False)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is bool else _other(value, key, bool, default, False)
 
 
 def get_object(obj: Mapping[str, Any], key: str) -> dict[str, Any] | None:
     """The object at `key`, or None where it is missing or null."""
-    value: dict[str, Any] | None = _typed(obj, key, dict, None, False)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is dict else _other(value, key, dict, None, False)
 
 
 def need_object(obj: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The object at `key`; raises ModelError if it is missing, null or something else."""
-    value: dict[str, Any] = _typed(obj, key, dict, None, True)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is dict else _other(value, key, dict, None, True)
 
 
 def get_list(obj: Mapping[str, Any], key: str) -> list[Any]:
     """The array at `key`, or an empty one where it is missing or null."""
-    value: list[Any] = _typed(obj, key, list, [], False)
-    return value
+    value: Any = obj.get(key)
+    return value if type(value) is list else _other(value, key, list, [], False)

@@ -82,7 +82,7 @@ def _split(joined: str) -> tuple[str, ...]:
 
 def _names(obj: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = obj.get(key)
-    if isinstance(value, str):
+    if type(value) is str:
         return _split(value)
     names = get_list(obj, key)
     if not all(isinstance(name, str) for name in names):

@@ -8,6 +8,7 @@ complete.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ _CORE_KEYS = {
     "dim_value_set": "numCorePartitions",
 }
 _OVERWRITE = "numbered_overwrite"
+_NUMBERED_KEYS = 3  # type, partitionNum, partitions
 
 
 @attrs.frozen
@@ -43,6 +45,10 @@ class ShardSpec:
         if value is None:
             return numbered(0, 1)
         obj = as_object(value, "shardSpec")
+        if len(obj) == _NUMBERED_KEYS and obj.get("type") == "numbered":
+            number, partitions = obj.get("partitionNum"), obj.get("partitions")
+            if type(number) is int and type(partitions) is int:
+                return numbered(number, partitions)
         kind = need_str(obj, "type")
         number = get_int(obj, "partitionId" if kind == _OVERWRITE else "partitionNum", 0)
         core_key = _CORE_KEYS.get(kind)
@@ -61,8 +67,9 @@ class ShardSpec:
         return {**out, **self.extra}
 
 
+@lru_cache(maxsize=1024)
 def numbered(partition_num: int, core_partitions: int) -> ShardSpec:
-    """Partition `partition_num` of a core of `core_partitions`."""
+    """Partition `partition_num` of a core of `core_partitions`; most segments share a few such specs."""
     return ShardSpec("numbered", partition_num, core_partitions)
 
 

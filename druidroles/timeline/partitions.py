@@ -19,6 +19,8 @@ class PartitionChunk(NamedTuple, Generic[T]):
 class PartitionHolder(Generic[T]):
     """Chunks by partition number. `complete` is kept up to date, most often without looking at all of them."""
 
+    __slots__ = ("_chunks", "_cores", "complete")
+
     def __init__(self) -> None:
         self.complete = False
         self._chunks: dict[int, PartitionChunk[T]] = {}
@@ -38,14 +40,17 @@ class PartitionHolder(Generic[T]):
         """All partitions, by number."""
         return tuple(chunk for _, chunk in sorted(self._chunks.items()))
 
-    def put(self, spec: ShardSpec, value: T) -> None:
-        """Add a partition, or replace what is kept under its number."""
-        self.remove(spec.partition_num)
+    def put(self, spec: ShardSpec, value: T) -> int:
+        """Add a partition, or replace what is kept under its number; by how many there are more."""
+        before = len(self._chunks)
+        if spec.partition_num in self._chunks:
+            self.remove(spec.partition_num)
         whole = self.complete and self._stays_complete(spec)
         self._chunks[spec.partition_num] = PartitionChunk(spec, value)
         if spec.core_partitions is not None:
             self._cores[spec.core_partitions] = self._cores.get(spec.core_partitions, 0) + 1
         self.complete = whole or self._is_complete()
+        return len(self._chunks) - before
 
     def remove(self, number: int) -> PartitionChunk[T] | None:
         """Take a partition out; None if it is not there."""
@@ -70,6 +75,10 @@ class PartitionHolder(Generic[T]):
         # A core of n needs n partitions at least; as long as there are fewer, nobody need look at each. So filling a
         # set of n costs n steps, not n². Where types are mixed the first one decides, as it does in `is_complete`.
         first = next(iter(self._chunks.values()), None)
-        if first is not None and first.spec.core_partitions is not None and len(self._chunks) < max(self._cores):
+        if first is None:
+            return False
+        if first.spec.core_partitions == len(self._chunks) == 1:
+            return first.spec.partition_num == 0
+        if first.spec.core_partitions is not None and len(self._chunks) < max(self._cores):
             return False
         return is_complete([chunk.spec for chunk in self._chunks.values()])

@@ -39,6 +39,8 @@ class TimelineHolder(NamedTuple, Generic[T]):
 class _Entry(Generic[T]):
     """One (interval, version)."""
 
+    __slots__ = ("interval", "partitions", "version")
+
     def __init__(self, interval: Interval, version: str) -> None:
         self.interval = interval
         self.version = version
@@ -76,10 +78,11 @@ class VersionedIntervalTimeline(Generic[T]):
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = _Entry(interval, version)
-        before = len(entry.partitions), entry.partitions.complete
-        entry.partitions.put(spec, value)
-        self._size += len(entry.partitions) - before[0]
-        self._follow(entry, before[1])
+        partitions = entry.partitions
+        was_complete = partitions.complete
+        self._size += partitions.put(spec, value)
+        if partitions.complete != was_complete:
+            self._follow(entry, was_complete)
 
     def remove(self, interval: Interval, version: str, partition_num: int) -> T | None:
         """Remove a chunk; what was kept of it, None if it was not there."""
