@@ -224,7 +224,7 @@ class MemoryServer:
                 data = await peer.stream.receive_some(4096)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
-            data = data[: peer.may_receive]
+            data = bytes(data[: peer.may_receive])  # as a socket gives them
             peer.may_receive -= len(data)
             if not data:
                 return
