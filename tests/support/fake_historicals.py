@@ -79,7 +79,10 @@ class FakeHistorical:
         assert request.coord is not None
         self.requests.append(request)
         started = attrs.evolve(request, coord=attrs.evolve(request.coord, started_ms=1))
-        await self.zk.set(path, dumps(started.to_json()), version=version)
+        try:
+            await self.zk.set(path, dumps(started.to_json()), version=version)
+        except NoNodeError:
+            return  # taken back before it was begun
         if request.id in self.broken:
             failed = attrs.evolve(request, coord=attrs.evolve(request.coord, failure=self.broken[request.id]))
             await self.zk.set(path, dumps(failed.to_json()))
