@@ -262,9 +262,14 @@ class Client:
                     continue
                 await events.next_batch()
 
-    def cache(self, path: str) -> AbstractAsyncContextManager[TreeCache]:
-        """A copy of the subtree that is kept current while the block lasts."""
-        return open_cache(self, checked_path(path))
+    def cache(
+        self, path: str, *, wait_created: float = 0.0, wait_changed: float = 0.0
+    ) -> AbstractAsyncContextManager[TreeCache]:
+        """A copy of the subtree that is kept current while the block lasts.
+
+        What was created, or changed, may wait so many seconds until it is read: what is deleted meanwhile is spared.
+        """
+        return open_cache(self, checked_path(path), wait_created=wait_created, wait_changed=wait_changed)
 
     # -- many at once -----------------------------------------------------------------------------------------------
 

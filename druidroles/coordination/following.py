@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -100,6 +100,8 @@ class View:
     group of changes. Nothing is claimed before the initial state is complete: `synced` is False, `wait_synced` waits.
     """
 
+    wait_created = wait_changed = 0.0  # see Client.cache
+
     def __init__(self, zk: Client) -> None:
         self.revision = Revision()
         self._zk = zk
@@ -138,7 +140,7 @@ class View:
         roots = self._roots()
         self._unsynced = len(roots)
         async with AsyncExitStack() as stack:
-            caches = [await stack.enter_async_context(self._zk.cache(root)) for root, _ in roots]
+            caches = [await stack.enter_async_context(self._cache(root)) for root, _ in roots]
             nursery = await stack.enter_async_context(background())
             self._followers = [Follower(c, root, take) for c, (root, take) in zip(caches, roots, strict=True)]
             for follower in self._followers:
@@ -150,6 +152,9 @@ class View:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return await self._stack.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - each exit in it sees to itself
+
+    def _cache(self, root: str) -> AbstractAsyncContextManager[TreeCache]:
+        return self._zk.cache(root, wait_created=self.wait_created, wait_changed=self.wait_changed)
 
     def _one_synced(self) -> None:
         self._unsynced -= 1

@@ -83,7 +83,12 @@ def _read(data: bytes, before: QueueEntry | None) -> ChangeRequest:
 
 
 class LoadQueues(View):
-    """The requests of all servers. `deltas` has one consumer; a request that comes and goes unseen is not told."""
+    """The requests of all servers. `deltas` has one consumer; a request that comes and goes unseen is not told.
+
+    Most are our own, and soon gone: that one has been begun, or has failed, is early enough known a moment later.
+    """
+
+    wait_created = wait_changed = 0.25
 
     def __init__(self, zk: Client, paths: DruidPaths) -> None:
         super().__init__(zk)

@@ -81,6 +81,8 @@ class LoadQueueView(View):
     worked on waits for it.
     """
 
+    wait_changed = 1.0  # what changes is what we have set ourselves, and will soon delete
+
     def __init__(self, zk: Client, paths: DruidPaths, host_port: str) -> None:
         super().__init__(zk)
         self._paths = paths
@@ -88,7 +90,6 @@ class LoadQueueView(View):
         self._seen: dict[str, int] = {}
         self._waiting: dict[str, QueuedRequest] = {}
         self._in_hand: set[str] = set()
-        self._news = trio.lowlevel.ParkingLot()
 
     @property
     def waiting(self) -> int:
@@ -101,10 +102,10 @@ class LoadQueueView(View):
         return len(self._waiting) + len(self._in_hand)
 
     async def wait_for(self, actions: Collection[Action]) -> None:
-        """Wait until there is something to `take`."""
+        """Wait until there is something to `take`: all that came together is there, so that it can begin together."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not any(self._free(actions)):
-            await self._news.park()
+            await self.changed()
 
     def take(self, actions: Collection[Action], most: int) -> list[QueuedRequest]:
         """The oldest requests of these kinds, `most` at most; they are in hand from now on."""
@@ -122,7 +123,7 @@ class LoadQueueView(View):
         """The request is done with."""
         self._in_hand.discard(name)
         if name in self._waiting:
-            self._news.unpark_all()
+            self.revision.bump()
 
     def knows(self, overwritten: QueuedRequest) -> bool:
         """Whether the request that was written over was read before; if it was not, it is passed over from now on."""
@@ -149,11 +150,10 @@ class LoadQueueView(View):
         request = decoded(path, znode, lambda data: _read(name, data))
         if request is not None and not (request.coord is not None and request.coord.failure is not None):
             self._waiting[name] = QueuedRequest(path, name, request, znode.stat.czxid, znode.stat.version)
-            self._news.unpark_all()
 
 
 def _read(name: str, data: bytes) -> ChangeRequest:
-    request = ChangeRequest.from_json(loads(data))
+    request = ChangeRequest.from_json(loads(data, duplicates=False))
     if request.segment is not None and request.id != name:
         raise ModelError(f"it is about segment {request.id!r}")
     return request

@@ -9,13 +9,16 @@ single transaction did (delete and create the same znode, say) is seen as one ch
 
 When events may be missing (RESYNC: the server could not replay them, or a new session began), the subtree is read again
 beside the old copy, and only the difference is told. Nothing is ever told as removed because a connection was lost.
+
+Where much comes and soon goes again, and need not be known at once, a cache may let what was created or changed wait a
+moment: what is deleted meanwhile is never read, and never told.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple, Protocol
 
 import trio
@@ -55,13 +58,15 @@ class TreeReader(Protocol):
 class TreeCache:
     """The subtree at `root`, which need not exist. Made by `Client.cache`; it has one consumer of changes."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, wait_created: float = 0.0, wait_changed: float = 0.0) -> None:
         self.root = root
         self.resyncs = 0
+        self._waits = {WatchKind.CREATED: wait_created, WatchKind.CHANGED: wait_changed}
         self._nodes: dict[str, Node] = {}
         self._names: dict[str, dict[str, None]] = {}
         self._changes: dict[str, CacheChange] = {}
         self._dirty: dict[str, None] = {}
+        self._later: dict[WatchKind, dict[str, float]] = {WatchKind.CREATED: {}, WatchKind.CHANGED: {}}
         self._deleted: dict[str, int] = {}
         self._reload = True
         self._loading = True
@@ -119,8 +124,11 @@ class TreeCache:
     async def wait_settled(self) -> None:
         """Wait until the copy shows all that the events told so far, and `next_changes` has handed all of it out."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._busy or self._loading or self._dirty or self._deleted or self._changes:
+        while self._busy or self._loading or self._has_news() or self._changes:
             await self._next_news()
+
+    def _has_news(self) -> bool:
+        return bool(self._dirty or self._deleted or any(self._later.values()))
 
     async def _next_news(self) -> None:
         if self._error is not None:
@@ -134,11 +142,17 @@ class TreeCache:
         if event.kind is WatchKind.RESYNC:
             self.resyncs += 1
             self._reload = self._loading = True
-        elif event.kind is WatchKind.DELETED and event.zxid > 0:
-            self._deleted[path] = event.zxid
-            self._dirty.pop(path, None)
+        elif self._waits.get(event.kind) and path not in self._deleted:
+            if not (path in self._dirty or any(path in later for later in self._later.values())):
+                self._later[event.kind][path] = trio.current_time() + self._waits[event.kind]
         else:
-            self._dirty[path] = None
+            for later in self._later.values():
+                later.pop(path, None)
+            if event.kind is WatchKind.DELETED and event.zxid > 0:
+                self._deleted[path] = event.zxid
+                self._dirty.pop(path, None)
+            else:
+                self._dirty[path] = None
         self._work.unpark()
 
     def on_error(self, error: CoordError) -> None:
@@ -150,10 +164,12 @@ class TreeCache:
     async def run(self, zk: TreeReader) -> None:
         """Follow the events for ever."""
         while True:
+            self._take_due()
             if not (self._reload or self._dirty or self._deleted):
                 self._busy = False
                 self._news.unpark_all()
-                await self._work.park()
+                await self._rest()
+                continue
             self._busy = True
             try:
                 if self._reload:
@@ -167,6 +183,21 @@ class TreeCache:
                 log.info("reading %s again after: %s", self.root, error)
                 self._reload = True
                 await trio.sleep(_RETRY_S)
+
+    async def _rest(self) -> None:
+        """Until the next event, or until something has waited for long enough; each kind waits in its own order."""
+        dues = [next(iter(later.values())) for later in self._later.values() if later]
+        with trio.move_on_at(min(dues)) if dues else nullcontext():
+            await self._work.park()
+
+    def _take_due(self) -> None:
+        """What has waited for long enough is to be read now."""
+        if any(self._later.values()):
+            now = trio.current_time()
+            for later in self._later.values():
+                for path in [path for path, due in later.items() if due <= now]:
+                    del later[path]
+                    self._dirty[path] = None
 
     async def _load(self, zk: TreeReader) -> None:
         """Read the whole subtree; what the copy has and the tree has not is gone."""
@@ -185,7 +216,8 @@ class TreeCache:
                         below.extend(join(path, name) for name in names)
                 self._tell()
             level = below
-        for path in [path for path in self._nodes if path not in found and path not in self._dirty]:
+        told = self._dirty.keys() | {path for later in self._later.values() for path in later}
+        for path in [path for path in self._nodes if path not in found and path not in told]:
             self._drop(path)
         await self._catch_up(zk)
         self._loading = self._reload
@@ -246,9 +278,11 @@ class TreeCache:
 
 
 @asynccontextmanager
-async def open_cache(zk: TreeReader, path: str) -> AsyncIterator[TreeCache]:
+async def open_cache(
+    zk: TreeReader, path: str, *, wait_created: float = 0.0, wait_changed: float = 0.0
+) -> AsyncIterator[TreeCache]:
     """See `Client.cache`."""
-    cache = TreeCache(path)
+    cache = TreeCache(path, wait_created, wait_changed)
     async with background() as nursery, zk.watch_into(cache, path, recursive=True):
         nursery.start_soon(cache.run, zk)
         yield cache
