@@ -82,8 +82,9 @@ class IntervalSums:
         """The sum of the costs with each that is in."""
         if self._stale:
             self._make_sums()
-        overlap = self._covered(end_ms) - self._covered(start_ms)
-        return 2 * overlap * LAMBDA_PER_MS + self._near(end_ms) - self._near(start_ms)
+        covered_before, near_start = self._at(start_ms)
+        covered, near_end = self._at(end_ms)
+        return 2 * (covered - covered_before) * LAMBDA_PER_MS + near_end - near_start
 
     def _make_sums(self) -> None:
         self._stale = False
@@ -101,23 +102,21 @@ class IntervalSums:
         self._left = _carried(weights, gaps)
         self._right = _carried(weights[::-1], gaps[::-1])[::-1]
 
-    def _covered(self, t: int) -> int:
-        """How much of the time before t the collection covers, overlaps counted as often as they overlap."""
-        at = bisect_right(self._instants, t)
+    def _at(self, t: int) -> tuple[int, float]:
+        """How much of the time before t the collection covers, overlaps counted as often as they overlap; and E(t)."""
+        instants = self._instants
+        at = bisect_right(instants, t)
         covered = self._totals[at] * t - self._moments[at]
-        return covered + sum(weight * (t - p) for p, weight in self._pending if p < t)
-
-    def _near(self, t: int) -> float:
-        """E(t)."""
-        at = bisect_right(self._instants, t)
         near = 0.0
         if at:
-            near = self._left[at - 1] * exp(-LAMBDA_PER_MS * (t - self._instants[at - 1]))
-        if at < len(self._instants):
-            near += self._right[at] * exp(-LAMBDA_PER_MS * (self._instants[at] - t))
+            near = self._left[at - 1] * exp(-LAMBDA_PER_MS * (t - instants[at - 1]))
+        if at < len(instants):
+            near += self._right[at] * exp(-LAMBDA_PER_MS * (instants[at] - t))
         for p, weight in self._pending:
+            if p < t:
+                covered += weight * (t - p)
             near += weight * exp(-LAMBDA_PER_MS * abs(t - p))
-        return near
+        return covered, near
 
 
 def _carried(weights: list[int], gaps: list[float]) -> list[float]:

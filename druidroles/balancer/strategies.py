@@ -14,8 +14,12 @@ from druidroles.balancer.cost import ServerCosts, own_cost
 from druidroles.model.segment import DataSegment
 
 GAIN_PART = 0.05  # of the cost where the segment is, towards a server that is emptier and stays so
-GAIN_PART_EVEN = 0.25  # towards any other: among servers that are even, chance alone makes small differences
+# Towards any other, and at least what it costs to lie beside one of its own kind: among servers that are even, chance
+# alone makes differences, and the fewer segments, the larger ones.
+GAIN_PART_EVEN = 0.25
 GAIN_OF_OWN = 0.001  # of what the segment costs with itself, and of what two neighbours of any length cost at most
+
+_FACTOR, _SUMMAND, _MODULUS = 1_103_515_245, 12_345, 1 << 31  # of the C standard's rand(): in step with nothing
 
 
 class Candidate(Protocol):
@@ -71,9 +75,8 @@ class CostStrategy:
         costs = [self._there(server, segment) for server in candidates]
         best = _cheapest(costs)
         emptier = candidates[best].fill_with(segment.size) < source.fill_with(-segment.size)
-        part = GAIN_PART if emptier else GAIN_PART_EVEN
-        gain = here - costs[best]
-        return candidates[best] if gain > max(part * here, GAIN_OF_OWN * min(own, 1.0)) else None
+        least = GAIN_PART * here if emptier else max(GAIN_PART_EVEN * here, own)
+        return candidates[best] if here - costs[best] > max(least, GAIN_OF_OWN * min(own, 1.0)) else None
 
     def _there(self, server: Candidate, segment: DataSegment) -> float:
         return self.weigh(server.costs.cost(segment), server.fill_with(segment.size))
@@ -107,11 +110,27 @@ class RandomStrategy:
 
 
 class RoundRobinStrategy:
-    """The server that is the least full, ties to the first: cheap, and even without looking at intervals."""
+    """The cheaper of two servers that are drawn from the least full ones: even, and little work.
+
+    In turn alone, segments that come in the order of their ids fall in step with the servers: each gets one datasource,
+    and later most must be moved. Of two that are drawn the better is nearly as good as the best of all.
+    """
+
+    def __init__(self) -> None:
+        self._turn = 0
 
     def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
         """See BalancerStrategy."""
-        return min(candidates, key=lambda server: server.fill_with(0), default=None)
+        if not candidates:
+            return None
+        emptiest = min(candidates, key=lambda server: server.fill_with(0))
+        fill = emptiest.fill_with(segment.size)
+        alike = [server for server in candidates if server.fill_with(0) < fill] or [emptiest]
+        drawn = (self._turn >> 8) % len(alike)
+        first, second = sorted((drawn, (drawn + len(alike) // 2) % len(alike)))
+        self._turn = (self._turn * _FACTOR + _SUMMAND) % _MODULUS
+        one, other = alike[first], alike[second]
+        return one if first == second or one.costs.cost(segment) <= other.costs.cost(segment) else other
 
     def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
         """See BalancerStrategy."""

@@ -5,8 +5,9 @@ configuration changed. A stirred tier is looked through in random order until no
 over again as long as something was; then it is settled and costs nothing. Each move of the cost strategy lowers the sum
 of all costs, so every tier settles.
 
-Only copies that are wanted where they are, and of which nothing is on its way, are moved; and in a tier that has just
-lost a large part of its servers, none.
+Only copies that are wanted where they are, and of which nothing is on its way, are moved; and none in a tier that has
+just lost a large part of its servers, or, unless a server is to be emptied, has as many loads before it as it may have
+moves: where copies are wanting, they come first, and what is moved before they have come is soon moved again.
 """
 
 from __future__ import annotations
@@ -74,8 +75,14 @@ class Balancing:
         return any(self._may_move(tier, now_ms) for tier in self._stirred)
 
     def _may_move(self, tier: str, now_ms: int) -> bool:
-        in_flight = self._view.cluster.moves_in_flight.get(tier, 0)
-        return in_flight < self._view.limits.moves_in_flight and not self._view.damping.mass_until(tier, now_ms)
+        moves, most = self._view.cluster.moves_in_flight.get(tier, 0), self._view.limits.moves_in_flight
+        return moves < most and not self._view.damping.mass_until(tier, now_ms) and not self._is_loading(tier, moves)
+
+    def _is_loading(self, tier: str, moves: int) -> bool:
+        servers = self._view.cluster.tier(tier)
+        if any(server.decommissioning and server.served for server in servers):
+            return False  # somebody waits for it
+        return sum(len(server.loading) for server in servers) - moves >= self._view.limits.moves_in_flight
 
     def plan(self, now_ms: int, wall_ms: int, looks: int) -> list[MoveSegment]:
         """Look at up to `looks` copies of each stirred tier; the moves are entered in the cluster."""

@@ -19,6 +19,7 @@ clock.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -100,8 +101,9 @@ class Cluster:
         self._tiers: dict[str, dict[str, Server]] = {}
         self._holders: dict[str, dict[str, Server]] = {}
         self._announced_ms: dict[str, int] = {}
-        self._urgent: dict[str, None] = {}
-        self._dirty: dict[str, None] = {}
+        # Ordered ones give their first away in no time; of a dict that was long, each takes a walk over what has gone.
+        self._urgent: OrderedDict[str, None] = OrderedDict()
+        self._dirty: OrderedDict[str, None] = OrderedDict()
         self.replicas_in_flight: dict[str, int] = {}  # tier -> loads beyond a first copy
         self.moves_in_flight: dict[str, int] = {}  # tier -> loads of segments that move
         self.placements = 0  # how often a copy came or went
@@ -312,14 +314,11 @@ class Cluster:
     def take_urgent(self, count: int) -> Iterator[str]:
         """Up to `count` segments without any copy or load; they stay marked for their further replicas."""
         for _ in range(min(count, len(self._urgent))):
-            segment_id = next(iter(self._urgent))
-            del self._urgent[segment_id]
+            segment_id, _ = self._urgent.popitem(last=False)
             self._dirty[segment_id] = None
             yield segment_id
 
     def take_dirty(self, count: int) -> Iterator[str]:
         """Up to `count` marked segments, each unmarked as it is handed out."""
         for _ in range(min(count, len(self._dirty))):
-            segment_id = next(iter(self._dirty))
-            del self._dirty[segment_id]
-            yield segment_id
+            yield self._dirty.popitem(last=False)[0]

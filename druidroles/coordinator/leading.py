@@ -299,8 +299,8 @@ class Leading:
 
     def oldest_order_s(self, server: str) -> float:
         """How long the oldest order to a server has waited for its end."""
-        now_ms = monotonic_ms()
-        return max((now_ms - order.ordered_ms for order in self.executor.orders.all_of(server)), default=0) / 1000
+        oldest_ms = self.executor.orders.oldest_ms(server)
+        return 0.0 if oldest_ms is None else (monotonic_ms() - oldest_ms) / 1000
 
     async def _mark_unused(self, actions: list[MarkUnused]) -> None:
         if not actions:

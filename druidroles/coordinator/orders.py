@@ -99,6 +99,12 @@ class Orders:
         yield from of_server.in_tree.values()
         yield from of_server.all_waiting()
 
+    def oldest_ms(self, server: str) -> int | None:
+        """When the oldest order to a server was given; None if it has none. What waits, waits in that order."""
+        of_server = self._servers.get(server, ServerOrders())
+        first = (next(iter(ranked.values())) for ranked in of_server.waiting if ranked)
+        return min((order.ordered_ms for order in (*of_server.in_tree.values(), *first)), default=None)
+
     def is_waiting(self, order: Order) -> bool:
         """Whether this very order still waits."""
         return self._of(order.server).waiting[order.rank].get(order.segment.id) is order

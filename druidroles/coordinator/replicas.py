@@ -8,6 +8,7 @@ one only when the new one serves it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import attrs
@@ -150,7 +151,7 @@ def _must_wait(view: ClusterView, segment_id: str, tier: str, now_ms: int) -> bo
         view.timers.wake(segment_id, until_ms)
         return True
     if view.cluster.replicas_in_flight.get(tier, 0) >= view.limits.replicas_in_flight:
-        view.throttled.setdefault(tier, {})[segment_id] = None
+        view.throttled.setdefault(tier, OrderedDict())[segment_id] = None
         return True
     return False
 

@@ -36,7 +36,7 @@ class Holder:
         self.held.add(segment.id)
 
     def fill_with(self, more_bytes: int) -> float:
-        return self.fill + more_bytes / 100
+        return self.fill + (len(self.held) + more_bytes) / 10_000
 
     def give(self, segment: DataSegment) -> None:
         self.costs.remove(segment)
@@ -55,6 +55,28 @@ def test_a_load_goes_where_its_neighbours_are_not() -> None:
     assert CostStrategy().for_load(segment(2), [a, b]) is b
     assert RoundRobinStrategy().for_load(segment(2), [a, b]) is a
     assert CostStrategy().for_load(segment(2), []) is None
+
+
+def test_round_robin_is_even_and_mixes_what_comes_in_step_with_the_servers() -> None:
+    """Ten segments a day, one of each datasource, on ten servers: by turns alone each would get one datasource."""
+    strategy, servers = RoundRobinStrategy(), [Holder(name) for name in "abcdefghij"]
+    for day in range(60):
+        for source in range(10):
+            each = attrs.evolve(segment(day, f"source{source}"), size=1)
+            server = strategy.for_load(each, servers)
+            assert server is not None
+            server.take(each)
+            server.fill += 1 / 100
+    assert {len(server.held) for server in servers} == {60}
+    most = max(Counter(i.partition("_")[0] for i in server.held).most_common(1)[0][1] for server in servers)
+    assert most <= 15
+    everywhere = [(each, server) for server in servers for each in server.held]
+    segments = {each.id: each for each in (segment(d, f"source{s}") for d in range(60) for s in range(10))}
+    moves = [
+        CostStrategy().for_move(segments[i], server, [s for s in servers if s is not server])
+        for i, server in everywhere
+    ]
+    assert sum(move is not None for move in moves) < 60
 
 
 def test_disk_normalized_prefers_the_emptier_of_equals() -> None:

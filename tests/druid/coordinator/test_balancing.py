@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
+import attrs
 import pytest
 
 from druidroles.coordinator.actions import CancelLoad, DropSegment, LoadSegment, MoveSegment
@@ -11,7 +13,13 @@ from druidroles.coordinator.balancing import Balancing
 from druidroles.coordinator.cluster import Cluster, Server
 from druidroles.coordinator.damping import Damping, DampingConfig
 from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.planner import marking_everything, plan, release_unplaced, take_snapshot
+from druidroles.coordinator.planner import (
+    marking_everything,
+    plan,
+    release_throttled,
+    release_unplaced,
+    take_snapshot,
+)
 from druidroles.coordinator.timers import Timers
 from druidroles.coordinator.used import UsedSegments
 from druidroles.coordinator.view import ClusterView, Limits
@@ -209,3 +217,78 @@ def test_a_settled_tier_costs_nothing_until_it_is_stirred() -> None:
         pytest.fail("nothing is to be gained")
     world.balancing.stir_if_changed()
     assert not world.balancing.wants(world.now_ms)
+
+
+def test_nothing_is_moved_while_much_is_loaded_unless_a_server_is_to_be_emptied() -> None:
+    world = World()
+    empty = world.server("three")
+    world.view.limits = Limits(moves_in_flight=3)
+    for day in range(100, 103):
+        world.view.cluster.begin_load(world.two, segment(day), primary=False)
+    assert not world.balancing.wants(world.now_ms)
+    assert world.balance() == []
+    world.one.decommissioning = True
+    assert {(move.source, move.server) for move in world.balance()} == {("one", "three")}
+    for move in list(empty.loading):
+        world.view.cluster.end_load(empty, move)
+    world.one.decommissioning = False
+    world.view.cluster.end_load(world.two, segment(100).id)
+    assert world.balance()
+
+
+def loaded_cluster(servers: int, sources: int, days: int) -> World:
+    """Two copies of everything, placed by the planner alone."""
+    world = World(days=0, replicas=2)
+    world.one.max_size = world.two.max_size = 10_000_000
+    for number in range(servers - 2):
+        world.server(f"server{number}", size=10_000_000)
+    take_snapshot(
+        world.view,
+        [attrs.evolve(segment(day), data_source=f"source{source}") for day in range(days) for source in range(sources)],
+        world.now_ms,
+    )
+    carry_out(world, world.plan())
+    return world
+
+
+def carry_out(world: World, actions: Iterable[object]) -> None:
+    """All that is ordered happens at once, and what follows from it."""
+    while actions:
+        for action in actions:
+            assert isinstance(action, (LoadSegment, MoveSegment, DropSegment))
+            server = world.view.cluster.servers[action.server]
+            if isinstance(action, DropSegment):
+                world.view.cluster.remove_served(server, action.segment.id)
+            else:
+                world.view.cluster.add_served(server, action.segment, world.now_ms)
+        release_throttled(world.view)
+        actions = world.plan()
+
+
+def settle(world: World) -> int:
+    """Balance until nothing is found; how many moves that took."""
+    moved = 0
+    while world.balancing.wants(world.now_ms):
+        moves = world.balancing.plan(world.now_ms, world.now_ms, 10)
+        moved += len(moves)
+        carry_out(world, moves)
+    return moved
+
+
+@pytest.mark.parametrize(("sources", "days"), [(8, 60), (5, 100), (1, 300)])
+def test_servers_that_join_get_their_share_and_little_else_moves(sources: int, days: int) -> None:
+    world = loaded_cluster(8, sources, days)
+    copies = 2 * sources * days
+    assert settle(world) <= 0.02 * copies
+    world.server("ninth", size=10_000_000)
+    world.server("tenth", size=10_000_000)
+    assert 0.19 * copies <= settle(world) <= 0.25 * copies
+    counts = [len(server.served) for server in world.view.cluster.tier(TIER)]
+    assert max(counts) - min(counts) <= 5
+    world.balancing.stir([TIER])
+    assert settle(world) <= 0.01 * copies
+    for name in ("ninth", "server3"):
+        world.view.cluster.remove_server(name)
+    carry_out(world, world.plan())
+    world.balancing.stir([TIER])
+    assert settle(world) <= 0.05 * copies

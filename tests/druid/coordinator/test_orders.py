@@ -60,3 +60,17 @@ def test_one_order_for_a_server_and_segment_the_newest() -> None:
     newer = order(1, action=Action.DROP)
     orders.put(newer)
     assert batch(orders) == [newer]
+
+
+def test_the_oldest_order_waits_or_stands() -> None:
+    orders = Orders()
+    assert orders.oldest_ms("a") is None
+    for day, ordered_ms in ((1, 30), (2, 40), (3, 50)):
+        one = order(day, primary=day == 3)
+        one.ordered_ms = ordered_ms
+        orders.put(one)
+    assert orders.oldest_ms("a") == 30
+    orders.put_in_tree(batch(orders)[-1], 1, 60)
+    orders.remove_waiting("a", order(1).segment.id)
+    assert orders.oldest_ms("a") == 40
+    assert orders.oldest_ms("b") is None
