@@ -1,10 +1,16 @@
 """How fast does a Coordinator assign, and how soon is the cluster balanced? `python benchmarks/druid/coordinator.py`.
 
-100,000 segments, two copies each, over 20 Historicals without files (simulated_historicals.py): a real server, a real
-Coordinator process, a real tree. Then 5 Historicals join, and 2 die by SIGKILL. JSON lines on stdout, a table after.
+100,000 segments, two copies each, over 20 Historicals without files (simulated_historicals.py): a real server with
+fsync, a real Coordinator process, a real tree. Then 5 Historicals join, and 2 die by SIGKILL. JSON lines on stdout, a
+table after.
 
-The server, the Coordinator and all Historicals share this machine's cores: on two of them the Historicals' half of the
-work, 200,000 requests to be started, announced and deleted, weighs as much as the Coordinator's.
+What is simulated: that there is anything to load. The Historicals are this project's own announcers and load workers in
+real sessions, with 8 lanes each, but a load is done at once and a drop deletes nothing; and all of them are in three
+processes. The server, the Coordinator and the Historicals share this machine's cores, so beside the time there is the
+CPU time that each took. After the first reading of the metadata, which is not counted, the time begins.
+
+`moved` is what a phase moved: of the joined ones' share, 5/25 of all copies, no more need be. A death shows only once
+the session is over (10 s), and further replicas wait for a grace (10 s) for the server to come back.
 """
 
 from __future__ import annotations
@@ -14,11 +20,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import httpx2
 import trio
@@ -40,7 +47,7 @@ PUBLISHED_TOGETHER = 5_000
 POLL_S = 0.5
 SETTLED_S = 10.0  # without a move until the cluster counts as balanced
 OVERLORD = LeaderEpoch(role="overlord", epoch=1)
-_DONE = "druid_segment_loadQueue_success"
+_DONE, _MOVED, _ASSIGNED = (f"druid_segment_{name}" for name in ("loadQueue_success", "moved_count", "assigned_count"))
 _SAMPLE = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)$", re.M)
 
 
@@ -92,7 +99,7 @@ class Cluster:
         self.directory = directory
         self.http = httpx2.AsyncClient(timeout=60, trust_env=False)
         self.coordinator = ""
-        self.coordinator_pid = 0
+        self.pids: dict[str, list[int]] = {"server": [_server_pid()], "coordinator": [], "historicals": []}
         self._lifeline = lifeline
         self._nursery = nursery
 
@@ -120,6 +127,7 @@ class Cluster:
         script = str(Path(__file__).with_name("simulated_historicals.py"))
         options = ["--server", self.server, "--first", str(first), "--count", str(count)]
         process, _ = await self.start(f"historicals-{first}", [script, *options])
+        self.pids["historicals"].append(process.pid)
         return process
 
     async def start_coordinator(self, metadata: Path) -> None:
@@ -128,7 +136,11 @@ class Cluster:
         process, ready = await self.start(
             "coordinator", ["-m", "cli", "druid", "coordinator", *common, "--metadata", str(metadata)]
         )
-        self.coordinator, self.coordinator_pid = ready.split()[-1], process.pid
+        self.coordinator, self.pids["coordinator"] = ready.split()[-1], [process.pid]
+
+    def cpu_s(self) -> dict[str, float]:
+        """The CPU time that each part has taken."""
+        return {part: sum(map(_cpu_s, pids)) for part, pids in self.pids.items()}
 
     async def numbers(self, url: str) -> dict[str, float]:
         """The sums of all metrics of a process."""
@@ -150,7 +162,7 @@ class Cluster:
         last, seen = trio.current_time(), (-1.0, -1.0)
         while True:
             numbers = await self.numbers(self.coordinator)
-            moved = numbers["druid_segment_moved_count"], numbers["druid_segment_assigned_count"]
+            moved = numbers[_MOVED], numbers[_ASSIGNED]
             if moved != seen or _busy(numbers):
                 last, seen = trio.current_time(), moved
             elif trio.current_time() - last > SETTLED_S:
@@ -176,6 +188,14 @@ def _server_pid() -> int:
     return next(int(pid) for pid in children if b"--listen" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it was killed
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _rss_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -194,6 +214,41 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
         nursery.cancel_scope.cancel()
 
 
+@attrs.frozen
+class Phase:
+    """The beginning of something that is measured."""
+
+    cluster: Cluster
+    begun: float
+    cpu_s: Mapping[str, float]
+    moved: float
+
+    @classmethod
+    def begin(cls, cluster: Cluster, numbers: Mapping[str, float]) -> Phase:
+        """Begin now; `numbers` are the newest there are."""
+        return cls(cluster, trio.current_time(), cluster.cpu_s(), numbers.get(_MOVED, 0.0))
+
+    async def row(self, what: str, seconds: float, orders: float, numbers: Mapping[str, float]) -> dict[str, Any]:
+        """What came of it."""
+        cluster = self.cluster
+        cpu_s = {part: round(now - self.cpu_s[part], 1) for part, now in cluster.cpu_s().items()}
+        server = await cluster.numbers(f"http://{cluster.server}")
+        fewest, most = await cluster.spread()
+        return {
+            "what": what,
+            "seconds": round(seconds, 1),
+            "orders_per_s": round(orders / seconds),
+            "moved": round(numbers.get(_MOVED, 0.0) - self.moved),
+            "fewest": fewest,
+            "most": most,
+            **{f"{part}_cpu_s": seconds for part, seconds in cpu_s.items()},
+            "watches": round(server["watch_count"]),
+            "znodes": round(server["znode_count"]),
+            "server_mb": round(_rss_mb(cluster.pids["server"][0])),
+            "coordinator_mb": round(_rss_mb(cluster.pids["coordinator"][0])),
+        }
+
+
 async def measure(count: int, servers: int, joining: int, tell: Callable[[dict[str, Any]], None]) -> None:
     """The phases, a row each."""
     with tempfile.TemporaryDirectory(prefix="coord-bench-") as name:
@@ -203,51 +258,29 @@ async def measure(count: int, servers: int, joining: int, tell: Callable[[dict[s
         async with running(directory) as cluster:
             await cluster.historicals(0, servers - DYING)
             dying = await cluster.historicals(servers - DYING, DYING)
-            begun = trio.current_time()
             await cluster.start_coordinator(metadata)
-            await cluster.until(lambda n: n.get("druid_segment_count", 0.0) == count)
-            read_s = trio.current_time() - begun
-            first = await cluster.until(
+            numbers = await cluster.until(lambda n: n.get("druid_segment_count", 0.0) == count)
+            phase = Phase.begin(cluster, numbers)
+            numbers = await cluster.until(
                 lambda n: n.get(_DONE, 0.0) >= count and not n.get("druid_segment_unavailable_count")
             )
-            first_s = trio.current_time() - begun
-            await cluster.until(lambda n: n.get(_DONE, 0.0) >= 2 * count and not _busy(n))
-            loaded_s = trio.current_time() - begun
-            tell(await _row(cluster, "assigned", loaded_s, first, per_second=2 * count / (loaded_s - read_s)))
-            tell(await _row(cluster, "first copies", first_s, first, per_second=count / (first_s - read_s)))
-            _, numbers = await cluster.balanced(begun)
-            moved = numbers["druid_segment_moved_count"]
-            begun = trio.current_time()
+            tell(await phase.row("first copies", trio.current_time() - phase.begun, count, numbers))
+            numbers = await cluster.until(lambda n: n.get(_DONE, 0.0) >= 2 * count and not _busy(n))
+            tell(await phase.row("all copies", trio.current_time() - phase.begun, 2 * count, numbers))
+            phase = Phase.begin(cluster, numbers)
+            seconds, numbers = await cluster.balanced(phase.begun)
+            tell(await phase.row("balanced", max(seconds, POLL_S), numbers[_MOVED] - phase.moved, numbers))
+            phase = Phase.begin(cluster, numbers)
             await cluster.historicals(servers, joining)
-            seconds, numbers = await cluster.balanced(begun)
-            orders = numbers["druid_segment_moved_count"] - moved
-            tell(await _row(cluster, f"{joining} joined", seconds, numbers, per_second=orders / seconds))
-            assigned = numbers["druid_segment_assigned_count"]
-            begun = trio.current_time()
+            seconds, numbers = await cluster.balanced(phase.begun)
+            tell(await phase.row(f"{joining} joined", seconds, numbers[_MOVED] - phase.moved, numbers))
+            assigned = numbers[_ASSIGNED]
+            cluster.pids["historicals"].remove(dying.pid)
+            phase = Phase.begin(cluster, numbers)
             dying.kill()
             await trio.sleep(SETTLED_S)  # the session's timeout: until then nothing is wanting
-            seconds, numbers = await cluster.balanced(begun)
-            orders = numbers["druid_segment_assigned_count"] - assigned
-            tell(await _row(cluster, f"{DYING} died", seconds, numbers, per_second=orders / seconds))
-
-
-async def _row(
-    cluster: Cluster, what: str, seconds: float, numbers: dict[str, float], *, per_second: float
-) -> dict[str, Any]:
-    server = await cluster.numbers(f"http://{cluster.server}")
-    fewest, most = await cluster.spread()
-    return {
-        "what": what,
-        "seconds": round(seconds, 1),
-        "orders_per_s": round(per_second),
-        "moved": round(numbers["druid_segment_moved_count"]),
-        "fewest": fewest,
-        "most": most,
-        "watches": round(server["watch_count"]),
-        "znodes": round(server["znode_count"]),
-        "server_mb": round(_rss_mb(_server_pid())),
-        "coordinator_mb": round(_rss_mb(cluster.coordinator_pid)),
-    }
+            seconds, numbers = await cluster.balanced(phase.begun)
+            tell(await phase.row(f"{DYING} died", seconds, numbers[_ASSIGNED] - assigned, numbers))
 
 
 @click.command()
