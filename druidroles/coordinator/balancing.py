@@ -13,6 +13,7 @@ moves: where copies are wanting, they come first, and what is moved before they 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import nsmallest
 from random import Random
 
 import attrs
@@ -25,6 +26,7 @@ from druidroles.coordinator.view import ClusterView
 from druidroles.model.segment import DataSegment
 
 PATIENCE = 1_000  # copies in a row that are best where they are before a tier counts as settled
+COMPARED = 8  # servers, half of them the emptiest, half drawn: the best of few is nearly the best of all
 STIR_PART = 0.01  # of a tier's copies that came or went
 
 
@@ -123,7 +125,7 @@ class Balancing:
         segment = None if server is None else self._movable(server, segment_id, now_ms, wall_ms)
         if server is None or segment is None:
             return None
-        candidates = eligible(self._view, segment, server.tier, now_ms)
+        candidates = self._some(eligible(self._view, segment, server.tier, now_ms))
         if server.decommissioning:
             target = self._view.moves.for_load(segment, candidates)
         else:
@@ -137,6 +139,12 @@ class Balancing:
             round_.in_vain, round_.moved = 0, round_.moved or not server.decommissioning
         self._view.cluster.begin_load(target, segment, primary=False, source=server)
         return MoveSegment(target.name, segment, server.name)
+
+    def _some(self, servers: list[Server]) -> list[Server]:
+        if len(servers) <= COMPARED:
+            return servers
+        emptiest = nsmallest(COMPARED // 2, servers, key=lambda server: server.fill)
+        return [*emptiest, *self._random.sample(servers, COMPARED // 2)]
 
     def _movable(self, server: Server, segment_id: str, now_ms: int, wall_ms: int) -> DataSegment | None:
         """The segment, if its copy there may be moved."""
