@@ -30,6 +30,7 @@ from coordserver.client.values import Node
 from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
+from druidroles.coordination.published import tell_published
 from druidroles.model.decode import ModelError
 from druidroles.model.server import Worker
 from druidroles.model.task import TaskAnnouncement, TaskStatus
@@ -157,14 +158,9 @@ class TaskQueue:
                 return False
         return True
 
-    async def tell_published(self, data: Mapping[str, Any]) -> None:
-        """Change `coord/published`, which Coordinators and Brokers watch."""
-        path = self._paths.coord_published
-        try:
-            await self._fenced(self._transaction().set(path, dumps(data)))
-        except NoNodeError:
-            await self._zk.ensure_path(path)
-            await self._fenced(self._transaction().set(path, dumps(data)))
+    async def tell_published(self, what: str) -> None:
+        """See published.py."""
+        await tell_published(self._zk, self._paths, self._term, what)
 
     async def _remove(self, path: str) -> bool:
         try:

@@ -88,7 +88,7 @@ class Leading:
         self.blacklist = Blacklist(self.rules.blacklist)
         self.tasks: dict[str, TaskRow] = {}
         self.last_completed_ms: dict[str, int] = {}
-        self._publications = Publications(queue, leader, wall_ms)
+        self._publications = Publications(queue)
         self.actions = TaskActions(store, leader, Lockbox(), self._publications.note, wall_ms)
         self._queue = queue
         self.commands = WorkerCommands(http, tree, leader.epoch, self.depose)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import trio
 
-from coordserver.client import ConnectionLossError, ThrottledError
+from coordserver.client import ThrottledError
 from coordserver.core.errors import DiskFullError
 from druidroles.coordination.task_queue import TaskQueue
-from druidroles.metadata import LeaderEpoch
-from druidroles.model.iso import format_iso
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +18,8 @@ RETRY_S = 1.0
 class Publications:
     """Of one term. Several that happen together are told once."""
 
-    def __init__(self, queue: TaskQueue, leader: LeaderEpoch, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, queue: TaskQueue) -> None:
         self._queue = queue
-        self._leader = leader
-        self._wall_ms = wall_ms
         self._noted = trio.Event()
 
     def note(self) -> None:
@@ -37,8 +32,8 @@ class Publications:
             await self._noted.wait()
             self._noted = trio.Event()
             try:
-                await self._queue.tell_published({"epoch": self._leader.epoch, "at": format_iso(self._wall_ms())})
-            except (ConnectionLossError, ThrottledError, DiskFullError) as fault:
+                await self._queue.tell_published("segments were published")
+            except (ThrottledError, DiskFullError) as fault:
                 log.warning("telling of a publication again after: %s", fault)
                 self._noted.set()
                 await trio.sleep(RETRY_S)

@@ -158,7 +158,7 @@ async def test_a_deposed_leader_writes_nothing(
         lambda: queue.assign(HOST, "t3", task("t3"), 1),
         lambda: queue.withdraw(HOST, "t2"),
         lambda: queue.forget(HOST, "t1"),
-        lambda: queue.tell_published({}),
+        lambda: queue.tell_published("nothing"),
     ):
         with pytest.raises(TransactionFailedError) as refused:
             await write()
