@@ -6,7 +6,7 @@ that epoch is the one the store holds for the role.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, TaskRow
@@ -36,8 +36,18 @@ class SegmentTable(Protocol):
     async def used_segments_in(self, data_source: str, intervals: Sequence[Interval]) -> list[DataSegment]:
         """The used segments of a datasource that overlap one of the intervals, ordered by id."""
 
-    async def unused_segments_in(self, data_source: str, interval: Interval) -> list[DataSegment]:
-        """The unused segments of a datasource that lie within the interval, ordered by id."""
+    async def unused_segments_in(
+        self,
+        data_source: str,
+        interval: Interval,
+        *,
+        versions: Collection[str] | None = None,
+        unused_since_ms: int | None = None,
+    ) -> list[DataSegment]:
+        """The unused segments of a datasource that lie within the interval, ordered by id.
+
+        Of all versions unless some are given; unused for however short a time unless an instant is.
+        """
 
     async def data_sources_with_unused(self) -> list[str]:
         """The datasources that have an unused segment, sorted."""

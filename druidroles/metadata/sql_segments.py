@@ -64,12 +64,19 @@ def overlapping(
     return sorted(found.items())
 
 
-def within(connection: Connection, data_source: str, interval: Interval, used: bool) -> list[tuple[str, bytes]]:
-    """Ids and payloads of the segments that lie within the interval, ordered by id."""
-    return connection.execute(
-        f"SELECT id, payload FROM druid_segments WHERE dataSource = ? AND used = ? AND {_WITHIN} ORDER BY id",
-        (data_source, used, *_within_values(interval)),
-    ).fetchall()
+def unused_within(
+    connection: Connection, data_source: str, interval: Interval, unused_since: str | None
+) -> list[tuple[str, bytes]]:
+    """Ids and payloads of the unused segments that lie within the interval, ordered by id.
+
+    With `unused_since` only of those that have been unused since.
+    """
+    statement = f"SELECT id, payload FROM druid_segments WHERE dataSource = ? AND used = ? AND {_WITHIN}"
+    values: list[object] = [data_source, False, *_within_values(interval)]
+    if unused_since is not None:
+        statement += " AND used_status_last_updated <= ?"
+        values.append(unused_since)
+    return connection.execute(statement + " ORDER BY id", values).fetchall()
 
 
 def data_sources_with_unused(connection: Connection) -> list[str]:

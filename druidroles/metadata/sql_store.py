@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -104,9 +104,19 @@ class SqlMetadataStore:
             await self._database.read(lambda c: sql_segments.overlapping(c, data_source, intervals, True))
         )
 
-    async def unused_segments_in(self, data_source: str, interval: Interval) -> list[DataSegment]:
+    async def unused_segments_in(
+        self,
+        data_source: str,
+        interval: Interval,
+        *,
+        versions: Collection[str] | None = None,
+        unused_since_ms: int | None = None,
+    ) -> list[DataSegment]:
         """See SegmentTable."""
-        return _decode_all(await self._database.read(lambda c: sql_segments.within(c, data_source, interval, False)))
+        since = None if unused_since_ms is None else format_iso(unused_since_ms)
+        rows = await self._database.read(lambda c: sql_segments.unused_within(c, data_source, interval, since))
+        found = _decode_all(rows)
+        return found if versions is None else [segment for segment in found if segment.version in versions]
 
     async def data_sources_with_unused(self) -> list[str]:
         """See SegmentTable."""

@@ -12,6 +12,8 @@ import trio
 from druidroles.coordination.leaders import LeaderView
 from druidroles.middlemanager.overlord_client import OverlordClient, RefusedError
 from druidroles.model.interval import Interval
+from druidroles.model.iso import format_iso
+from druidroles.model.kill import KillSpec
 from druidroles.model.segment import DataSegment
 from druidroles.model.task import TaskLock
 
@@ -66,10 +68,16 @@ class ActionClient:
         answer = await self._perform({"type": "retrieveUsedSegments", "intervals": [str(interval)]})
         return await _segments(answer)
 
-    async def unused_segments(self, interval: Interval) -> list[DataSegment]:
-        """The unused segments of the task's datasource that lie within an interval."""
-        answer = await self._perform({"type": "retrieveUnusedSegments", "interval": str(interval)})
-        return await _segments(answer)
+    async def unused_segments(self, spec: KillSpec) -> list[DataSegment]:
+        """The unused segments of the task's datasource that are to be deleted."""
+        action = {
+            "type": "retrieveUnusedSegments",
+            "interval": str(spec.interval),
+            "versions": spec.versions,
+            "limit": spec.limit,
+            "maxUsedStatusLastUpdatedTime": None if spec.unused_since_ms is None else format_iso(spec.unused_since_ms),
+        }
+        return await _segments(await self._perform(action))
 
     async def forget_segments(self, segments: Sequence[DataSegment]) -> set[str]:
         """Have the rows of unused segments deleted; the ids of those that have none now, whose files may go."""

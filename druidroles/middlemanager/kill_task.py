@@ -11,21 +11,19 @@ import logging
 import trio
 
 from druidroles.middlemanager.toolbox import Toolbox
-from druidroles.model.interval import Interval
+from druidroles.model.kill import KillSpec
 
 log = logging.getLogger(__name__)
 
-BATCH = 100  # Druid's batchSize
 
-
-async def run_kill_task(interval: Interval, tools: Toolbox) -> int:
+async def run_kill_task(spec: KillSpec, tools: Toolbox) -> int:
     """Do the whole work; how many segments are gone. Raises ActionFailedError, DeepStorageError."""
-    await tools.actions.acquire_lock(interval)
-    unused = await tools.actions.unused_segments(interval)
-    log.info("%d unused segments in %s", len(unused), interval)
+    await tools.actions.acquire_lock(spec.interval)
+    unused = await tools.actions.unused_segments(spec)
+    log.info("%d unused segments in %s", len(unused), spec.interval)
     killed = 0
-    for start in range(0, len(unused), BATCH):
-        batch = unused[start : start + BATCH]
+    for start in range(0, len(unused), spec.batch_size):
+        batch = unused[start : start + spec.batch_size]
         gone = await tools.actions.forget_segments(batch)
         for segment in batch:
             if segment.id in gone:

@@ -10,8 +10,8 @@ from druidroles.middlemanager.kill_task import run_kill_task
 from druidroles.middlemanager.parallel_task import run_parallel_task
 from druidroles.middlemanager.sub_task import SUB_TASK, run_sub_task
 from druidroles.middlemanager.toolbox import Toolbox
-from druidroles.model.decode import ModelError, get_int, need_str
-from druidroles.model.interval import Interval
+from druidroles.model.decode import ModelError, get_int
+from druidroles.model.kill import KillSpec
 from druidroles.model.task import task_type
 from druidroles.segments.compaction import parse_compaction
 from druidroles.segments.spec import parse_spec
@@ -33,7 +33,7 @@ async def work(tools: Toolbox) -> None:
         case "compact":
             await run_compact_task(parse_compaction(task), tools)
         case "kill":
-            await run_kill_task(Interval.parse(need_str(task, "interval")), tools)
+            await run_kill_task(KillSpec.from_task(task), tools)
         case kind if kind == SUB_TASK:
             await run_sub_task(parse_spec(task), tools)
         case kind:

@@ -17,6 +17,7 @@ import trio
 from druidroles.metadata import LeaderEpoch, MetadataStore, Publication, PublishRefusedError, TaskRow
 from druidroles.model.decode import ModelError, get_int, get_list, get_object, need_object, need_str, opt_str
 from druidroles.model.interval import Interval
+from druidroles.model.kill import read_unused_since, read_versions
 from druidroles.model.segment import DataSegment
 from druidroles.model.task import TaskLock, TaskState, TaskStatus, task_id
 from druidroles.overlord.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
@@ -210,7 +211,9 @@ class TaskActions:
         data_source = opt_str(action, "dataSource") or row.data_source
         interval = Interval.parse(need_str(action, "interval"))
         limit = get_int(action, "limit", 0)
-        found = await self._store.unused_segments_in(data_source, interval)
+        found = await self._store.unused_segments_in(
+            data_source, interval, versions=read_versions(action), unused_since_ms=read_unused_since(action)
+        )
         return [segment.to_json() for segment in (found[:limit] if limit > 0 else found)]
 
     async def _nuke(self, row: TaskRow, action: Mapping[str, Any]) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 
 from druidroles.metadata import TaskRow
 from druidroles.model.decode import ModelError, get_int, get_object, need_str, opt_str
-from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
+from druidroles.model.kill import KillSpec
 from druidroles.model.task import (
     TaskStatus,
     new_task_id,
@@ -90,8 +90,8 @@ def _check_work(task: Mapping[str, Any], kind: str) -> None:
         need_str(task, "supervisorTaskId")
     elif kind == COMPACT:
         parse_compaction(task)
-    elif kind == KILL and Interval.parse(need_str(task, "interval")).is_empty:
-        raise ModelError(f"interval {task['interval']} is empty")
+    elif kind == KILL:
+        KillSpec.from_task(task)
 
 
 def _data_source(posted: Mapping[str, Any], kind: str) -> str:

@@ -107,6 +107,31 @@ async def test_only_unused_segments_are_killed(tmp_path: Path) -> None:
             assert await store.segment(second.id) is not None
 
 
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({"maxUsedStatusLastUpdatedTime": "2001-01-01T00:00:00.000Z"}, [0, 1, 2]),
+        ({"maxUsedStatusLastUpdatedTime": "2901-01-01T00:00:00.000Z"}, []),
+        ({"versions": ["2001-01-01T00:00:00.000Z"]}, [0, 1, 2]),
+        ({"versions": []}, [0, 1, 2]),
+        ({"limit": 2, "batchSize": 1}, [2]),
+    ],
+)
+async def test_a_kill_deletes_no_more_than_it_was_told_to(
+    tmp_path: Path, more: dict[str, Any], kept: list[int]
+) -> None:
+    """Unused since an instant, of some versions, so many of them: what is left out keeps row and file."""
+    async with service(tmp_path) as on:
+        await done(on, index_spec(tmp_path / "input"))
+        segments = await used(on)
+        await mark_unused(on)
+        await done(on, {**kill("2013-01-01/2013-02-01"), **more})
+        async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
+            left = [number for number, segment in enumerate(segments) if await store.segment(segment.id) is not None]
+        assert left == kept
+        assert [number for number, segment in enumerate(segments) if has_file(segment)] == kept
+
+
 async def test_a_segment_that_is_used_again_keeps_its_file(tmp_path: Path) -> None:
     """It was among the unused ones when the task asked for them, and is not when they are deleted."""
     async with service(tmp_path) as on:
@@ -148,6 +173,11 @@ async def leading_act(on: Service, body: dict[str, Any]) -> Any:
         ({"type": "compact"}, "dataSource"),
         (kill("2013-01-01/2013-01-01"), "empty"),
         ({"type": "kill", "dataSource": "flights"}, "interval"),
+        ({**kill("2013/2014"), "versions": "v1"}, "versions"),
+        ({**kill("2013/2014"), "maxUsedStatusLastUpdatedTime": "yesterday"}, "maxUsedStatusLastUpdatedTime"),
+        ({**kill("2013/2014"), "limit": 0}, "limit"),
+        ({**kill("2013/2014"), "batchSize": 0}, "batchSize"),
+        ({**kill("2013/2014"), "markAsUnused": True}, "markAsUnused"),
     ],
 )
 async def test_a_bad_task_is_refused_by_name(tmp_path: Path, task: dict[str, Any], named: str) -> None:
