@@ -28,6 +28,9 @@ class DiskFile(Protocol):
     def write_durably(self, offset: int, data: bytes) -> None:
         """`write_at`, and return once the bytes, and the size needed to read them, are on the disk."""
 
+    def begin_sync(self, offset: int, length: int) -> None:
+        """Have these bytes brought to the disk from now on, without waiting and without a promise."""
+
     def sync(self) -> None:
         """Return once bytes and all metadata of the file are on the disk."""
 

@@ -37,8 +37,11 @@ from coordserver.storage.state import State
 from coordserver.storage.txnlog import purge_log
 
 SNAPSHOTS_KEPT = 3
-SYNC_BYTES = 2 * 1024 * 1024
-"""Written between two syncs: one sync of all at the end would hold up those of the log for as long as it takes."""
+BEGIN_SYNC_BYTES = 2 * 1024 * 1024
+"""So much is sent on its way at a time."""
+SYNC_BYTES = 16 * 1024 * 1024
+"""Written between two syncs, by when most of it has arrived: one sync of all at the end would hold up those of the log
+for as long as it takes, and each one makes the file system commit, for which the log waits too."""
 
 S = TypeVar("S", bound=State)
 
@@ -77,7 +80,7 @@ class SnapshotWriter:
         header = encode_header(FileHeader(SNAPSHOT_MAGIC, history_id, index, 0, salt()))
         _, seed = decode_header(self._name, header, SNAPSHOT_MAGIC)
         self._encoder = SnapshotEncoder(seed)
-        self._position = self._synced = 0
+        self._position = self._begun = self._synced = 0
         self._file: DiskFile | None = None
         try:
             self._file = disk.create(temporary(self._name), 0)
@@ -98,10 +101,7 @@ class SnapshotWriter:
         """Write a block that `encode` gave."""
         try:
             self._write(block)
-            if self._position - self._synced >= SYNC_BYTES:
-                assert self._file is not None
-                self._file.sync()
-                self._synced = self._position
+            self._send_on()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -124,6 +124,15 @@ class SnapshotWriter:
             self._file.close()
         with suppress(OSError):
             self._disk.remove(temporary(self._name))
+
+    def _send_on(self) -> None:
+        assert self._file is not None
+        if self._position - self._synced >= SYNC_BYTES:
+            self._file.sync()
+            self._synced = self._begun = self._position
+        elif self._position - self._begun >= BEGIN_SYNC_BYTES:
+            self._file.begin_sync(self._begun, self._position - self._begun)
+            self._begun = self._position
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None

@@ -82,6 +82,9 @@ class MemoryFile:
         self.write_at(offset, data)
         self.sync()
 
+    def begin_sync(self, offset: int, length: int) -> None:
+        """Chance decides anyway, when it crashes, what of it is there."""
+
     def sync(self) -> None:
         self._alive()
         failure = self._disk.step()
