@@ -27,7 +27,9 @@ Druid counts only segments within 45 days. Further ones weigh less than 2^-45 he
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import accumulate
 from math import exp, log
+from operator import mul, sub
 
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
@@ -89,16 +91,12 @@ class IntervalSums:
     def _make_sums(self) -> None:
         self._stale = False
         self._pending.clear()
-        self._instants = sorted(self._weights)
-        weights = [self._weights[p] for p in self._instants]
-        gaps = [exp(-LAMBDA_PER_MS * (b - a)) for a, b in zip(self._instants, self._instants[1:], strict=False)]
-        total = moment = 0
-        self._totals, self._moments = [0], [0]  # of the weights, and of weight times instant, before each instant
-        for p, weight in zip(self._instants, weights, strict=True):
-            total += weight
-            moment += weight * p
-            self._totals.append(total)
-            self._moments.append(moment)
+        self._instants = instants = sorted(self._weights)
+        weights = [self._weights[p] for p in instants]
+        # Sums of the weights, and of weight times instant, before each instant.
+        self._totals = list(accumulate(weights, initial=0))
+        self._moments = list(accumulate(map(mul, weights, instants), initial=0))
+        gaps = [exp(LAMBDA_PER_MS * negated) for negated in map(sub, instants, instants[1:])]
         self._left = _carried(weights, gaps)
         self._right = _carried(weights[::-1], gaps[::-1])[::-1]
 
@@ -122,8 +120,10 @@ class IntervalSums:
 def _carried(weights: list[int], gaps: list[float]) -> list[float]:
     """At each instant the sum of all weights up to it, each lessened by its distance."""
     sums: list[float] = []
-    for index, weight in enumerate(weights):
-        sums.append(weight + (sums[-1] * gaps[index - 1] if index else 0.0))
+    carried = 0.0
+    for weight, faded in zip(weights, (0.0, *gaps), strict=False):
+        carried = weight + carried * faded
+        sums.append(carried)
     return sums
 
 

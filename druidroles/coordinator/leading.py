@@ -11,6 +11,7 @@ Whoever runs a term must expect TransactionFailedError and StaleEpochError: the 
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -91,12 +92,19 @@ class Leading:
 
     async def run(self) -> None:
         """Lead, for ever."""
+        try:
+            await self._run()
+        finally:
+            gc.unfreeze()  # a term holds itself in cycles
+
+    async def _run(self) -> None:
         await self._wait_current()
         self._picture.build(monotonic_ms())
         self.executor.current_ms = monotonic_ms()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.reader.follow, self._zk, self._context.paths)
             await self.reader.first()
+            gc.freeze()  # to go through a hundred thousand segments in search of garbage takes a tenth of a second
             self._balancing.stir()
             self.ready = True
             log.info("leading with epoch %d: %d used segments", self.leader.epoch, len(self.view.used))
