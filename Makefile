@@ -33,7 +33,7 @@ test-real: install
 
 test-long: install
 	PYTHONPATH=tests/support $(BIN)/python -m differential $(or $(SEED),$$(date +%s)) $(COUNT)
-	COORD_LONG=1 $(BIN)/python -m pytest -q -s -m real tests/faults
+	COORD_LONG=1 $(BIN)/python -m pytest -q -s -m real tests/faults tests/druid/overlord
 
 # Storage bugs planted one at a time: each must be noticed.
 mutants: install

@@ -1,12 +1,10 @@
-"""Overlords as processes: the leader stopped in the middle of a publication and of an assignment, then continued.
+"""Overlords as processes: the leader stopped in the middle of a publication, a kill, an assignment, then continued.
 
-It is stopped for as long as it takes until another leads and has done the work; COORD_TEST_PAUSE_S=60 stops it for a
-minute more.
+It is stopped for as long as it takes until another leads and has done the work; in the long proofs for a minute more.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +14,15 @@ import pytest
 import trio
 from clusters import Cluster, Proc, open_cluster
 from indexing import index_spec, noop
+from scale import scaled
 
 from coordserver.client import connect
+from druidroles.http.epochs import EPOCH_HEADER
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 API = "/druid/indexer/v1"
-PAUSE_S = float(os.environ.get("COORD_TEST_PAUSE_S", "0"))
+PAUSE_S = scaled(0, 60)
 CSV = "time,carrier,delay\n2013-01-01T05:00:00Z,UA,2\n2013-01-02T05:00:00Z,AA,3\n"
 
 
@@ -131,6 +131,50 @@ async def test_the_leader_is_stopped_in_the_middle_of_a_publication(tmp_path: Pa
         await continued_and_refused(cluster, old)
         assert store.rows("SELECT id, payload FROM druid_segments ORDER BY id") == before
         assert store.rows("SELECT attempt FROM coord_task_attempts") == [(1,)]
+        store.close()
+
+
+async def test_the_leader_is_stopped_in_the_middle_of_a_kill(tmp_path: Path) -> None:
+    """The next leader ends the task; what the old one still wants to delete stays, rows and files, and no worker obeys
+    its epoch any more."""
+    (tmp_path / "input").mkdir()
+    days = [f"2013-{1 + day // 28:02}-{1 + day % 28:02}T05:00:00Z,UA,{day}\n" for day in range(150)]
+    (tmp_path / "input" / "flights.csv").write_text("time,carrier,delay\n" + "".join(days))
+    async with open_cluster(tmp_path) as cluster:
+
+        async def begin(first: Proc, second: Proc, store: Store) -> None:
+            await cluster.role("middlemanager", "middlemanager")
+            await succeeded(cluster, first, await submit(cluster, first, index_spec(tmp_path / "input")))
+            store.rows("UPDATE druid_segments SET used = 0")
+            kill = {"type": "kill", "dataSource": "flights", "interval": "2013-01-01/2014-01-01"}
+            task_id.append(await submit(cluster, first, kill))
+            while not store.rows("SELECT id FROM druid_tasklocks"):
+                await trio.lowlevel.checkpoint()
+            store.lock()  # between two of its transactions: it deletes 100 at a time
+            epochs.extend(store.rows("SELECT epoch FROM coord_leaders WHERE role = 'overlord'"))
+            await trio.sleep(0.5)
+
+        task_id: list[str] = []
+        epochs: list[tuple[int]] = []
+        old, new, store = await stop_in_the_middle(cluster, begin)
+        await cluster.http.post(new.url + f"{API}/task/{task_id[0]}/shutdown")
+
+        async def ended() -> bool:
+            response = await cluster.http.get(new.url + f"{API}/task/{task_id[0]}/status")
+            return bool(response.json()["status"]["statusCode"] == "FAILED")
+
+        await cluster.until("the task is ended", ended)
+        before = store.rows("SELECT id, json_extract(payload, '$.loadSpec.path') FROM druid_segments ORDER BY id")
+        assert before
+        await continued_and_refused(cluster, old)
+        after = store.rows("SELECT id, json_extract(payload, '$.loadSpec.path') FROM druid_segments ORDER BY id")
+        assert after == before
+        for _, path in after:
+            assert await trio.Path(path).exists()
+        worker = cluster.procs["middlemanager"].url + "/druid/worker/v1"
+        commanded = await cluster.http.post(worker + "/disable", headers={EPOCH_HEADER: str(epochs[0][0])})
+        assert commanded.status_code == 409
+        assert (await cluster.http.get(worker + "/enabled")).json() == {cluster.procs["middlemanager"].address: True}
         store.close()
 
 
