@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -51,6 +53,21 @@ async def test_published_segments_are_loaded_twice_each(house: Any, days: Days, 
         assert {request.coord.epoch for request in one.requests} == {epoch}
         assert await house.store.epochs() == {"coordinator": epoch, "overlord": 1}
         assert await coordinator.get("/loadstatus?simple") == {"wiki": 0}
+
+
+async def test_a_term_that_is_over_leaves_nothing_in_memory(house: Any, days: Days, loaded: Any) -> None:
+    """What it knew is kept from the garbage collection as long as it leads, and no longer."""
+    await house.publish(*days(range(8)))
+    async with (
+        fake_historical(house.address, "h1:8083"),
+        fake_historical(house.address, "h2:8083"),
+        house.coordinator() as coordinator,
+    ):
+        await loaded(coordinator, 8)
+        assert gc.get_freeze_count() > 0
+        view = weakref.ref(coordinator.role.leading.view)
+    gc.collect()
+    assert view() is None
 
 
 async def test_a_segment_without_a_copy_is_loaded_elsewhere_at_once_and_replicas_after_the_grace(
