@@ -27,7 +27,7 @@ from druidroles.middlemanager.overlord_client import RefusedError
 from druidroles.middlemanager.report import read_sub_report
 from druidroles.middlemanager.sub_task import SUB_TASK
 from druidroles.middlemanager.toolbox import TaskFailedError, Toolbox
-from druidroles.model.decode import ModelError, get_int, get_object
+from druidroles.model.decode import ModelError, get_int, get_object, need_int
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
@@ -48,6 +48,9 @@ async def run_parallel_task(spec: IngestionSpec, tuning: ParallelTuning, tools: 
     pieces = await trio.to_thread.run_sync(_pieces, spec, tuning, tools.directory.work)
     if tuning.sub_tasks < 2 or len(pieces) < 2:
         return await run_index_task(spec, tools)
+    if await _slots(tools) < 2:
+        log.info("there is no slot for sub-tasks: all %d pieces are built here", len(pieces))
+        return await run_index_task(spec, tools)
     planned = umbrella(spec)
     if planned is not None:
         await tools.actions.acquire_lock(planned)
@@ -58,6 +61,15 @@ async def run_parallel_task(spec: IngestionSpec, tuning: ParallelTuning, tools: 
         await tools.actions.publish(segments)
     log.info("%d segments are published", len(segments))
     return segments
+
+
+async def _slots(tools: Toolbox) -> int:
+    """All of the cluster's; our own is one of them."""
+    try:
+        answer = await tools.overlord.ask("GET", "/totalWorkerCapacity")
+        return need_int(answer, "currentClusterCapacity")
+    except (RefusedError, ModelError) as fault:
+        raise TaskFailedError(f"/totalWorkerCapacity: {fault}") from None
 
 
 def _pieces(spec: IngestionSpec, tuning: ParallelTuning, work_dir: Path) -> list[list[Path]]:

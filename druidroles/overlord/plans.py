@@ -17,7 +17,7 @@ Place = tuple[str, str]  # (worker host:port, task id)
 class QueuedTask:
     """An active task as the planner needs it. `attempt` 0: never assigned; `worker` is that of the newest attempt.
 
-    `supervisor` is the task that a sub-task works for, and ends with.
+    `supervisor` is the task that a sub-task works for, and ends with; `sub_tasks` tells a task that has some.
     """
 
     id: str
@@ -28,6 +28,7 @@ class QueuedTask:
     type: str = ""
     data_source: str = ""
     supervisor: str | None = None
+    sub_tasks: bool = False
 
     @property
     def need(self) -> Need:
@@ -37,6 +38,7 @@ class QueuedTask:
             data_source=self.data_source,
             required=self.required_capacity,
             group=self.availability_group,
+            sub_tasks=self.sub_tasks,
         )
 
 

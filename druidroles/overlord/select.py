@@ -14,6 +14,7 @@ import attrs
 from druidroles.model.server import Worker
 
 INDEX_PARALLEL = "index_parallel"  # only these count towards the share of slots that supervisors may take
+SUB_TASK = "single_phase_sub_task"
 
 
 @attrs.frozen(kw_only=True)
@@ -24,19 +25,21 @@ class Need:
     data_source: str = ""
     required: int = 1
     group: str = ""
+    sub_tasks: bool = False  # it waits in its slot for tasks of its own
 
 
 @attrs.frozen
 class WorkerLoad:
     """A worker with what it has to do: slots in use (claimed and unclaimed) and the availability groups there.
 
-    `parallel` are the slots that `index_parallel` tasks have, of the used ones.
+    Of the used slots `parallel` are those of `index_parallel` tasks, `waiting` of those that wait for sub-tasks.
     """
 
     worker: Worker
     used: int = 0
     groups: frozenset[str] = frozenset()
     parallel: int = 0
+    waiting: int = 0
 
     @property
     def free(self) -> int:
@@ -57,8 +60,13 @@ class WorkerLoad:
 
     def with_task(self, need: Need) -> WorkerLoad:
         """The load once it has one task more."""
-        parallel = self.parallel + (need.required if need.type == INDEX_PARALLEL else 0)
-        return attrs.evolve(self, used=self.used + need.required, groups=self.groups | {need.group}, parallel=parallel)
+        return attrs.evolve(
+            self,
+            used=self.used + need.required,
+            groups=self.groups | {need.group},
+            parallel=self.parallel + (need.required if need.type == INDEX_PARALLEL else 0),
+            waiting=self.waiting + (need.required if need.sub_tasks else 0),
+        )
 
 
 Order = Callable[[Collection[WorkerLoad]], WorkerLoad]

@@ -23,13 +23,13 @@ from druidroles.model.task import (
     task_type,
 )
 from druidroles.overlord.plans import QueuedTask
-from druidroles.overlord.select import INDEX_PARALLEL
+from druidroles.overlord.select import INDEX_PARALLEL, SUB_TASK
 from druidroles.segments.compaction import parse_compaction
+from druidroles.segments.errors import IngestionError
 from druidroles.segments.spec import parse_spec
 from druidroles.segments.splits import parse_parallel
 
 INDEX = "index"
-SUB_TASK = "single_phase_sub_task"
 COMPACT = "compact"
 KILL = "kill"
 NOOP = "noop"
@@ -145,7 +145,16 @@ def queued(row: TaskRow) -> QueuedTask:
         type=row.type,
         data_source=row.data_source,
         supervisor=opt_str(row.payload, "supervisorTaskId") if row.type in SUB_TASK_TYPES else None,
+        sub_tasks=row.type == INDEX_PARALLEL and _has_sub_tasks(row.payload),
     )
+
+
+def _has_sub_tasks(task: Mapping[str, Any]) -> bool:
+    """Of a stored task, which may be another Druid's: what is not understood fails when it is run."""
+    try:
+        return parse_parallel(get_object(task, "spec") or {}).sub_tasks > 1
+    except (ModelError, IngestionError):
+        return False
 
 
 def lock_priority(task: Mapping[str, Any]) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from indexing import ended, index_spec, until
+from indexing import ended, index_spec, noop, until
 from indexing_service import CSV, Service, done, middle_manager, rows, service, used
 
 from druidroles.middlemanager.parallel_task import renumbered
@@ -78,6 +78,23 @@ async def test_one_file_needs_no_sub_task(tmp_path: Path) -> None:
         assert await tasks_of_type(on, "single_phase_sub_task") == []
 
 
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_supervisors_never_wait_for_slots_that_they_hold(tmp_path: Path, slots: int) -> None:
+    """With one slot they build all pieces themselves, one after the other; with more, one is left to sub-tasks."""
+    async with service(tmp_path, capacity=slots) as on:
+        write_pieces(on, 2)
+        ids = []
+        for number in range(2):
+            task = parallel(tmp_path / "input")
+            task["spec"]["dataSchema"]["dataSource"] = f"flights{number}"
+            ids.append((await on.overlord.post(f"{API}/task", task)).json()["task"])
+        for task_id in ids:
+            status = await ended(on.overlord, task_id)
+            assert status["statusCode"] == "SUCCESS", status
+        assert len(rows(await used(on))) == 16
+        assert len(await tasks_of_type(on, "single_phase_sub_task")) == (0 if slots == 1 else 4)
+
+
 async def test_a_failed_sub_task_is_replaced(tmp_path: Path) -> None:
     """Its process is killed; the segments are complete all the same, each row once."""
     async with service(tmp_path, capacity=2) as on:
@@ -136,8 +153,9 @@ async def test_sub_tasks_end_with_their_supervisor(tmp_path: Path) -> None:
 
 async def test_a_supervisor_that_begins_anew_begins_with_new_sub_tasks(tmp_path: Path) -> None:
     """Its worker was restarted; those that it had submitted before are ended, so nothing is built for nobody."""
-    async with service(tmp_path, capacity=1) as on:
+    async with service(tmp_path, capacity=2) as on:
         write_pieces(on, 2)
+        await on.overlord.post(f"{API}/task", noop(60_000))  # has the slot that they wait for
         task_id = (await on.overlord.post(f"{API}/task", parallel(tmp_path / "input"))).json()["task"]
 
         async def submitted() -> Any:
@@ -159,7 +177,7 @@ async def test_a_supervisor_that_begins_anew_begins_with_new_sub_tasks(tmp_path:
 
 async def test_issue_10206_a_sub_task_over_the_limit_fails_its_supervisor(tmp_path: Path) -> None:
     """The names of a piece's files do not fit into an assignment; the supervisor says so, and how large it is."""
-    async with service(tmp_path, capacity=1) as on:
+    async with service(tmp_path, capacity=2) as on:
         directory = tmp_path / "input" / ("d" * 200)
         make_files(directory, 1601)
         status = await done(on, parallel(directory, splitHintSpec={"maxNumFiles": 1600}, maxRetry=0), "FAILED")

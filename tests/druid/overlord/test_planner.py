@@ -23,7 +23,14 @@ from druidroles.overlord.plans import (
     Stop,
     Withdraw,
 )
-from druidroles.overlord.select import TaskLimits, equal_distribution, fill_capacity
+from druidroles.overlord.select import (
+    Affinity,
+    Strategy,
+    TaskLimits,
+    equal_distribution,
+    fill_capacity,
+    most_free,
+)
 
 LIMITS = Limits(assignment_timeout_ms=100, cleanup_timeout_ms=1000)
 NOTHING = Seen(workers={}, assignments={}, statuses={})
@@ -52,6 +59,28 @@ def planned(queue: dict[str, QueuedTask], seen: Seen, now_ms: int = 0) -> Plan:
 
 def actions(queue: dict[str, QueuedTask], seen: Seen, now_ms: int = 0) -> tuple[Action, ...]:
     return planned(queue, seen, now_ms).actions
+
+
+def test_tasks_that_wait_for_sub_tasks_leave_a_slot_to_them() -> None:
+    """The last slot is for what does not wait; with one slot in all there is nobody to wait for."""
+    waiting = [task(f"t{n}", type="index_parallel", sub_tasks=True) for n in range(3)]
+    seen = attrs.evolve(NOTHING, workers=workers(a=1, b=2))
+    assert actions(tasks(*waiting), seen) == (Assign("t0", "b"), Assign("t1", "a"))
+    sub_task = task("s", type="single_phase_sub_task", supervisor="t0")
+    placed = attrs.evolve(seen, statuses={("b", "t0"): announced("t0"), ("a", "t1"): announced("t1")})
+    running = [attrs.evolve(waiting[0], worker="b", attempt=1), attrs.evolve(waiting[1], worker="a", attempt=1)]
+    assert actions(tasks(*running, waiting[2], sub_task), placed) == (Assign("s", "b"),)
+    assert actions(tasks(waiting[0]), attrs.evolve(NOTHING, workers=workers(a=1))) == (Assign("t0", "a"),)
+
+
+def test_sub_tasks_are_left_a_slot_that_their_datasource_may_use() -> None:
+    """A slot of another datasource's own workers is none for them."""
+    trains = Strategy(most_free, Affinity({"trains": frozenset({"b"})}))
+    seen = attrs.evolve(NOTHING, workers=workers(a=1, b=1))
+    waiting = task("t", type="index_parallel", data_source="planes", sub_tasks=True)
+    assert plan(tasks(waiting), seen, 0, LIMITS, Policy(trains)).actions == ()
+    alone = attrs.evolve(waiting, sub_tasks=False)
+    assert plan(tasks(alone), seen, 0, LIMITS, Policy(trains)).actions == (Assign("t", "a"),)
 
 
 def test_pending_tasks_go_to_free_slots_in_their_order() -> None:
