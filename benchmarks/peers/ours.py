@@ -9,9 +9,10 @@ from load.speech import JuteSpeech
 from peers.process import PeerProcess, free_port
 
 
-def start(directory: Path) -> PeerProcess:
-    """A fresh one, its files in `directory`, which must not exist."""
-    directory.mkdir(parents=True)
+def start(directory: Path, snapshot_every: int = 100_000) -> PeerProcess:
+    """One whose files are in `directory`: a fresh one, or the one that was there."""
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     arguments = ["server", "--listen", f"127.0.0.1:{port}", "--data-dir", str(directory / "data")]
+    arguments += ["--snapshot-every", str(snapshot_every)]
     return PeerProcess([sys.executable, "-m", "cli", *arguments], port, directory / "out.log", JuteSpeech())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -52,6 +53,16 @@ class PeerProcess:
             if row.startswith("VmRSS:"):
                 return int(row.split()[1]) * 1024
         raise RuntimeError("the server has ended")
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used, in all its threads."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self._process.terminate()
+        self._process.wait(READY_S)
 
     def end(self) -> None:
         """Kill it and wait."""

@@ -21,14 +21,15 @@ def present() -> bool:
     return JAR.exists() and shutil.which("java") is not None
 
 
-def start(directory: Path) -> PeerProcess:
-    """A fresh one, its files in `directory`, which must not exist."""
-    (directory / "data").mkdir(parents=True)
+def start(directory: Path, snapshot_every: int = 100_000, heap: str = HEAP) -> PeerProcess:
+    """One whose files are in `directory`: a fresh one, or the one that was there."""
+    (directory / "data").mkdir(parents=True, exist_ok=True)
     port = free_port()
     config = directory / "zoo.cfg"
     config.write_text(
         f"tickTime=2000\ndataDir={directory / 'data'}\nclientPort={port}\nclientPortAddress=127.0.0.1\n"
         "maxClientCnxns=0\nadmin.enableServer=false\n"
     )
-    command = ["java", HEAP, "-cp", str(JAR), "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)]
+    command = ["java", heap, f"-Dzookeeper.snapCount={snapshot_every}", "-cp", str(JAR)]
+    command += ["org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)]
     return PeerProcess(command, port, directory / "out.log", JuteSpeech())

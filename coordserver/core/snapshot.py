@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from coordserver.core.access import intern_acl
@@ -30,6 +31,8 @@ from coordserver.core.znode import Znode
 
 VERSION = 1
 """The version of the rows' format."""
+
+_DIGESTED_ROWS = 64
 
 Row = tuple[Any, ...]
 
@@ -76,7 +79,7 @@ def tree_rows(tree: DataTree) -> Iterator[Row]:
 def add_znode(tree: DataTree, row: Sequence[Any]) -> None:
     """Put the znode of a row into the tree."""
     _, path, data, acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl = row
-    node = Znode(data, intern_acl(acl), czxid, ctime, owner, ttl)
+    node = Znode(data, OPEN_ACL_UNSAFE if acl is None else intern_acl(acl), czxid, ctime, owner, ttl)
     node.mzxid = mzxid
     node.pzxid = pzxid
     node.mtime = mtime
@@ -158,9 +161,10 @@ class RowDigest:
 
     def update(self, rows: Iterable[Row]) -> None:
         """Take the next rows."""
-        update = self._digest.update
-        for row in rows:
-            update(repr(row).encode("utf-8", "surrogatepass"))
+        # Many at a time: a hash of one row costs more in its call than in its bytes.
+        update, remaining = self._digest.update, iter(rows)
+        while some := "".join(map(repr, islice(remaining, _DIGESTED_ROWS))):
+            update(some.encode("utf-8", "surrogatepass"))
 
     def value(self) -> int:
         """The digest of all rows taken so far."""

@@ -44,15 +44,21 @@ class DataTree:
     def adopt(self, path: str, node: Znode) -> None:
         """Put a znode in place without counting a create: system znodes and those of a snapshot, parents first."""
         if path != paths.ROOT:
-            parent = self.nodes[paths.parent_of(path)]
+            cut = path.rfind("/")
+            parent = self.nodes[path[:cut] or paths.ROOT]
             if parent.children is None:
-                parent.children = {}
-            parent.children[paths.name_of(path)] = None
+                parent.children = {path[cut + 1 :]: None}
+            else:
+                parent.children[path[cut + 1 :]] = None
             parent.touch()
         self.nodes[path] = node
         self.path_bytes += len(path)
-        self._index(path, node)
-        self.quotas.adopted(path)
+        if node.data:
+            self.data_bytes += len(node.data)
+        if node.owner or node.ttl:
+            self._index_kind(path, node)
+        if path.startswith(QUOTA_PREFIX):
+            self.quotas.adopted(path)
 
     def insert(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
         """Add a new child to `parent`."""
@@ -158,11 +164,6 @@ class DataTree:
                 del self.ephemerals[node.owner]
         elif node.ttl:
             del self.reapable[path]
-
-    def _index(self, path: str, node: Znode) -> None:
-        if node.data:
-            self.data_bytes += len(node.data)
-        self._index_kind(path, node)
 
     def _index_kind(self, path: str, node: Znode) -> None:
         if node.owner:
