@@ -58,7 +58,11 @@ def _locations(text: str) -> list[str]:
     for one in found:
         if not isinstance(one, dict) or not isinstance(one.get("path"), str) or "maxSize" not in one:
             raise ValueError("a location is an object with path and maxSize")
-        places.append(f"{one['path']}:{size(str(one['maxSize']))}")
+        place = f"{one['path']}:{size(str(one['maxSize']))}"
+        percent = one.get("freeSpacePercent")
+        if percent is not None and (isinstance(percent, bool) or not isinstance(percent, int | float)):
+            raise ValueError("a location's freeSpacePercent is not a number")
+        places.append(place if not percent else f"{place}:{percent}%")
     return places
 
 

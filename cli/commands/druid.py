@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -45,17 +46,18 @@ class CoordUrlType(click.ParamType[CoordUrl]):
         return url
 
 
-class CacheLocationType(click.ParamType[tuple[Path, int]]):
-    """PATH:BYTES."""
+class CacheLocationType(click.ParamType[tuple[Path, int, float]]):
+    """PATH:BYTES or PATH:BYTES:PERCENT%."""
 
     name = "path:bytes"
+    _FORM = re.compile(r"(?P<path>.+?):(?P<size>[0-9]+)(?::(?P<percent>[0-9]{1,2}(?:\.[0-9]+)?|100)%)?")
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, int]:
-        """The directory and its size, or a usage error."""
-        path, _, size = str(value).rpartition(":")
-        if not path or not (size.isascii() and size.isdigit()):
-            self.fail(f"{value!r} is not PATH:BYTES", param, ctx)
-        return Path(path).absolute(), int(size)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, int, float]:
+        """The directory, its size, and how much of its disk stays free; or a usage error."""
+        match = self._FORM.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{value!r} is not PATH:BYTES or PATH:BYTES:PERCENT%", param, ctx)
+        return Path(match["path"]).absolute(), int(match["size"]), float(match["percent"] or 0)
 
 
 def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
@@ -267,7 +269,8 @@ def overlord(metadata: MetadataLocation, parallel_ratio: float, **options: Any) 
     "locations",
     type=CacheLocationType(),
     multiple=True,
-    help="Where segments are kept, and how many bytes of them; repeatable. Default: the data directory.",
+    help="Where segments are kept, and how many bytes of them; repeatable. Default: the data directory. With :5% "
+    "behind it that much of its disk stays free (freeSpacePercent).",
 )
 @click.option(
     "--cache-selector",
@@ -281,7 +284,7 @@ def overlord(metadata: MetadataLocation, parallel_ratio: float, **options: Any) 
 def historical(
     deep_storage: DeepStorageLocation,
     max_size: int | None,
-    locations: tuple[tuple[Path, int], ...],
+    locations: tuple[tuple[Path, int, float], ...],
     cache_selector: str,
     load_threads: int,
     tier: str,
@@ -295,7 +298,7 @@ def historical(
     settings = HistoricalSettings(
         deep_storage=deep_storage,
         max_size=max_size,
-        cache_locations=tuple(CacheLocation(path, size) for path, size in locations),
+        cache_locations=tuple(CacheLocation(path, size, percent) for path, size, percent in locations),
         cache_selector=Selector(cache_selector),
         load_threads=load_threads,
         tier=tier,

@@ -89,7 +89,7 @@ def test_a_historical_from_the_files_of_druid(
     assert (params["host"], params["port"], params["tier"]) == ("10.1.2.3", 18083, "hot")
     assert params["priority"] == 9, "what is said on the command line counts"
     assert params["max_size"] is None
-    assert params["locations"] == ((conf / "var/a", 300 * 10**9), (Path("/b"), 2**30))
+    assert params["locations"] == ((conf / "var/a", 300 * 10**9, 0.0), (Path("/b"), 2**30, 5.0))
     assert [record.getMessage() for record in caplog.records] == [
         "keys that mean nothing here: druid.extensions.loadList, druid.indexer.logs.directory, "
         "druid.processing.numThreads"
@@ -143,6 +143,10 @@ def test_derby_is_named_and_not_used() -> None:
         ("druid.metadata.storage.type=mysql", "druid.metadata.storage.type: 'mysql' is not supported"),
         ("druid.segmentCache.locations=[{}]", "druid.segmentCache.locations: a location is an object with"),
         ("druid.segmentCache.locations=nonsense", "druid.segmentCache.locations: "),
+        (
+            'druid.segmentCache.locations=[{"path":"/a","maxSize":1,"freeSpacePercent":"5"}]',
+            "freeSpacePercent is not a number",
+        ),
         ("druid.server.maxSize=many", "druid.server.maxSize: 'many' is not a size"),
         ('druid.zk.service.pwd={"type":"vault"}', "druid.zk.service.pwd: its type is neither"),
         ('druid.zk.service.pwd={"password', "druid.zk.service.pwd: its JSON cannot be read"),
