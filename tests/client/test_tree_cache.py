@@ -170,15 +170,17 @@ _STEPS = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(steps=_STEPS, ring=st.sampled_from((4, 50_000)))
-def test_whatever_happens_the_cache_comes_to_equal_the_tree(steps: list[tuple[str, str]], ring: int) -> None:
+@given(steps=_STEPS, ring=st.sampled_from((4, 50_000)), waits=st.sampled_from(((0.0, 0.0), (0.0, 0.02), (0.015, 8.0))))
+def test_whatever_happens_the_cache_comes_to_equal_the_tree(
+    steps: list[tuple[str, str]], ring: int, waits: tuple[float, float]
+) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             server: MemoryServer = await nursery.start(MemoryServer(ring=ring).run)
             async with (
                 server.connect() as zk,
                 server.connect(session_timeout=40) as other,
-                zk.cache("/r") as cache,
+                zk.cache("/r", wait_created=waits[0], wait_changed=waits[1]) as cache,
                 trio.open_nursery() as following,
             ):
                 replayed: dict[str, Node] = {}
