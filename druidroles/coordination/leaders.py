@@ -14,6 +14,16 @@ from coordserver.client.values import Node
 from druidroles.coordination.following import Take, View
 
 
+async def contends(zk: Client, latch: str, epoch: int) -> bool:
+    """Whether a contender of this epoch stands in a latch now. Waits while the tree cannot be reached."""
+    await zk.sync()
+    for name in await zk.children(latch):
+        stat = await zk.exists(f"{latch}/{name}") if sequence_of(name) is not None else None
+        if stat is not None and stat.czxid == epoch:
+            return True
+    return False
+
+
 class LeaderView(View):
     """The leader of one latch, `paths.coordinator_latch` or `paths.overlord_latch`."""
 

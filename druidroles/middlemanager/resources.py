@@ -56,11 +56,11 @@ class Bench(Protocol):
 
 
 class WorkerResources:
-    """The routes."""
+    """The routes. `guard` knows the Overlords."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, guard: EpochGuard) -> None:
         self._bench = bench
-        self._guard = EpochGuard("Overlord")
+        self._guard = guard
 
     def routes(self) -> list[BaseRoute]:
         """All of them."""
@@ -78,12 +78,12 @@ class WorkerResources:
         return JSONResponse({self._bench.host_port: self._bench.enabled})
 
     async def _enable(self, request: Request) -> Response:
-        self._guard.check(request)
+        await self._guard.check(request)
         await self._bench.enable(True)
         return JSONResponse({self._bench.host_port: "enabled"})
 
     async def _disable(self, request: Request) -> Response:
-        self._guard.check(request)
+        await self._guard.check(request)
         await self._bench.enable(False)
         return JSONResponse({self._bench.host_port: "disabled"})
 
@@ -91,7 +91,7 @@ class WorkerResources:
         return JSONResponse(sorted(self._bench.processes))
 
     async def _shut_down(self, request: Request) -> Response:
-        self._guard.check(request)
+        await self._guard.check(request)
         task_id = request.path_params["id"]
         process = self._bench.processes.get(task_id)
         if process is None:

@@ -20,10 +20,12 @@ import trio
 from starlette.routing import BaseRoute
 
 from coordserver.client import Announcement
+from druidroles.coordination.leaders import contends
 from druidroles.coordination.payloads import dumps_gz
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_worker import Assignment, AssignmentView, WorkerTasks
 from druidroles.deepstorage import DeepStorageError, DeepStorageLocation, open_deep_storage
+from druidroles.http.epochs import EpochGuard
 from druidroles.lifeline import Lifeline
 from druidroles.middlemanager.address import keep_port
 from druidroles.middlemanager.resources import WorkerResources
@@ -90,7 +92,9 @@ class MiddleManager:
 
     def routes(self) -> list[BaseRoute]:
         """See WorkerResources."""
-        return WorkerResources(self).routes()
+        context = self._context
+        guard = EpochGuard("Overlord", partial(contends, context.zk, context.paths.overlord_latch))
+        return WorkerResources(self, guard).routes()
 
     def discovery_services(self) -> dict[str, dict[str, object]]:
         """Its slots, as Druid's HTTP task runner looks them up."""

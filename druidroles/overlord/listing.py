@@ -91,8 +91,7 @@ class TaskFilter:
             state=state,
             data_source=parameter("datasource"),
             kind=parameter("type"),
-            # In URLs Druid writes an underscore for the slash.
-            created=None if created is None else Interval.parse(created.replace("_", "/")),
+            created=None if created is None else _created(created),
             most=None if most is None else int(most),
         )
 
@@ -124,3 +123,10 @@ def worker_json(
         "lastCompletedTaskTime": format_iso(last_completed_ms),
         "blacklistedUntil": None if barred_until_ms is None else format_iso(barred_until_ms),
     }
+
+
+def _created(text: str) -> Interval:
+    try:
+        return Interval.parse(text.replace("_", "/"))  # in URLs Druid writes an underscore for the slash
+    except ModelError as fault:
+        raise ModelError(f"createdTimeInterval: {fault}") from None

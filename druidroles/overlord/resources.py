@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from druidroles.coordination.payloads import dumps
 from druidroles.http.body import read_json, read_json_object
+from druidroles.http.epochs import EpochGuard
 from druidroles.http.errors import DruidHttpError
 from druidroles.http.relay import RelayedResponse
 from druidroles.metadata import MetadataError, StaleEpochError
@@ -71,10 +72,11 @@ def wall_ms() -> int:
 
 
 class OverlordResources:
-    """The routes; `seat` is asked anew at every request."""
+    """The routes; `seat` is asked anew at every request. `guard` knows the Coordinators, which submit kill tasks."""
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, guard: EpochGuard) -> None:
         self._seat = seat
+        self._guard = guard
 
     def routes(self) -> list[BaseRoute]:
         """All of them."""
@@ -142,6 +144,7 @@ class OverlordResources:
     # Tasks
 
     async def _submit(self, request: Request, leading: Leading) -> Response:
+        await self._guard.check(request)
         posted = await read_json_object(request)
         now_ms = wall_ms()
         task = complete_task(posted, "".join(random.choices(_LETTERS, k=8)), now_ms)

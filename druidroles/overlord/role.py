@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from functools import partial
 
 import attrs
 import httpx2
@@ -15,10 +16,11 @@ import trio
 from starlette.routing import BaseRoute
 
 from coordserver.client import LeaderLatch, Term
-from druidroles.coordination.leaders import LeaderView
+from druidroles.coordination.leaders import LeaderView, contends
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_queue import TaskQueue, TaskTree
 from druidroles.groups import first_error
+from druidroles.http.epochs import EpochGuard
 from druidroles.metadata import (
     LeaderEpoch,
     MetadataError,
@@ -80,7 +82,9 @@ class Overlord:
 
     def routes(self) -> list[BaseRoute]:
         """See OverlordResources."""
-        return OverlordResources(self).routes()
+        context = self._context
+        guard = EpochGuard("Coordinator", partial(contends, context.zk, context.paths.coordinator_latch))
+        return OverlordResources(self, guard).routes()
 
     def discovery_services(self) -> dict[str, dict[str, object]]:
         """None: the role says it all."""

@@ -60,6 +60,15 @@ async def assign(zk: Client, on: Running, task_id: str, run_time_ms: int = 60_00
     await zk.create(PATHS.task(on.context.host_port, task_id), dumps(task), ephemeral=True)
 
 
+async def contend(zk: Client) -> str:
+    """A contender for the Overlords' latch; its epoch."""
+    path = f"{PATHS.overlord_latch}/_c_test-latch-"
+    created = await zk.create(path, b"http://played", ephemeral=True, sequence=True, makepath=True)
+    stat = await zk.exists(created.path)
+    assert stat is not None
+    return str(stat.czxid)
+
+
 async def status(zk: Client, host: str, task_id: str) -> TaskStatus | None:
     path = PATHS.task_status(host, task_id)
     if await zk.exists(path) is None:
@@ -214,20 +223,33 @@ async def test_a_worker_says_its_category(server: ServerHandle, tmp_path: Path, 
 
 async def test_a_deposed_overlord_cannot_stop_a_task(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
     """409 to an epoch lower than one that was heard; without an epoch it is an operator's command."""
+    old, new = await contend(zk), await contend(zk)
     async with worker(server, tmp_path) as on:
         host = on.context.host_port
         await assign(zk, on, "t1")
         await in_state(zk, host, "t1", TaskState.RUNNING)
-        unknown = await on.post(f"{API}/task/t9/shutdown", headers={EPOCH_HEADER: "9"})
+        unknown = await on.post(f"{API}/task/t9/shutdown", headers={EPOCH_HEADER: new})
         assert unknown.status_code == 404
-        refused = await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: "8"})
+        refused = await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: old})
         assert refused.status_code == 409
-        assert "epoch 8" in refused.json()["errorMessage"]
+        assert f"epoch {old}" in refused.json()["errorMessage"]
         assert (await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: "x"})).status_code == 400
         assert (await on.get(f"{API}/tasks")).json() == ["t1"]
-        stopped = await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: "9"})
+        stopped = await on.post(f"{API}/task/t1/shutdown", headers={EPOCH_HEADER: new})
         assert stopped.json() == {"task": "t1"}
         assert (await in_state(zk, host, "t1", TaskState.FAILED)).error_msg == "it was shut down"
+
+
+async def test_an_epoch_that_no_overlord_has_deposes_nobody(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
+    """However high: were it remembered, every command of the real leader would be refused from then on."""
+    epoch = await contend(zk)
+    async with worker(server, tmp_path) as on:
+        for made_up, code in ((str(int(epoch) + 1), 409), ("9" * 19, 409), ("9" * 40, 400), ("-1", 400), ("", 400)):
+            answer = await on.post(f"{API}/disable", headers={EPOCH_HEADER: made_up})
+            assert (answer.status_code, made_up) == (code, made_up)
+            assert "epoch" in answer.json()["errorMessage"].lower()
+        assert (await on.get(f"{API}/enabled")).json() == {on.context.host_port: True}
+        assert (await on.post(f"{API}/disable", headers={EPOCH_HEADER: epoch})).status_code == 200
 
 
 async def test_a_disabled_worker_says_so(server: ServerHandle, tmp_path: Path, zk: Client) -> None:
@@ -241,9 +263,10 @@ async def test_a_disabled_worker_says_so(server: ServerHandle, tmp_path: Path, z
         assert (await on.post(f"{API}/disable")).json() == {host: "disabled"}
         assert (await on.get(f"{API}/enabled")).json() == {host: False}
         assert await version() == ""
-        stale = await on.post(f"{API}/enable", headers={EPOCH_HEADER: "9"})
-        assert stale.json() == {host: "enabled"}
-        assert (await on.post(f"{API}/disable", headers={EPOCH_HEADER: "8"})).status_code == 409
+        old, new = await contend(zk), await contend(zk)
+        commanded = await on.post(f"{API}/enable", headers={EPOCH_HEADER: new})
+        assert commanded.json() == {host: "enabled"}
+        assert (await on.post(f"{API}/disable", headers={EPOCH_HEADER: old})).status_code == 409
         assert (await on.post(f"{API}/enable")).json() == {host: "enabled"}
         assert await version() == "0"
 

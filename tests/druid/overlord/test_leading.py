@@ -13,6 +13,7 @@ from played_workers import API, Play, act, insert_action, leads, lock_action, ov
 
 from coordserver.client import TransactionFailedError
 from coordserver.server.serve import ServerHandle
+from druidroles.http.epochs import EPOCH_HEADER
 from druidroles.metadata import StaleEpochError
 from druidroles.model.task import TaskStatus
 from druidroles.overlord.plans import Limits
@@ -208,6 +209,24 @@ async def test_a_lock_is_waited_for(server: ServerHandle, tmp_path: Path, play: 
         assert answers[0]["groupId"] == two.id
 
 
+async def test_a_deposed_coordinator_cannot_have_segments_killed(server: ServerHandle, tmp_path: Path) -> None:
+    """Its task is refused by its epoch, before it is stored; a user's has none."""
+    async with overlord(server, tmp_path, "o1") as on:
+        await leads(on)
+        epochs = []
+        for _ in range(2):
+            latch = on.context.paths.coordinator_latch
+            path = (await on.zk.create(f"{latch}/_c_test-latch-", b"http://c", ephemeral=True, sequence=True)).path
+            epochs.append((await on.zk.get(path)).stat.czxid)
+        kill = {"type": "kill", "dataSource": "none", "interval": "2013/2014"}
+        for number, (epoch, code) in enumerate(((epochs[1], 200), (epochs[0], 409), (epochs[1] + 1, 409))):
+            headers = {EPOCH_HEADER: str(epoch)}
+            answer = await on.post(f"{API}/task", {**kill, "id": f"k{number}"}, headers=headers)
+            assert answer.status_code == code, answer.text
+        assert (await on.post(f"{API}/task", {**kill, "id": "mine"})).status_code == 200
+        assert {task["id"] for task in (await on.get(f"{API}/tasks")).json()} == {"k0", "mine"}
+
+
 async def test_unknown_tasks_and_malformed_requests(server: ServerHandle, tmp_path: Path) -> None:
     """Each is answered with what is wrong, and hurts nothing else."""
     async with overlord(server, tmp_path, "o1") as on:
@@ -227,6 +246,8 @@ async def test_unknown_tasks_and_malformed_requests(server: ServerHandle, tmp_pa
             assert response.status_code == 400
             assert named in response.json()["errorMessage"]
         assert (await on.get(f"{API}/tasks?state=odd")).status_code == 400
+        odd = await on.get(f"{API}/tasks?createdTimeInterval=odd")
+        assert (odd.status_code, odd.json()["errorMessage"][:19]) == (400, "createdTimeInterval")
         assert (await on.post(f"{API}/action", {"task": noop(id="x"), "action": {"type": "steal"}})).status_code == 400
         task_id = await submit(on, id="mine")
         assert (await on.post(f"{API}/task", noop(id="mine"))).status_code == 400
