@@ -130,6 +130,13 @@ class ServerConfig:
         least=64 * 1024,
         most=2**40,
     )
+    outstanding_total_bytes: int = setting(
+        256 * 1024 * 1024,
+        "Bytes of unanswered requests of all connections, above which further writes get Throttled.",
+        unit="bytes",
+        least=1024 * 1024,
+        most=2**40,
+    )
     outstanding_writes: int = setting(
         100_000,
         "Writes of all connections on their way to the disk, above which further ones get Throttled.",

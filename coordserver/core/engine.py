@@ -63,7 +63,7 @@ class Engine:
         self.fresh: list[Record] = []  # proposed, and not taken yet
         self._slices: Iterator[None] | None = None
         self._held: dict[LiveSession, None] = {}
-        self._proposed: deque[tuple[Record, LiveSession | None]] = deque()
+        self.proposed: deque[tuple[Record, LiveSession | None]] = deque()
         self._next_reap_ms: int | None = None
         self._expired = 0
         self.refusals: Counter[int] = Counter()
@@ -168,7 +168,7 @@ class Engine:
             prepared = preparation(arguments, attachment.identities, self.limits)
             recorded = RECORDED_AS.get(op, op)
             ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
-            room, proposed = self.room, len(self._proposed)
+            room, proposed = self.room, len(self.proposed)
             if ephemerals or attachment.remembers or proposed >= room.plenty or len(live.pipeline) >= room.most:
                 room.check(attachment, live, number, acked, op, prepared, ephemerals, proposed)
         except KeeperError as refusal:
@@ -179,7 +179,7 @@ class Engine:
             number = acked = 0
         record = _new(Record, (recorded, live.id, number, acked, wall_ms, attachment.identities, prepared))
         self.fresh.append(record)
-        self._proposed.append((record, live))
+        self.proposed.append((record, live))
 
     def refuse(
         self, attachment: Attachment, number: int, error: int, detail: str, op: int = 0, *, logged: bool = False
@@ -263,7 +263,7 @@ class Engine:
 
         A record with a large effect takes several calls, even where `index` is the last one applied.
         """
-        machine, proposed = self.machine, self._proposed
+        machine, proposed = self.machine, self.proposed
         while machine.index < index or self._slices is not None:
             if budget <= 0:
                 return True
@@ -317,7 +317,7 @@ class Engine:
             sessions=len(self._live),
             attached=sum(1 for live in self._live.values() if live.attachment is not None),
             outstanding=sum(len(live.pipeline) for live in self._live.values()),
-            proposals=len(self._proposed),
+            proposals=len(self.proposed),
             watches=watches,
             watched_paths=watched_paths,
             expired=self._expired,
@@ -348,7 +348,7 @@ class Engine:
 
     def _propose(self, record: Record, live: LiveSession | None) -> None:
         self.fresh.append(record)
-        self._proposed.append((record, live))
+        self.proposed.append((record, live))
 
     def _answer(self, attachment: Attachment, number: int, op: int, arguments: Sequence[Any]) -> None:
         try:

@@ -50,6 +50,7 @@ class Room:
         self.most = limits.outstanding_per_session
         self.disk = DiskRoom.ENOUGH
         self.memory_full = False
+        self.outstanding_full = False
 
     def set_disk(self, disk: DiskRoom) -> None:
         """So much can be written from now on."""
@@ -61,8 +62,14 @@ class Room:
         self.memory_full = full
         self._settle()
 
+    def set_outstanding(self, full: bool) -> None:
+        """Whether more bytes of requests wait than may, of all connections, from now on."""
+        if full is not self.outstanding_full:
+            self.outstanding_full = full
+            self._settle()
+
     def _settle(self) -> None:
-        self._short = self.memory_full or self.disk is not DiskRoom.ENOUGH
+        self._short = self.memory_full or self.outstanding_full or self.disk is not DiskRoom.ENOUGH
         self.plenty = 0 if self._short else self._limits.outstanding_writes
 
     def check(
@@ -104,6 +111,8 @@ class Room:
             raise DiskFullError("", "the server's disk is full" if frees else "the server's disk is full: only deletes")
         if self.memory_full and not frees:
             raise MemoryFullError("", "the server's memory is full: only deletes")
+        if self.outstanding_full and not frees:
+            raise ThrottledError("", "outstanding bytes of all connections")
 
     def _is_sent_again(self, live: LiveSession, number: int, acked: int) -> bool:
         """Whether a write's number is known; if it is not, there must be room to remember its outcome."""

@@ -27,6 +27,7 @@ from coordserver.config.address import Address
 from coordserver.core.errors import WireError
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
+from coordserver.server.inflow import Inflow
 from coordserver.wire.output import Output
 from coordserver.wire.port import EVERYTHING, PortConnection
 from coordserver.wire.sniff import Speech
@@ -52,6 +53,7 @@ class Poller:
         handled: Callable[[], None],
         idle: Callable[[], None],
         clock: Clock,
+        inflow: Inflow,
         *,
         output_soft: int,
         output_hard: int,
@@ -60,6 +62,7 @@ class Poller:
         self._handled = handled
         self._idle = idle
         self._clock = clock
+        self.inflow = inflow
         self._soft = output_soft
         self._hard = output_hard
         self._epoll = select.epoll()
@@ -141,6 +144,7 @@ class Poller:
 
     def check_deadlines(self, now_ms: int, handshake_ms: int, stall_ms: int) -> None:
         """Close connections that never said who they are, and those that have stopped reading."""
+        self.inflow.weigh(self.bytes_received)
         for channel in list(self._channels.values()):
             if channel.blocked and now_ms - channel.progress_ms >= stall_ms:
                 self._cut(channel, f"has read nothing for {stall_ms} ms")
@@ -174,6 +178,8 @@ class Poller:
                     break
             elif fd in self._attended:
                 self._attended[fd]()
+        if self.bytes_received >= self.inflow.weigh_at:
+            self.inflow.weigh(self.bytes_received)
         self._handled()
         self.flush()
         return True

@@ -33,6 +33,7 @@ from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock
 from coordserver.server.commit import Committer
 from coordserver.server.descriptors import raise_limit
+from coordserver.server.inflow import Inflow
 from coordserver.server.memory import MemoryKeeper
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
@@ -142,6 +143,7 @@ class _Server:
             lambda: self._committer.turn(),
             lambda: self._committer.kick(),
             clock,
+            Inflow(self._engine, config.outstanding_total_bytes),
             output_soft=self._limits.output_soft_bytes,
             output_hard=self._limits.output_hard_bytes,
         )

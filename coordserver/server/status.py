@@ -98,6 +98,7 @@ class Status:
             sessions=state.sessions,
             connections=len(self.poller),
             outstanding=engine.outstanding,
+            outstanding_bytes=self.poller.inflow.outstanding_bytes,
             received=received,
             answered=answered,
             notified=notified,

@@ -29,6 +29,7 @@ class ServerFacts:
     sessions: int = 0
     connections: int = 0
     outstanding: int = 0
+    outstanding_bytes: int = 0
     received: int = 0
     answered: int = 0
     notified: int = 0
