@@ -67,6 +67,10 @@ class BrokerResource:
         """The routes to serve."""
         return [
             *(Route(path, self._query, methods=["POST"]) for path in ("/druid/v2", "/druid/v2/")),
+            *(
+                Route(path, self._sql, methods=["GET", "POST"])
+                for path in ("/druid/v2/sql", "/druid/v2/sql/{rest:path}")
+            ),
             Route("/druid/v2/datasources", self._data_sources),
             Route("/druid/v2/datasources/{name}", self._columns),
             Route("/druid/v2/datasources/{name}/{part:path}", self._one_kind_of_columns),
@@ -74,6 +78,11 @@ class BrokerResource:
             Route("/druid/broker/v1/loadstatus", self._load_status),
             Route("/druid/broker/v1/readiness", self._readiness),
         ]
+
+    async def _sql(self, request: Request) -> Response:
+        raise DruidHttpError(
+            501, f"{request.url.path}: there is no SQL here", error="Unsupported operation", host=self._host
+        )
 
     # -- queries ----------------------------------------------------------------------------------------------------
 

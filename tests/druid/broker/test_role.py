@@ -93,6 +93,15 @@ async def test_query_ids_and_errors(world: World, flights: list[Piece]) -> None:
         assert (await world.post({**COUNT_QUERY, "context": context})).status_code == 400
 
 
+async def test_sql_is_refused_by_name(world: World) -> None:
+    """Not as a method that some other resource has not."""
+    await world.broker()
+    for path in ("", "/avatica-protobuf/"):
+        answer = await world.http.post(f"{world.broker_url}/druid/v2/sql{path}", json={"query": "SELECT 1"})
+        assert (answer.status_code, answer.json()["error"]) == (501, "Unsupported operation")
+        assert "SQL" in answer.json()["errorMessage"]
+
+
 async def test_a_server_that_goes_is_replaced_and_what_only_it_had_is_missed(
     world: World, flights: list[Piece], eventually: Eventually
 ) -> None:
