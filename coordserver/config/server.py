@@ -149,7 +149,7 @@ class ServerConfig:
         10_000, "Ephemerals; further ones get TooManyEphemerals.", least=1, most=1_000_000
     )
     multi_operations: int = setting(
-        1_000, "Operations of one multi; a longer one gets LimitExceeded.", least=1, most=1_000_000
+        1_000, "Operations of one multi or multiRead; a longer one gets LimitExceeded.", least=1, most=1_000_000
     )
     children_per_reply: int = setting(
         200_000, "Children of a znode that can be listed; more get LimitExceeded.", least=1, most=2**30
@@ -176,7 +176,7 @@ class ServerConfig:
     znode_bytes: int = setting(1024 * 1024, "Largest data of a znode.", unit="bytes", least=0, most=2**31 - 1)
     output_bytes: int = setting(
         16 * 1024 * 1024,
-        "Unread answers and events at which a connection is cut off.",
+        "Unread answers and events at which a connection is cut off. A multiRead of more data gets LimitExceeded.",
         unit="bytes",
         least=64 * 1024,
         most=2**40,

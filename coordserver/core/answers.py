@@ -29,6 +29,7 @@ class Answers:
         self._machine = machine
         self._tree = machine.tree
         self._watches = watches
+        self._limits = limits
         self._limit = limits.watches_per_session
         self._children = limits.children_per_reply
         self.by_op: dict[int, Answer] = {
@@ -145,13 +146,27 @@ class Answers:
         return ()
 
     def _multi_read(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[tuple[tuple[Any, ...], ...]]:
-        """(((op, path), ...),) -> (((op, error, fields...), ...),): each on its own, without watches."""
+        """(((op, path), ...),) -> (((op, error, fields...), ...),): each on its own, without watches; together within
+        the limits of one reply.
+        """
+        operations = arguments[0]
+        if len(operations) > self._limits.multi_operations:
+            most = self._limits.multi_operations
+            raise errors.LimitExceededError("", f"multiRead: {len(operations)} operations, at most {most}")
         results: list[tuple[Any, ...]] = []
-        for op, path in arguments[0]:
+        read = {int(Op.GET_DATA): 0, int(Op.GET_CHILDREN): 0}
+        for op, path in operations:
             try:
-                results.append((op, 0, *reads.READS[op](self._tree, (path,), attachment.identities)))
+                fields = reads.READS[op](self._tree, (path,), attachment.identities)
             except errors.KeeperError as refusal:
                 results.append((op, int(refusal.code)))
+                continue
+            results.append((op, 0, *fields))
+            read[op] += len(fields[0] or ())
+            if read[Op.GET_CHILDREN] > self._children:
+                raise errors.LimitExceededError(path, f"children: at most {self._children} in a reply")
+            if read[Op.GET_DATA] > self._limits.reply_bytes:
+                raise errors.LimitExceededError(path, f"multiRead: at most {self._limits.reply_bytes} bytes of data")
         return (tuple(results),)
 
     def _remove_watches(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[()]:

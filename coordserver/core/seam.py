@@ -12,8 +12,8 @@ import attrs
 class EngineLimits:
     """What a client may ask for. Times in ms; `outstanding_per_session` counts requests that are not answered yet.
 
-    `outstanding_writes`: of all sessions together, on their way through the log. `znodes_per_record`: how many
-        znodes one delete_tree deletes at most.
+    `outstanding_writes`: of all sessions together, on their way through the log. `reply_bytes`: data in the answer to
+        one multiRead. `znodes_per_record`: how many znodes one delete_tree deletes at most.
 
         Containers and TTL znodes are looked through every `container_check_ms`; a container that never had a child goes
         after `container_never_used_ms` (0: never), at most `container_per_check` go at a time (ContainerManager).
@@ -31,6 +31,7 @@ class EngineLimits:
     multi_operations: int = 1_000
     znodes_per_record: int = 10_000
     children_per_reply: int = 200_000
+    reply_bytes: int = 16 * 1024 * 1024
     watches_per_session: int = 200_000
     container_check_ms: int = 60_000
     container_never_used_ms: int = 300_000

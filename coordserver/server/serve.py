@@ -330,6 +330,7 @@ def make_engine(config: ServerConfig, machine: Machine, clock: Clock) -> Engine:
         watches_per_session=config.watches_per_session,
         multi_operations=config.multi_operations,
         children_per_reply=config.children_per_reply,
+        reply_bytes=config.output_bytes,
         znode_bytes=config.znode_bytes,
         container_check_ms=config.container_check_ms,
         container_never_used_ms=config.container_never_used_ms,

@@ -53,6 +53,20 @@ async def test_the_limits_of_a_session_are_settings_with_errors_and_numbers(tmp_
         assert [told[f"coord_refused_{name}"] for name in names] == [1, 4, 1, 1, 0, 0]
 
 
+async def test_one_multi_read_answers_no_more_than_any_other_read(tmp_path: Path) -> None:
+    settings = {"multi_operations": 8, "children_per_reply": 3, "output_bytes": 64 * 1024}
+    async with running(tmp_path / "data", **settings) as server:
+        client = await RawClient.open(server.address)
+        await client.create("/n", bytes(20_000))
+        data, children = (int(Op.GET_DATA), "/n"), (int(Op.GET_CHILDREN), "/")
+        absent = (int(Op.GET_DATA), "/none")
+        assert (await client.ask(Op.MULTI_READ, (data,) * 3 + (absent,) * 5)).error == 0
+        assert (await client.ask(Op.MULTI_READ, (data,) * 4)).error == LIMIT
+        assert (await client.ask(Op.MULTI_READ, (absent,) * 9)).error == LIMIT
+        assert (await client.ask(Op.MULTI_READ, (children,))).error == 0
+        assert (await client.ask(Op.MULTI_READ, (children,) * 2)).error == LIMIT
+
+
 async def test_above_the_memory_limit_only_what_makes_room_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
