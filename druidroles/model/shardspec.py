@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from druidroles.model.decode import as_object, get_int, need_str, opt_str
+from druidroles.model.decode import ModelError, as_object, get_int, get_list, need_str, opt_str
 
 # How each type spells the size of its core set. What is in neither table is complete as it is: none, linear,
 # tombstone...
@@ -25,6 +25,7 @@ _CORE_KEYS = {
     "dim_value_set": "numCorePartitions",
 }
 _OVERWRITE = "numbered_overwrite"
+_CHAINED = ("single", "range")  # have a start and an end; without a core (below 0) they are complete as a chain
 _NUMBERED_KEYS = 3  # type, partitionNum, partitions
 
 
@@ -47,12 +48,15 @@ class ShardSpec:
         obj = as_object(value, "shardSpec")
         if len(obj) == _NUMBERED_KEYS and obj.get("type") == "numbered":
             number, partitions = obj.get("partitionNum"), obj.get("partitions")
-            if type(number) is int and type(partitions) is int:
+            if type(number) is int and type(partitions) is int and partitions >= 0:
                 return numbered(number, partitions)
         kind = need_str(obj, "type")
         number = get_int(obj, "partitionId" if kind == _OVERWRITE else "partitionNum", 0)
         core_key = _CORE_KEYS.get(kind)
-        core = None if core_key is None else get_int(obj, core_key, -1 if kind in ("single", "range") else 0)
+        core = None if core_key is None else get_int(obj, core_key, -1 if kind in _CHAINED else 0)
+        if core is not None and core < 0 and kind not in _CHAINED:
+            raise ModelError(f"{core_key} is negative")
+        _check_bounds(kind, obj)
         known = {"type", "partitionNum", core_key}
         return cls(kind, number, core, {key: item for key, item in obj.items() if key not in known})
 
@@ -65,6 +69,19 @@ class ShardSpec:
         if core_key is not None:
             out[core_key] = self.core_partitions
         return {**out, **self.extra}
+
+
+def _check_bounds(kind: str, obj: Mapping[str, Any]) -> None:
+    """See that what `is_complete` looks at later is what the type promises; raises ModelError naming the field."""
+    if kind == _OVERWRITE:
+        get_int(obj, "atomicUpdateGroupSize", 1)
+    elif kind == "single":
+        opt_str(obj, "start")
+        opt_str(obj, "end")
+    elif kind == "range":
+        for key in ("start", "end"):
+            if not all(item is None or isinstance(item, str) for item in get_list(obj, key)):
+                raise ModelError(f"{key} is not a list of strings")
 
 
 @lru_cache(maxsize=1024)
@@ -109,7 +126,7 @@ def _chain_is_unbroken(specs: Collection[ShardSpec]) -> bool:
     for spec in specs:
         if spec.type == "single":
             links[opt_str(spec.extra, "start")] = opt_str(spec.extra, "end")
-        else:
+        elif spec.type == "range":
             links[_tuple(spec.extra.get("start"))] = _tuple(spec.extra.get("end"))
     at: Any = None
     for _ in range(len(links)):
