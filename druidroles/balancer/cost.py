@@ -36,9 +36,8 @@ from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.segment import DataSegment
 
 LAMBDA_PER_MS = log(2) / MS_PER_DAY
-# Changes that are looked at one by one before the sums are made anew: the more there is to make, the rarer that is.
-_PENDING_MIN = 4
-_INSTANTS_PER_PENDING = 32
+# Changes are looked at one by one until that has been as much work as to make the sums anew.
+_WORK_MIN = 16
 
 
 def _faded(distance_ms: int) -> float:
@@ -59,7 +58,6 @@ class IntervalSums:
     def __init__(self) -> None:
         self._weights: dict[int, int] = {}  # instant -> starts less ends
         self._pending: list[tuple[int, int]] = []
-        self._stale = False
         self._make_sums()
 
     def add(self, start_ms: int, end_ms: int, times: int = 1) -> None:
@@ -73,25 +71,25 @@ class IntervalSums:
             self._weights[instant_ms] = left
         else:
             del self._weights[instant_ms]
-        if not self._stale:
+        if len(self._pending) <= self._work_max:  # of more than that none would be looked at
             self._pending.append((instant_ms, weight))
-            self._stale = len(self._pending) > _PENDING_MIN + len(self._instants) // _INSTANTS_PER_PENDING
 
     def __bool__(self) -> bool:
         return bool(self._weights)
 
     def cost(self, start_ms: int, end_ms: int) -> float:
         """The sum of the costs with each that is in."""
-        if self._stale:
+        self._work += len(self._pending)
+        if self._work > self._work_max:
             self._make_sums()
         covered_before, near_start = self._at(start_ms)
         covered, near_end = self._at(end_ms)
         return 2 * (covered - covered_before) * LAMBDA_PER_MS + near_end - near_start
 
     def _make_sums(self) -> None:
-        self._stale = False
         self._pending.clear()
         self._instants = instants = sorted(self._weights)
+        self._work, self._work_max = 0, len(instants) + _WORK_MIN
         weights = [self._weights[p] for p in instants]
         # Sums of the weights, and of weight times instant, before each instant.
         self._totals = list(accumulate(weights, initial=0))
