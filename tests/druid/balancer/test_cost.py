@@ -63,6 +63,15 @@ def test_sums_are_what_the_naive_twin_says_after_any_changes(changes: list[tuple
     assert sums.cost(x.start_ms, x.end_ms) == pytest.approx(sum(interval_cost(x, y) for y in twin), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.parametrize("count", range(1, 40))
+def test_however_many_come_before_anybody_asks(count: int) -> None:
+    sums, x = IntervalSums(), Interval(0, 40 * MS_PER_DAY)
+    days = [Interval(2 * n * MS_PER_DAY, (2 * n + 1) * MS_PER_DAY) for n in range(count)]
+    for day in days:
+        sums.add(day.start_ms, day.end_ms)
+    assert sums.cost(x.start_ms, x.end_ms) == pytest.approx(sum(interval_cost(x, day) for day in days))
+
+
 def test_centuries_apart_and_all_of_time_neither_overflow_nor_cost_more_than_they_should() -> None:
     sums = IntervalSums()
     for year in range(0, 3_000, 100):
