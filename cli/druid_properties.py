@@ -155,7 +155,6 @@ _DONE_ANYWAY: dict[str, tuple[str, ...]] = {
     "druid.zk.service.enabled": ("true",),
     "druid.zk.service.compress": ("true",),
     "druid.zk.service.authScheme": ("digest",),
-    "druid.metadata.storage.tables.base": ("druid",),
     "druid.indexer.storage.type": ("metadata",),
     "druid.indexer.runner.type": ("remote",),
     "druid.indexer.logs.type": ("file",),
@@ -164,6 +163,19 @@ _DONE_ANYWAY: dict[str, tuple[str, ...]] = {
     "druid.startup.logging.logProperties": ("true", "false"),
     "druid.s3.enablePathStyleAccess": ("true",),
     "druid.storage.zip": ("false",),
+}
+
+
+# Where Druid's processes would look elsewhere than ours: below druid.zk.paths.base the layout is what it is.
+_LAYOUT = {
+    "druid.zk.paths.announcementsPath": "announcements",
+    "druid.zk.paths.liveSegmentsPath": "segments",
+    "druid.zk.paths.loadQueuePath": "loadQueue",
+    "druid.zk.paths.coordinatorPath": "coordinator",
+    "druid.zk.paths.indexer.base": "indexer",
+    "druid.zk.paths.indexer.announcementsPath": "indexer/announcements",
+    "druid.zk.paths.indexer.tasksPath": "indexer/tasks",
+    "druid.zk.paths.indexer.statusPath": "indexer/status",
 }
 
 
@@ -200,6 +212,15 @@ class Properties:
                 except ValueError as fault:
                     raise PropertyError(key, str(fault)) from None
         return {param: value for param, value in found.items() if value is not None}
+
+    def refuse_other_places(self) -> None:
+        """PropertyError where half of a cluster would be told of other znodes or tables than ours."""
+        base = self.get("druid.zk.paths.base", "/druid").strip("/")
+        for key, below in _LAYOUT.items():
+            if self.get(key) not in ("", f"/{base}/{below}"):
+                raise PropertyError(key, f"there is only /{base}/{below}; druid.zk.paths.base moves all of it")
+        if self.get("druid.metadata.storage.tables.base", "druid") != "druid":
+            raise PropertyError("druid.metadata.storage.tables.base", "the tables' names begin with druid_")
 
     def coordination(self) -> dict[str, Any]:
         """ZooKeeper's hosts, a chroot behind them becoming part of the path; and the credentials there."""
@@ -267,6 +288,7 @@ class Properties:
 def read_settings(text: str, environment: MutableMapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The options' values by their names, and the keys that mean nothing here. Raises PropertyError."""
     properties = Properties(parse_properties(text))
+    properties.refuse_other_places()
     found = properties.simple() | properties.coordination() | properties.metadata()
     found |= properties.deep_storage(environment)
     return found, properties.unknown()

@@ -121,6 +121,7 @@ def test_credentials_for_s3_go_where_its_clients_look() -> None:
             {"metadata": "/m.db"},
         ),
         ("druid.zk.service.sessionTimeoutMs=30000", {"session_timeout": 30.0}),
+        ("druid.zk.paths.loadQueuePath=/druid/loadQueue\ndruid.metadata.storage.tables.base=druid", {}),
     ],
 )
 def test_several_keys_that_make_one_setting(text: str, expected: dict[str, Any]) -> None:
@@ -148,6 +149,9 @@ def test_derby_is_named_and_not_used() -> None:
             "freeSpacePercent is not a number",
         ),
         ("druid.server.maxSize=many", "druid.server.maxSize: 'many' is not a size"),
+        ("druid.metadata.storage.tables.base=prod", "druid.metadata.storage.tables.base: the tables' names"),
+        ("druid.zk.paths.loadQueuePath=/elsewhere", "druid.zk.paths.loadQueuePath: there is only /druid/loadQueue"),
+        ("druid.zk.paths.base=/a\ndruid.zk.paths.indexer.tasksPath=/druid/indexer/tasks", "only /a/indexer/tasks"),
         ('druid.zk.service.pwd={"type":"vault"}', "druid.zk.service.pwd: its type is neither"),
         ('druid.zk.service.pwd={"password', "druid.zk.service.pwd: its JSON cannot be read"),
     ],
