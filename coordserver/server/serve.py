@@ -225,7 +225,7 @@ class _Server:
         if scope.cancelled_caught:
             _log.warning("stopping with %d connections that have not read their answers", self._poller.unsent())
         if self._snapshotter.last_index != self._committer.applied_index:
-            await self._snapshotter.take()
+            await self._snapshotter.take(hurried=True)
 
     def _spoken(self) -> list[frozenset[Speech]]:
         """What is spoken on each of the listening sockets, in their order."""
