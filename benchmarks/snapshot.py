@@ -4,7 +4,8 @@
 
 One client reads and sets one at a time, once without a snapshot and once while one is written; a second one may set as
 fast as it is answered. Told: how long the start took (recovery of a snapshot of so many znodes), how long the snapshot
-took, the slowest request of either time, and the server's memory before, at most, and after.
+took, how the times of requests were spread, how long the server waited for a processor (others' work: judge a machine
+that is quiet), and its memory before, at most, and after.
 """
 
 from __future__ import annotations
@@ -59,6 +60,19 @@ def resident(pid: int, what: str = "VmRSS") -> int:
     return 0
 
 
+def starved_ms(pid: int) -> float:
+    """How long a process's first thread could run and waited for a processor: others' work, no fault of its own."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e6
+
+
+def spread(name: str, told: list[float]) -> dict[str, float]:
+    """How long requests took, in ms."""
+    told = sorted(told)
+    shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    found = {f"{name}_{key}_ms": round(told[int(len(told) * share)], 2) for key, share in shares.items()}
+    return {**found, f"{name}_max_ms": round(told[-1], 2)}
+
+
 def writing(directory: Path) -> bool:
     """Whether the server is at a snapshot."""
     return bool(list(directory.glob("snapshot.*.tmp")))
@@ -109,7 +123,7 @@ async def measure(address: str, pid: int, directory: Path, znodes: int, writers:
             while not writing(directory):  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.01)
             end.set()
-        started = time.perf_counter()
+        started, starved = time.perf_counter(), starved_ms(pid)
         most = before
         end = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -123,10 +137,9 @@ async def measure(address: str, pid: int, directory: Path, znodes: int, writers:
         elapsed = time.perf_counter() - started
     return {
         "snapshot_s": round(elapsed, 2),
-        "quiet_p50_ms": round(sorted(quiet)[len(quiet) // 2], 2),
-        "quiet_max_ms": round(max(quiet), 2),
-        "busy_p50_ms": round(sorted(busy)[len(busy) // 2], 2),
-        "busy_max_ms": round(max(busy), 2),
+        **spread("quiet", quiet),
+        **spread("busy", busy),
+        "busy_starved_ms": round(starved_ms(pid) - starved),
         "rss_before_mb": before,
         "rss_most_mb": most,
         "rss_after_mb": resident(pid),
