@@ -1,7 +1,7 @@
 """Under every test: hypothesis draws the same examples in each run, unless `HYPOTHESIS_PROFILE=random` is asked.
 
-And log segments are small: a server of the tests' own writes a few KiB, and there are hundreds of them. With segments of
-the default size, which are preallocated, one run wrote 30 GB.
+And log segments are small: a server of the tests' own writes a few KiB, and there are hundreds of them. With segments
+of the default size, which are preallocated, one run wrote 30 GB.
 """
 
 from __future__ import annotations
