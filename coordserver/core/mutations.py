@@ -28,6 +28,7 @@ Event = tuple[int, str, tuple[ACL, ...], tuple[ACL, ...] | None]
 That the parent's children changed follows from the first two, and its ACL is there to judge who may hear of it.
 """
 
+_new = tuple.__new__
 _SEQUENTIAL = frozenset({2, 3, 6, 7})
 _CONTAINER = frozenset({4, 7})
 _EPHEMERAL = frozenset({1, 3})
@@ -77,17 +78,15 @@ def create(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[
         raise errors.NoChildrenForEphemeralsError(parent_path)
     if tree.quotas.enforced:
         tree.quotas.check(path, 1, len(data or b""))
-    node = Znode(
-        data,
-        OPEN_ACL_UNSAFE if acl is None else intern_acl(acl),
-        change.zxid,
-        change.wall_ms,
-        change.session if mode in _EPHEMERAL else 0,
-        CONTAINER_TTL if mode in _CONTAINER else ttl_ms,
-    )
-    tree.insert(path, node, parent, change.zxid, change.undo)
-    change.events.append((_CREATED, path, node.acl, parent_acl))
-    return path, node.stat()
+    zxid, wall_ms = change.zxid, change.wall_ms
+    owner = change.session if mode in _EPHEMERAL else 0
+    acl = OPEN_ACL_UNSAFE if acl is None else intern_acl(acl)
+    node = Znode(data, acl, zxid, wall_ms, owner, CONTAINER_TTL if mode in _CONTAINER else ttl_ms)
+    tree.insert(path, node, parent, zxid, change.undo)
+    change.events.append((_CREATED, path, acl, parent_acl))
+    # What node.stat() would say, which then would have to be kept for each znode.
+    stat = _new(Stat, (zxid, zxid, wall_ms, wall_ms, 0, 0, 0, owner, len(data) if data else 0, 0, zxid))
+    return path, stat
 
 
 def delete(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:

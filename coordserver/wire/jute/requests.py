@@ -93,6 +93,16 @@ def _acl(body: bytes, at: int) -> tuple[tuple[tuple[int, str, str], ...], int]:
 
 
 def _create_fields(body: bytes, at: int) -> tuple[str, bytes | None, Any, int, int]:
+    start = at + 4
+    try:
+        end = start + _int_at(body, at)[0]
+        data_end = end + 4 + _int_at(body, end)[0]
+        acl_end = data_end + len(_OPEN_BYTES)
+        flags = _int_at(body, acl_end)[0]
+        if start <= end and end + 4 <= data_end and body[data_end:acl_end] == _OPEN_BYTES:
+            return body[start:end].decode(), body[end + 4 : data_end], OPEN_ACL_UNSAFE, flags, acl_end + 4
+    except (struct.error, UnicodeDecodeError):
+        pass  # what is unusual about it is found below
     path, at = _path(body, at)
     data, at = read_buffer(body, at)
     acl, at = _acl(body, at)
