@@ -38,7 +38,7 @@ from coordserver.storage.txnlog import TxnLog
 SLICE_RECORDS = 256
 """Records applied before sockets are served again."""
 
-BATCH_RECORDS = 256
+BATCH_RECORDS = 100
 """So many records are a batch, though more may come at once."""
 
 GATHER_TURNS = 4
