@@ -146,13 +146,13 @@ class Quotas:
     def _count(self, limited: str, undo: Undo | None) -> None:
         """The totals of a subtree into the stats znode that was just made for it."""
         count = size = 0
-        todo = [limited] if limited in self._nodes else []
-        while todo:
-            at = todo.pop()
+        pending = [limited] if limited in self._nodes else []
+        while pending:
+            at = pending.pop()
             node = self._nodes[at]
             count += 1
             size += len(node.data or b"")
-            todo += (f"{at}/{name}" for name in node.children or ())
+            pending += (f"{at}/{name}" for name in node.children or ())
         stats_path = QUOTA + limited + STATS_NAME
         self._write(stats_path, self._nodes[stats_path], count, size, undo)
 

@@ -34,8 +34,6 @@ class EventRing:
         """Add the events of a zxid higher than all before."""
         self._entries.append((zxid, events))
         self._count += len(events)
-        if self._count <= self._limit:
-            return
         while self._count > self._limit:
             self.floor, left = self._entries.popleft()
             self._count -= len(left)

@@ -131,13 +131,13 @@ class DataTree:
         if path == paths.ROOT:
             return len(self.nodes) - 1
         count = 0
-        todo = [path]
-        while todo:
-            at = todo.pop()
+        pending = [path]
+        while pending:
+            at = pending.pop()
             children = self.nodes[at].children
             if children:
                 count += len(children)
-                todo.extend(f"{at}/{name}" for name in children)
+                pending.extend(f"{at}/{name}" for name in children)
         return count
 
     def _changing(self, path: str, node: Znode) -> None:

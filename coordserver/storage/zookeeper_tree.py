@@ -226,12 +226,12 @@ class ZooKeeperTree:
         for session_id, timeout_ms in self.sessions.items():
             machine.sessions[session_id] = Session(session_id, _PASSWORD, timeout_ms)
         self._count_quotas()
-        todo = [paths.ROOT]
+        pending = [paths.ROOT]
         # Level by level, so that siblings lie in the order in which their parent lists them.
-        for path in todo:
+        for path in pending:
             node = self._nodes[path]
             machine.tree.adopt(path, self._znode(machine, path, node))
-            todo.extend(paths.join(path, name) for name in node.children)
+            pending.extend(paths.join(path, name) for name in node.children)
         self._complete_system_nodes(machine)
         return machine
 

@@ -53,9 +53,9 @@ def tree_of(port: int) -> Tree:
     """Data, Stat, ACL and children of every znode."""
     client = opened(port)
     found: Tree = {}
-    todo = ["/"]
-    while todo:
-        path = todo.pop()
+    pending = ["/"]
+    while pending:
+        path = pending.pop()
         answers = client.pipeline(
             [
                 (int(Op.GET_DATA), (path, False)),
@@ -68,7 +68,7 @@ def tree_of(port: int) -> Tree:
         assert acl is not None
         assert listing is not None
         found[path] = (*data, acl[0], sorted(listing[0]))
-        todo += [f"{path.rstrip('/')}/{name}" for name in listing[0]]
+        pending += [f"{path.rstrip('/')}/{name}" for name in listing[0]]
     client.request(int(Op.CLOSE_SESSION), ())
     client.drop()
     return found

@@ -249,12 +249,12 @@ def test_a_counter_loses_nothing(trio_of_clients: list[KazooClient]) -> None:
 
 def test_a_queue_gives_each_value_once(trio_of_clients: list[KazooClient]) -> None:
     producer, *consumers = trio_of_clients
-    todo = producer.Queue("/queue")
+    jobs = producer.Queue("/queue")
     for i in range(20):
-        todo.put(b"%d" % i, priority=100)
-    todo.put(b"first", priority=1)
-    assert len(todo) == 21
-    assert todo.get() == b"first"
+        jobs.put(b"%d" % i, priority=100)
+    jobs.put(b"first", priority=1)
+    assert len(jobs) == 21
+    assert jobs.get() == b"first"
     taken: list[bytes] = []
 
     def consume(client: KazooClient) -> None:
