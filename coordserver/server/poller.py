@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 READ_BYTES = 65_536
 _IN = select.EPOLLIN
 BUDGET_S = 0.004
+LINGER_S = 0.001
 _REPORTS = 256
 
 
@@ -44,14 +45,15 @@ class Poller:
     """Owns every accepted socket. All methods run in the trio thread and none blocks.
 
     `connect` makes what speaks on a new socket of a host, given what may be spoken there. `handled` is called
-    after requests were handled, before anything is sent; `idle` when there is nothing to read.
+    after requests were handled, before anything is sent; `idle` when there is nothing to read: whether something is
+    about to come all the same, for which a round of the scheduler would cost more than the wait.
     """
 
     def __init__(
         self,
         connect: Callable[[Output, str, frozenset[Speech]], PortConnection],
         handled: Callable[[], None],
-        idle: Callable[[], None],
+        idle: Callable[[], bool],
         clock: Clock,
         inflow: Inflow,
         *,
@@ -162,8 +164,10 @@ class Poller:
         """Handle what is there, as far as the deadline allows, and answer it; False if there was nothing."""
         reports = self._epoll.poll(0, _REPORTS)
         if not reports:
-            self._idle()
-            return False
+            if self._idle():
+                reports = self._epoll.poll(LINGER_S, _REPORTS)
+            if not reports:
+                return False
         now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
         self._resume(deadline - BUDGET_S / 2, now_ms, wall_ms)
         channels, receive, clock = self._channels, self._receive, time.perf_counter

@@ -40,6 +40,7 @@ from coordserver.server.snapshots import Snapshotter
 from coordserver.server.space import SpaceKeeper
 from coordserver.server.status import Status
 from coordserver.server.ticker import Ticker, without_collections
+from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk
 from coordserver.storage.recovery import Recovered, recover
@@ -110,10 +111,12 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
     try:
         handle = ServerHandle(tuple(listener.bound_address(sock) for sock in sockets))
         with open_data_dir(config.data_dir) as disk:
+            # Before the first other thread, recovery's: it inherits which signals are blocked.
+            writes = AsyncWrites.tried(config.data_dir) if own_process else None
             with without_collections() if own_process else nullcontext():
                 recovered = await trio.to_thread.run_sync(lambda: recover(disk, segment_bytes=config.segment_bytes))
             try:
-                server = _Server(config, disk, recovered, clock or SystemClock(), own_process=own_process)
+                server = _Server(config, disk, recovered, clock or SystemClock(), writes, own_process=own_process)
                 await server.run(sockets, handle, task_status)
             finally:
                 recovered.log.close()
@@ -125,7 +128,14 @@ class _Server:
     """The parts of a server, put together, and the order in which they stop."""
 
     def __init__(
-        self, config: ServerConfig, disk: Disk, recovered: Recovered[Machine], clock: Clock, *, own_process: bool
+        self,
+        config: ServerConfig,
+        disk: Disk,
+        recovered: Recovered[Machine],
+        clock: Clock,
+        writes: AsyncWrites | None,
+        *,
+        own_process: bool,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -147,7 +157,7 @@ class _Server:
             output_soft=self._limits.output_soft_bytes,
             output_hard=self._limits.output_hard_bytes,
         )
-        self._committer = Committer(self._engine, recovered.log, self._poller.flush)
+        self._committer = Committer(self._engine, recovered.log, self._poller.flush, writes)
         self._poller.attend(self._committer.fd, self._committer.collect)
         self._snapshotter = Snapshotter(
             disk,
@@ -293,6 +303,7 @@ class _Server:
         return False
 
     def _check_deadlines(self, now_ms: int) -> None:
+        self._committer.tick()
         if self._certificates is not None:
             self._certificates.refresh()
         self._poller.check_deadlines(now_ms, self._config.handshake_ms, self._config.stall_ms)

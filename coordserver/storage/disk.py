@@ -28,6 +28,9 @@ class DiskFile(Protocol):
     def write_durably(self, offset: int, data: bytes) -> None:
         """`write_at`, and return once the bytes, and the size needed to read them, are on the disk."""
 
+    def durable_descriptor(self) -> int | None:
+        """A descriptor of the file, whose writes are durable once they have returned; None where there is none."""
+
     def begin_sync(self, offset: int, length: int) -> None:
         """Have these bytes brought to the disk from now on, without waiting and without a promise."""
 

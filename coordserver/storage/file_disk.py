@@ -15,6 +15,7 @@ class FileDiskFile:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._durable = -1
 
     def write_at(self, offset: int, data: bytes) -> None:
         view = memoryview(data)
@@ -36,6 +37,12 @@ class FileDiskFile:
             self.write_at(offset + written, data[written:])
             os.fdatasync(self._descriptor)
 
+    def durable_descriptor(self) -> int:
+        if self._durable < 0:
+            # The flag cannot be set on an open descriptor; this way the same file is opened, whatever its name is now.
+            self._durable = os.open(f"/proc/self/fd/{self._descriptor}", os.O_WRONLY | os.O_DSYNC | os.O_CLOEXEC)
+        return self._durable
+
     def begin_sync(self, offset: int, length: int) -> None:
         # Linux begins to write dirty pages of which it is told that they are not needed, and waits for none.
         os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
@@ -46,6 +53,9 @@ class FileDiskFile:
     def close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+        if self._durable >= 0:
+            descriptor, self._durable = self._durable, -1
             os.close(descriptor)
 
 

@@ -82,6 +82,9 @@ class MemoryFile:
         self.write_at(offset, data)
         self.sync()
 
+    def durable_descriptor(self) -> None:
+        """There is none."""
+
     def begin_sync(self, offset: int, length: int) -> None:
         """Chance decides anyway, when it crashes, what of it is there."""
 

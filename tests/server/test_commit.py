@@ -51,6 +51,27 @@ async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a
     await committer.stop()
 
 
+async def test_an_idle_log_is_sealed_by_the_second_tick() -> None:
+    bench = Bench()
+    committer = _committer(bench)
+    attachment, _ = bench.hello(remembers=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        nursery.start_soon(_collect, committer)
+        bench.create(attachment, 1, "/znode")
+        committer.kick()
+        await committer.drained()
+        log = committer.log
+        committer.tick()
+        await committer.drained()
+        assert not log.sealed
+        committer.tick()
+        await committer.drained()
+        assert log.sealed
+        nursery.cancel_scope.cancel()
+    await committer.stop()
+
+
 async def test_a_batch_gathers_until_all_sockets_were_read_or_for_a_few_turns_or_until_it_is_large() -> None:
     bench = Bench(outstanding_per_session=2 * BATCH_RECORDS)
     committer = _committer(bench)

@@ -149,7 +149,7 @@ async def test_clients_get_an_error_of_their_own_and_zookeepers_a_definite_one(t
 
 
 async def test_a_batch_for_which_there_is_no_segment_waits_and_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordserver.server.commit.RETRY_S", 0.01)
+    monkeypatch.setattr("coordserver.server.log_writer.RETRY_S", 0.01)
     disk = MemoryDisk(Random(1), capacity_bytes=300_000)
     recovered = recover_state(disk, Machine, segment_bytes=100_000, entropy=lambda size: HISTORY[:size])
     bench = Bench()

@@ -48,16 +48,26 @@ _SNAPSHOT_FORMAT = "storage/snapshot_format.py"
 _RECOVERY = "storage/recovery.py"
 _COMMIT = "server/commit.py"
 _BACKUP = "storage/backup.py"
+_FILE_DISK = "storage/file_disk.py"
+_LOG_WRITER = "server/log_writer.py"
 
 MUTANTS = (
-    one("a batch is written and not synced", _LOG, ".write_durably(segment.position", ".write_at(segment.position"),
+    one("a batch is written and not synced", _LOG, ".write_durably(prepared.position", ".write_at(prepared.position"),
     one(
         "answered before it is written",
         _COMMIT,
-        "            self._next_index += len(records)\n",
-        "            self._next_index += len(records)\n            self._durable_index = self._next_index - 1\n"
-        "            self._behind = True\n            self._changed.set()\n",
+        "        self._next_index += count\n",
+        "        self._next_index += count\n        self._durable_index = self._next_index - 1\n"
+        "        self._behind = True\n        self._changed.set()\n",
         KILLS,
+    ),
+    one("the library's writes are not synced", _FILE_DISK, "os.O_WRONLY | os.O_DSYNC", "os.O_WRONLY"),
+    one(
+        "what the library has written in part counts as written",
+        _LOG_WRITER,
+        "if self._written < len(prepared.data):",
+        "if not self._written:",
+        ("tests/server/test_log_writer.py",),
     ),
     one("a log that failed goes on", _LOG, "        if self._broken:\n", "        if not self:\n"),
     one("no seal", _LOG, "return 0 if self._sealed else", "return 0 if True else"),

@@ -13,17 +13,18 @@ STOP_S = 20
 class ServerProcess:
     """One server. The port is the system's choice at the first start and stays."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, log_level: str = "warning") -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "out.log"
         self._data = directory / "data"
         self._options = options
+        self._log_level = log_level
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     def start(self) -> None:
         """Start, and wait until it serves."""
-        command = [sys.executable, "-m", "cli", "--log-level", "warning", "server", "--data-dir", str(self._data)]
+        command = [sys.executable, "-m", "cli", "--log-level", self._log_level, "server", "--data-dir", str(self._data)]
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
                 [*command, "--listen", f"127.0.0.1:{self.port}", *self._options], stdout=subprocess.PIPE, stderr=log
@@ -52,6 +53,10 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
             self._gone()
+
+    def said(self) -> str:
+        """All that it has logged so far."""
+        return self._log.read_text()
 
     def rss_kib(self) -> int:
         """Its resident memory."""
