@@ -10,6 +10,8 @@ was and the answer is SYSTEM_ERROR: one bad record must not stop every server th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import attrs
@@ -162,7 +164,7 @@ class Machine:
         yield from self.head_rows()
         yield from snapshot.tree_rows(self.tree)
         yield from snapshot.session_rows(self.sessions.values())
-        yield from snapshot.ring_rows(self.ring)
+        yield from snapshot.ring_rows(self.ring.entries())
 
     def head_rows(self) -> Iterator[tuple[Any, ...]]:
         """The first of them: numbers and settings."""
@@ -178,25 +180,39 @@ class Machine:
         snapshot.check_header(first)
         machine = cls(bytes(first[2]), DataTree())
         machine.index, machine.zxid, machine.ring.floor, machine.system_errors = first[3:7]
-        for row in iterator:
-            kind = row[0]
-            if kind == "znode":
-                snapshot.add_znode(machine.tree, row)
-            elif kind == "settings":
-                machine.tree.quotas.enforced = row[1]
-            elif kind == "session":
-                machine.sessions[row[1]] = snapshot.session_of(row)
-            elif kind == "outcome":
-                machine.remembered_bytes += snapshot.add_outcome(machine.sessions, row)
-            elif kind == "events":
-                snapshot.add_events(machine.ring, row)
-            else:
-                raise errors.StorageError(f"a snapshot row of an unknown kind: {kind!r}")
+        for kind, some in groupby(iterator, itemgetter(0)):
+            machine._restore(kind, some)
         return machine
 
+    def _restore(self, kind: str, rows: Iterator[tuple[Any, ...]]) -> None:
+        if kind == "znode":
+            snapshot.add_znodes(self.tree, rows)
+            return
+        for row in rows:
+            if kind == "settings":
+                self.tree.quotas.enforced = row[1]
+            elif kind == "session":
+                self.sessions[row[1]] = snapshot.session_of(row)
+            elif kind == "outcome":
+                self.remembered_bytes += snapshot.add_outcome(self.sessions, row)
+            elif kind == "ring":
+                snapshot.add_ring(self.ring, row)
+            elif kind == "events":
+                snapshot.add_events(self.ring, row)
+            else:
+                raise errors.StorageError(f"a snapshot row of an unknown kind: {kind!r}")
+
     def digest(self) -> int:
-        """64 bits that are equal for equal states. O(n)."""
-        return snapshot.digest_of(self.snapshot_rows())
+        """64 bits that are equal for equal states, whichever version of this software has them. O(n)."""
+        return snapshot.digest_of(self._digested_rows())
+
+    def _digested_rows(self) -> Iterator[tuple[Any, ...]]:
+        head, *settings = self.head_rows()
+        yield snapshot.digested_header(head)
+        yield from settings
+        yield from snapshot.tree_rows(self.tree)
+        yield from snapshot.session_rows(self.sessions.values())
+        yield from map(snapshot.digested_events, self.ring.entries())
 
     def statistics(self) -> MachineStatistics:
         """Counters, all of them kept, none computed over the tree."""

@@ -38,6 +38,15 @@ class EventRing:
             self.floor, left = self._entries.popleft()
             self._count -= len(left)
 
+    def restore(self, zxid: int, events: tuple[Event, ...]) -> None:
+        """Add what another ring held: the events of a zxid, or the rest of those of the one before."""
+        entries = self._entries
+        if entries and entries[-1][0] == zxid:
+            entries[-1] = zxid, entries[-1][1] + events
+        else:
+            entries.append((zxid, events))
+        self._count += len(events)
+
     def since(self, zxid: int) -> list[Entry] | None:
         """Everything after `zxid`, oldest first; None where some of it is no longer known."""
         if zxid < self.floor:

@@ -7,32 +7,45 @@ A row is a tuple of None, int, str, bytes and tuples of them; its first item nam
     ("znode", path, data, acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl)
     ("session", id, password, timeout_ms, attachment, last_number, acked)
     ("outcome", session, number, zxid, error, result, detail)                     after its session
-    ("events", zxid, ((kind, path, acl, parent_acl), ...))                        oldest first
+    ("ring", ((zxid, kind, path, acl, parent_acl), ...))                          oldest first, RING_ROW_EVENTS in each
 
 Znodes come parents first and siblings in their order, an open ACL is None. Where the format of a row must change, the
-version in the header does.
+version in the header does. Version 1 had, in place of the last, a row for each zxid:
+
+    ("events", zxid, ((kind, path, acl, parent_acl), ...))
+
+A state has but one series of rows, whoever asks for them and in whatever pieces, so that the rows of a state that was
+built can be held against those that it was built from.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any, cast
 
-from coordserver.core.access import intern_acl
+from coordserver.core.access import AclList, intern_acl
 from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
 from coordserver.core.errors import StorageError
+from coordserver.core.paths import ROOT
+from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
 from coordserver.core.ring import Entry, EventRing
 from coordserver.core.sessions import Remembered, Session
 from coordserver.core.stat import Stat
 from coordserver.core.tree import DataTree
 from coordserver.core.znode import Znode
 
-VERSION = 1
+VERSION = 2
 """The version of the rows' format."""
 
+RING_ROW_EVENTS = 64
+"""Few enough that a row is made in a fraction of a slice (server/snapshots.py), so many that its own cost is none."""
+
+_DIGESTED_VERSION = 1
 _DIGESTED_ROWS = 64
+_new_znode = cast("Callable[[type[Znode]], Znode]", object.__new__)
 
 Row = tuple[Any, ...]
 
@@ -76,17 +89,59 @@ def tree_rows(tree: DataTree) -> Iterator[Row]:
         yield znode_row(path, node)
 
 
-def add_znode(tree: DataTree, row: Sequence[Any]) -> None:
-    """Put the znode of a row into the tree."""
-    _, path, data, acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl = row
-    node = Znode(data, OPEN_ACL_UNSAFE if acl is None else intern_acl(acl), czxid, ctime, owner, ttl)
-    node.mzxid = mzxid
-    node.pzxid = pzxid
-    node.mtime = mtime
-    node.version = version
-    node.creates = creates
-    node.aversion = aversion
-    tree.adopt(path, node)
+def add_znodes(tree: DataTree, rows: Iterable[Sequence[Any]]) -> None:
+    """Put the znodes of rows into a tree that is being built; their parents are there, or come before them.
+
+    What `Znode()` and `tree.adopt` would do, written out, for this is most of a start: siblings often follow one
+    another, so the parent is looked up where it is another one, and what is rare is left to `adopt`.
+    """
+    nodes = tree.nodes
+    known: dict[Any, AclList] = {None: OPEN_ACL_UNSAFE}
+    above = None
+    siblings: dict[str, None] = {}
+    ordinary = True
+    path_bytes = data_bytes = 0
+    for row in rows:
+        _, path, data, plain_acl, czxid, mzxid, pzxid, ctime, mtime, version, creates, aversion, owner, ttl = row
+        acl = known.get(plain_acl)
+        if acl is None:
+            acl = known[plain_acl] = intern_acl(plain_acl)
+        node = _new_znode(Znode)
+        node.data = data
+        node.acl = acl
+        node.czxid = czxid
+        # Numbers that are equal are most often one and the same where they were made; so they are here.
+        node.mzxid = czxid if mzxid == czxid else mzxid
+        node.pzxid = czxid if pzxid == czxid else pzxid
+        node.ctime = ctime
+        node.mtime = ctime if mtime == ctime else mtime
+        node.version = version
+        node.creates = creates
+        node.aversion = aversion
+        node.owner = owner
+        node.ttl = ttl
+        node.walk = 0
+        node.children = node._stat = node._names = None
+        its_parent, _, name = path.rpartition("/")
+        if its_parent != above:
+            if path == ROOT:
+                tree.adopt(path, node)
+                continue
+            parent = nodes[its_parent or ROOT]
+            if parent.children is None:
+                parent.children = {}
+            above, siblings = its_parent, parent.children
+            ordinary = not path.startswith(QUOTA_PREFIX)
+        if owner or ttl or not ordinary:
+            tree.adopt(path, node)
+            continue
+        siblings[name] = None
+        nodes[path] = node
+        path_bytes += len(path)
+        if data:
+            data_bytes += len(data)
+    tree.path_bytes += path_bytes
+    tree.data_bytes += data_bytes
 
 
 def session_rows(sessions: Iterable[Session]) -> Iterator[Row]:
@@ -127,30 +182,44 @@ def add_outcome(sessions: dict[int, Session], row: Sequence[Any]) -> int:
     return session.weight - before
 
 
-def ring_rows(ring: EventRing) -> Iterator[Row]:
-    """A row for the events of a zxid."""
-    for entry in ring.entries():
-        yield ring_row(entry)
+def ring_rows(entries: Iterable[Entry]) -> Iterator[Row]:
+    """The rows of the ring's entries. An entry is let go once its events are taken."""
+    events = (
+        # Not `_plain_acl`, which takes as long as all else: an ACL is a tuple of tuples as it is.
+        (zxid, kind, path, None if acl is OPEN_ACL_UNSAFE else acl, None if parent is OPEN_ACL_UNSAFE else parent)
+        for zxid, events in entries
+        for kind, path, acl, parent in events
+    )
+    while some := tuple(islice(events, RING_ROW_EVENTS)):
+        yield "ring", some
 
 
-def ring_row(entry: Entry) -> Row:
-    """The row of the events of a zxid."""
+def add_ring(ring: EventRing, row: Sequence[Any]) -> None:
+    """Put the events of a row back."""
+    _, events = row
+    for zxid, some in groupby(events, itemgetter(0)):
+        ring.restore(zxid, tuple((kind, path, intern_acl(acl), intern_acl(up)) for _, kind, path, acl, up in some))
+
+
+def add_events(ring: EventRing, row: Sequence[Any]) -> None:
+    """Put the events of a row of version 1 back."""
+    _, zxid, events = row
+    ring.append(zxid, tuple((kind, path, intern_acl(acl), intern_acl(parent)) for kind, path, acl, parent in events))
+
+
+def digested_header(row: Row) -> Row:
+    """The header as digests have it, which outlive the versions of the rows."""
+    return ("machine", _DIGESTED_VERSION, *row[2:])
+
+
+def digested_events(entry: Entry) -> Row:
+    """The events of a zxid, likewise."""
     zxid, events = entry
-    if len(events) == 1:
-        [(kind, path, acl, parent)] = events
-        if acl is OPEN_ACL_UNSAFE and (parent is None or parent is OPEN_ACL_UNSAFE):
-            return "events", zxid, ((kind, path, None, None),)  # as below, which takes twice the time
     return (
         "events",
         zxid,
         tuple((kind, path, _plain_acl(acl), _plain_acl(parent)) for kind, path, acl, parent in events),
     )
-
-
-def add_events(ring: EventRing, row: Sequence[Any]) -> None:
-    """Put the events of a row back."""
-    _, zxid, events = row
-    ring.append(zxid, tuple((kind, path, intern_acl(acl), intern_acl(parent)) for kind, path, acl, parent in events))
 
 
 class RowDigest:

@@ -17,6 +17,7 @@ from itertools import islice
 
 from coordserver.core import snapshot
 from coordserver.core.machine import Machine
+from coordserver.core.ring import Entry
 from coordserver.core.sessions import Session
 from coordserver.core.snapshot import Row
 from coordserver.core.znode import Znode
@@ -77,9 +78,7 @@ class StateWalk:
         yield from self._head
         yield from self._znode_rows()
         yield from self._session_rows()
-        entries = self._entries
-        while entries:
-            yield snapshot.ring_row(entries.popleft())
+        yield from snapshot.ring_rows(self._ring_entries())
 
     def close(self) -> None:
         """The machine need no longer save anything."""
@@ -125,6 +124,11 @@ class StateWalk:
             else:
                 self.saved_bytes -= ROW_BYTES + len(row[2] or b"")
             yield row
+
+    def _ring_entries(self) -> Iterator[Entry]:
+        entries = self._entries
+        while entries:
+            yield entries.popleft()
 
     def _session_rows(self) -> Iterator[Row]:
         sessions, saved = self._machine.sessions, self._saved_sessions

@@ -2,7 +2,7 @@
 
 The state at one zxid is walked over in slices, between which sockets are served and writes applied (core/walk.py says
 how it stays that state). Rows are turned into bytes within their slice, because a thread that computes makes the loop
-wait for the interpreter; a thread only writes.
+wait for the interpreter; a thread writes, and takes their digest, for which it does not need that.
 
 Applying waits in two places, while reads and the log go on: while the paths are copied, about 10 ns a znode; and once
 the rows that had to be saved ahead of the walk would take more than `SAVED_BYTES`, until the walk has taken enough of
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from coordserver.core.machine import Machine
-from coordserver.core.snapshot import Row, RowDigest
+from coordserver.core.snapshot import Row
 from coordserver.core.walk import StateWalk
 from coordserver.server.commit import Committer
 from coordserver.storage.disk import Disk
@@ -125,26 +125,25 @@ class Snapshotter:
 
     async def _write(self, walk: StateWalk, rest_s: float) -> SnapshotInfo:
         writer = await trio.to_thread.run_sync(SnapshotWriter, self._disk, walk.index, self._machine.history_id)
-        digest = RowDigest()
         rows = walk.rows()
         finished = False
         try:
-            while await self._step(rows, digest, writer):
+            while await self._step(rows, writer):
                 await trio.sleep(rest_s)
                 self.saved_bytes_max = max(self.saved_bytes_max, walk.saved_bytes)
                 if walk.saved_bytes > SAVED_BYTES:
                     async with self._committer.paused():
-                        while walk.saved_bytes > SAVED_BYTES // 2 and await self._step(rows, digest, writer):
+                        while walk.saved_bytes > SAVED_BYTES // 2 and await self._step(rows, writer):
                             pass
-            info = await trio.to_thread.run_sync(writer.finish, digest.value())
+            info = await trio.to_thread.run_sync(writer.finish)
             finished = True
         finally:
             if not finished:
                 writer.abort()
         return info
 
-    async def _step(self, rows: Iterator[Row], digest: RowDigest, writer: SnapshotWriter) -> bool:
-        blocks, more = _slice(rows, digest, writer)
+    async def _step(self, rows: Iterator[Row], writer: SnapshotWriter) -> bool:
+        blocks, more = _slice(rows, writer)
         for block in blocks:
             await trio.to_thread.run_sync(writer.write, block)
         if not blocks:
@@ -152,7 +151,7 @@ class Snapshotter:
         return more
 
 
-def _slice(rows: Iterator[Row], digest: RowDigest, writer: SnapshotWriter) -> tuple[list[bytes], bool]:
+def _slice(rows: Iterator[Row], writer: SnapshotWriter) -> tuple[list[bytes], bool]:
     """Take rows for about `SLICE_S`: the blocks that became full, and whether there may be more."""
     deadline = time.perf_counter() + SLICE_S
     blocks: list[bytes] = []
@@ -160,7 +159,6 @@ def _slice(rows: Iterator[Row], digest: RowDigest, writer: SnapshotWriter) -> tu
         some = _some(rows)
         if not some:
             return blocks, False
-        digest.update(some)
         blocks += writer.encode(some)
     return blocks, True
 

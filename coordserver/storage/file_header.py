@@ -3,7 +3,7 @@
 | offset | bytes | field |
 | ---: | ---: | --- |
 | 0 | 8 | magic: `COORDLOG` or `COORDSNP` |
-| 8 | 4 | format version, from 1 |
+| 8 | 4 | format version, from 1; of a log and of a snapshot each by itself |
 | 12 | 16 | history id |
 | 28 | 8 | index: of the first record of a log segment, of the last one in a snapshot |
 | 36 | 4 | log: checksum of the last batch of the segment before, 0 in the first; snapshot: 0 |
@@ -29,7 +29,9 @@ from coordserver.storage.errors import CorruptionError, NewerFormatError
 
 LOG_MAGIC = b"COORDLOG"
 SNAPSHOT_MAGIC = b"COORDSNP"
-FORMAT_VERSION = 1
+LOG_VERSION = 1
+SNAPSHOT_VERSION = 2
+_KNOWN = {LOG_MAGIC: LOG_VERSION, SNAPSHOT_MAGIC: SNAPSHOT_VERSION}
 HEADER_BYTES = 64
 SALT_BYTES = 8
 _BODY = struct.Struct(">8sI16sQI8s12x")
@@ -45,12 +47,13 @@ class FileHeader:
     index: int
     chain: int
     salt: bytes
+    version: int = LOG_VERSION
 
 
 def encode_header(header: FileHeader) -> bytes:
     """64 bytes."""
     fields = (header.history_id, header.index, header.chain, header.salt)
-    body = _BODY.pack(header.magic, FORMAT_VERSION, *fields)
+    body = _BODY.pack(header.magic, header.version, *fields)
     return body + _CRC.pack(crc32(body))
 
 
@@ -68,8 +71,8 @@ def decode_header(name: str, data: bytes, magic: bytes) -> tuple[FileHeader, int
         raise CorruptionError(f"{name}: begins with {found!r} instead of {magic!r}")
     if crc32(body) != crc:
         raise CorruptionError(f"{name}: the header's checksum is wrong")
-    if version != FORMAT_VERSION:
+    if not 0 < version <= _KNOWN[magic]:
         raise NewerFormatError(
-            f"{name}: format version {version}, this server knows {FORMAT_VERSION}; start the newer server on it"
+            f"{name}: format version {version}, this server knows {_KNOWN[magic]}; start the newer server on it"
         )
-    return FileHeader(found, history_id, index, chain, salt), crc
+    return FileHeader(found, history_id, index, chain, salt, version), crc

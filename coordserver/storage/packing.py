@@ -6,10 +6,14 @@ decided before the log, and nothing that got there may stop the server.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any, cast
 
 import msgpack
+
+_ARRAY = struct.Struct(">BI")
+_ARRAY_32 = 0xDD
 
 
 def pack(value: Any) -> bytes:
@@ -35,14 +39,7 @@ def unpack(data: bytes | memoryview) -> Any:
         raise ValueError(f"not msgpack: {error}") from error
 
 
-def unpack_all(data: bytes) -> list[Any]:
-    """The values that `data` holds one after another. Raises ValueError if it does not end with the end of one."""
-    unpacker = msgpack.Unpacker(use_list=False, raw=False, unicode_errors="surrogatepass", strict_map_key=False)
-    unpacker.feed(data)
-    try:
-        values = list(unpacker)
-    except (msgpack.UnpackException, ValueError, TypeError) as error:
-        raise ValueError(f"not msgpack: {error}") from error
-    if unpacker.tell() != len(data):
-        raise ValueError("not msgpack: it ends inside a value")
-    return values
+def unpack_rows(data: bytes, count: int) -> tuple[Any, ...]:
+    """The `count` values that `data` holds one after another. Raises ValueError where it holds more, fewer or none."""
+    rows: tuple[Any, ...] = unpack(_ARRAY.pack(_ARRAY_32, count) + data)
+    return rows

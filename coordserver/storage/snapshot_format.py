@@ -14,19 +14,27 @@ Both checksums start from the header checksum of the block before, in the first 
 so that a block missing or exchanged is noticed. The payload is that many msgpack arrays one after another, a row
 each; what is in a row is the state machine's affair. The last block's payload is one array `[number of rows,
 digest]`. The file ends there.
+
+The digest is BLAKE2b, 16 bytes of it, over all payloads but the last: the bytes of the rows, one after another. They
+are the same whatever blocks they were cut into, so that a reader can pack the rows of the state that it built and hold
+their digest against this one. In version 1 of the format it was the state's own, a number.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from coordserver.storage.packing import pack, packing, unpack, unpack_all
+from coordserver.storage.packing import pack, packing, unpack, unpack_rows
 
 BLOCK_BYTES = 256 * 1024
 BLOCK_HEADER_BYTES = 16
+_DIGEST_BYTES = 16
+_DIGESTED_ROWS = 1_000
 _BODY = struct.Struct(">III")
 _CRC = struct.Struct(">I")
 
@@ -41,7 +49,7 @@ class BlockHeader(NamedTuple):
 
 
 class SnapshotEncoder:
-    """Rows in, blocks out. Feed it in as many calls as suits the caller; then `finish`."""
+    """Rows in, blocks out. Feed it in as many calls as suits the caller; then `rest`, and `last`."""
 
     def __init__(self, seed: int) -> None:
         """`seed` is the checksum of the file header."""
@@ -60,10 +68,13 @@ class SnapshotEncoder:
             if len(self._pending) >= BLOCK_BYTES:
                 yield self._flush()
 
-    def finish(self, digest: int) -> bytes:
-        """The rest: a block of the rows still pending, and the last block."""
-        rest = self._flush() if self._pending_rows else b""
-        return rest + self._block(0, pack((self.rows, digest)))
+    def rest(self) -> bytes:
+        """A block of the rows that fill none; empty if there are none."""
+        return self._flush() if self._pending_rows else b""
+
+    def last(self, digest: bytes | int) -> bytes:
+        """The last block."""
+        return self._block(0, pack((self.rows, digest)))
 
     def _flush(self) -> bytes:
         block = self._block(self._pending_rows, bytes(self._pending))
@@ -78,6 +89,30 @@ class SnapshotEncoder:
         return b"".join((body, _CRC.pack(self._seed), payload))
 
 
+class RowsDigest:
+    """The digest of rows, from the blocks that hold them."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+
+    def add(self, block: bytes) -> None:
+        """Take the next block that an encoder gave. Long enough that other threads run meanwhile."""
+        self._hash.update(memoryview(block)[BLOCK_HEADER_BYTES:])
+
+    def value(self) -> bytes:
+        """The digest of all taken so far."""
+        return self._hash.digest()
+
+
+def digest_of(rows: Iterable[tuple[Any, ...]]) -> bytes:
+    """The digest that a snapshot of these rows ends with."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    pack_row, remaining = packing(), iter(rows)
+    while some := b"".join(map(pack_row, islice(remaining, _DIGESTED_ROWS))):
+        digest.update(some)
+    return digest.digest()
+
+
 def decode_block_header(data: bytes, seed: int) -> BlockHeader:
     """The header in 16 bytes. Raises ValueError."""
     if len(data) < BLOCK_HEADER_BYTES:
@@ -90,15 +125,12 @@ def decode_block_header(data: bytes, seed: int) -> BlockHeader:
     return BlockHeader(rows, length, payload_crc, crc)
 
 
-def decode_rows(header: BlockHeader, payload: bytes, seed: int) -> list[tuple[Any, ...]]:
+def decode_rows(header: BlockHeader, payload: bytes, seed: int) -> tuple[tuple[Any, ...], ...]:
     """The rows of a block. Raises ValueError."""
-    rows = unpack_all(_checked(header, payload, seed))
-    if len(rows) != header.rows:
-        raise ValueError(f"a block of {len(rows)} rows, its header says {header.rows}")
-    return rows
+    return unpack_rows(_checked(header, payload, seed), header.rows)
 
 
-def decode_last(header: BlockHeader, payload: bytes, seed: int) -> tuple[int, int]:
+def decode_last(header: BlockHeader, payload: bytes, seed: int) -> tuple[int, bytes | int]:
     """Number of rows and digest, from the last block. Raises ValueError."""
     rows, digest = unpack(_checked(header, payload, seed))
     return rows, digest

@@ -1,8 +1,8 @@
 """Snapshots on the disk: written whole or not at all, checked when read, kept in number.
 
 A file under its snapshot name is complete and synced, for it is written under another and renamed. Whoever reads
-one checks every block's checksum, the number of rows, the index, and that the state built from it has the digest it
-had when it was written.
+one checks every block's checksum, the number of rows, the index, and that the state built from it would be written as
+the very same rows: they are packed again, and their digest is held against the one of those in the file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any, TypeVar
 
 import attrs
@@ -21,6 +22,7 @@ from coordserver.storage.file_header import (
     HEADER_BYTES,
     SALT_BYTES,
     SNAPSHOT_MAGIC,
+    SNAPSHOT_VERSION,
     FileHeader,
     decode_header,
     encode_header,
@@ -28,10 +30,12 @@ from coordserver.storage.file_header import (
 from coordserver.storage.layout import snapshot_indexes, snapshot_name, temporary
 from coordserver.storage.snapshot_format import (
     BLOCK_HEADER_BYTES,
+    RowsDigest,
     SnapshotEncoder,
     decode_block_header,
     decode_last,
     decode_rows,
+    digest_of,
 )
 from coordserver.storage.state import State
 from coordserver.storage.txnlog import purge_log
@@ -77,9 +81,10 @@ class SnapshotWriter:
         self._disk = disk
         self._index = index
         self._name = name or snapshot_name(index)
-        header = encode_header(FileHeader(SNAPSHOT_MAGIC, history_id, index, 0, salt()))
+        header = encode_header(FileHeader(SNAPSHOT_MAGIC, history_id, index, 0, salt(), SNAPSHOT_VERSION))
         _, seed = decode_header(self._name, header, SNAPSHOT_MAGIC)
         self._encoder = SnapshotEncoder(seed)
+        self._digest = RowsDigest()
         self._position = self._begun = self._synced = 0
         self._file: DiskFile | None = None
         try:
@@ -99,16 +104,20 @@ class SnapshotWriter:
 
     def write(self, block: bytes) -> None:
         """Write a block that `encode` gave."""
+        self._digest.add(block)
         try:
             self._write(block)
             self._send_on()
         except OSError as error:
             raise self._failed(error) from error
 
-    def finish(self, digest: int) -> SnapshotInfo:
-        """Close the snapshot with the digest of its state. On return it is durable under its name."""
+    def finish(self) -> SnapshotInfo:
+        """Close the snapshot with the digest of its rows. On return it is durable under its name."""
+        rest = self._encoder.rest()
+        if rest:
+            self.write(rest)
         try:
-            self._write(self._encoder.finish(digest))
+            self._write(self._encoder.last(self._digest.value()))
             assert self._file is not None
             self._file.sync()
             self._file.close()
@@ -148,7 +157,7 @@ def save_snapshot(disk: Disk, state: State, *, name: str = "") -> SnapshotInfo:
     """Write the state as a snapshot, all at once, under another name if one is given. Raises StorageError."""
     writer = SnapshotWriter(disk, state.index, state.history_id, name=name)
     writer.add(state.snapshot_rows())
-    return writer.finish(state.digest())
+    return writer.finish()
 
 
 def load_snapshot(disk: Disk, index: int, states: type[S]) -> S:
@@ -168,7 +177,7 @@ def read_snapshot(disk: Disk, name: str, states: type[S]) -> S:
     header, seed = decode_header(name, disk.read(name, 0, HEADER_BYTES), SNAPSHOT_MAGIC)
     rows = _RowReader(disk, name, seed)
     try:
-        state = states.from_snapshot(iter(rows))
+        state = states.from_snapshot(chain.from_iterable(rows.blocks))
         rows.drain()
     except (ValueError, TypeError, LookupError, AttributeError, KeeperError) as error:
         raise CorruptionError(f"{name}: no state can be built from it: {error!r}") from error
@@ -178,11 +187,16 @@ def read_snapshot(disk: Disk, name: str, states: type[S]) -> S:
         raise StorageError(f"{name}: whole, but not for this server: {error}") from error
     if (header.index, header.history_id) != (state.index, state.history_id):
         raise CorruptionError(f"{name}: its header says index {header.index}, its rows say {state.index}")
-    if state.digest() != rows.digest:
+    digest = state.digest() if header.version == 1 else digest_of(state.snapshot_rows())
+    if digest != rows.digest:
         raise CorruptionError(
-            f"{name}: the state's digest is {state.digest():016x}, it was {rows.digest:016x} when written"
+            f"{name}: the state's digest is {_shown(digest)}, it was {_shown(rows.digest)} when written"
         )
     return state
+
+
+def _shown(digest: bytes | int) -> str:
+    return digest.hex() if isinstance(digest, bytes) else f"{digest:016x}"
 
 
 class _RowReader:
@@ -193,19 +207,15 @@ class _RowReader:
         self._name = name
         self._seed = seed
         self._position = HEADER_BYTES
-        self._blocks = self._read()
-        self.digest = -1
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for rows in self._blocks:
-            yield from rows
+        self.blocks = self._read()
+        self.digest: bytes | int = -1
 
     def drain(self) -> None:
         """Check whatever the reader of the rows did not ask for."""
-        for _ in self._blocks:
+        for _ in self.blocks:
             pass
 
-    def _read(self) -> Iterator[list[tuple[Any, ...]]]:
+    def _read(self) -> Iterator[tuple[tuple[Any, ...], ...]]:
         size = self._disk.size(self._name)
         total = 0
         try:

@@ -135,7 +135,7 @@ MUTANTS = (
         "            self._disk.sync_directory()\n        except OSError as error:\n            raise self._failed",
         "        except OSError as error:\n            raise self._failed",
     ),
-    one("a snapshot's digest is not looked at", _SNAPSHOTS, "if state.digest() != rows.digest:", "if not rows:"),
+    one("a snapshot's digest is not looked at", _SNAPSHOTS, "if digest != rows.digest:", "if not rows:"),
     one(
         "a block's checksum is not looked at", _SNAPSHOT_FORMAT, "if crc32(payload, seed) != header", "if 0 and header"
     ),

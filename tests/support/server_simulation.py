@@ -24,7 +24,7 @@ from coordserver.core.machine import Machine
 from coordserver.core.operations import Op
 from coordserver.core.records import Record
 from coordserver.core.seam import EngineLimits
-from coordserver.core.snapshot import Row, RowDigest
+from coordserver.core.snapshot import Row, RowDigest, digest_of
 from coordserver.core.walk import StateWalk
 from coordserver.storage import SnapshotWriter, StorageError, recover_state, retain
 from coordserver.storage.txnlog import TxnLog
@@ -154,7 +154,7 @@ class Simulation:
             walk = StateWalk(self.machine)
             while walk.gather(7):
                 pass
-            self._snapshot = walk, walk.rows(), writer, RowDigest(), self.machine.digest()
+            self._snapshot = walk, walk.rows(), writer, RowDigest(), digest_of(self.machine.snapshot_rows())
             return
         walk, rows, writer, digest, expected = self._snapshot
         size = self.random.randrange(1, 30)
@@ -166,7 +166,7 @@ class Simulation:
             walk.close()
             assert digest.value() == expected, "a snapshot is not the state at its index"
             self.snapshots += 1
-            writer.finish(digest.value())
+            writer.finish()
             retain(self.disk, 2)
 
     def _time_passes(self) -> None:
