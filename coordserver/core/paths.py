@@ -25,11 +25,16 @@ _path_matches = re.compile(f"(?:/(?!\\.{{1,2}}(?:/|$))[^/{_FORBIDDEN}]+)+", re.D
 
 def is_valid_name(name: str) -> bool:
     """Whether `name` may be the last component of a path."""
+    if name.isascii() and name.isprintable() and "/" not in name and name[:1] not in ("", "."):
+        return True  # nearly always, and in a third of the time
     return _name_matches(name) is not None
 
 
 def is_valid(path: str) -> bool:
     """Whether `path` is legal as a whole (PathUtils.validatePath)."""
+    plain = path.isascii() and path.isprintable() and path[:1] == "/" and path[-1] != "/"
+    if plain and "/." not in path and "//" not in path:
+        return True  # nearly always, and in a third of the time
     return path == ROOT or _path_matches(path) is not None
 
 

@@ -183,6 +183,8 @@ class WatchManager(Generic[W]):
 
         Those who hear the same get the very same tuple.
         """
+        if not (self._data.by_path or self._child.by_path or self._persistent.by_path or self._recursive.by_path):
+            return {}
         if len(events) <= _TOGETHER:
             return self._fire(events)
         heard: dict[W, list[tuple[Notice, ...]]] = {}
@@ -195,8 +197,6 @@ class WatchManager(Generic[W]):
         data, child, persistent = self._data.by_path, self._child.by_path, self._persistent.by_path
         recursive = self._recursive.by_path
         deliveries: dict[W, tuple[Notice, ...]] = {}
-        if not (data or child or persistent or recursive):
-            return deliveries
         for kind, path, acl, parent_acl in events:
             hearers: dict[W, None] = {}
             if path in data:

@@ -208,7 +208,8 @@ class Poller:
                 self._drop(channel)
                 return
             self.bytes_received += len(data)
-            carrier.receive(data, now_ms, wall_ms)
+            if carrier.receive(data, now_ms, wall_ms):
+                return
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -238,7 +239,7 @@ class Poller:
     def _settle(self, channel: Channel, now_ms: int) -> None:
         port = channel.port
         output = port.output
-        output.looked()
+        output.woken = False
         if self._channels.get(channel.fd) is not channel:
             return
         if port.wrapping is not None:

@@ -87,22 +87,28 @@ class SessionCarrier:
         """Frames were held back that `resume` can handle once input is wanted."""
         return self._held and not self._ended
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
-        """Handle what was read. Raises WireError if the peer does not speak the protocol: close its connection."""
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
+        """Handle what was read; True where it is sure that more is wanted and nothing is held.
+
+        Raises WireError if the peer does not speak the protocol: close its connection.
+        """
         if self._ended:
-            return
+            return False
         self._unanswered_bytes += len(data)
         body = self._frames.only(data)
         if body is None or self._greeting or not self.wants_input:
             self._frames.feed(data)
             self.resume(now_ms, wall_ms)
-            return
+            return False
         if not self.outstanding:
             self._unanswered_bytes = len(data)
         self._held = False
         self._handle(body, now_ms, wall_ms)
-        if self.outstanding:
+        outstanding = self.outstanding
+        if outstanding:
             self._traffic.waits(now_ms)
+        most = self._most_outstanding
+        return outstanding < most and self._unanswered_bytes <= self._most_bytes and not self._refusing
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""

@@ -69,13 +69,14 @@ class NativeConnection(SessionCarrier):
         self._unpack = unpack or Unpacking(limits.frame_bytes).unpack
         self._last_zxid = 0
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
         """Handle what was read; the handshake is the one thing that is no frame."""
         if not self._greeting:
-            super().receive(data, now_ms, wall_ms)
-        elif not self._ended:
+            return super().receive(data, now_ms, wall_ms)
+        if not self._ended:
             self._opening += data
             self._try_handshake(now_ms, wall_ms)
+        return False
 
     def _try_handshake(self, now_ms: int, wall_ms: int) -> None:
         found = unpack_prefix(self._opening, HANDSHAKE_BYTES)

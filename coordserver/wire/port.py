@@ -42,7 +42,7 @@ class SessionConnection(Protocol):
     @property
     def holds_input(self) -> bool: ...
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None: ...
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool: ...
 
     def resume(self, now_ms: int, wall_ms: int) -> None: ...
 
@@ -139,13 +139,19 @@ class PortConnection:
             return self.session.wants_input
         return self._answer is None and not self.output.finished
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
-        """Handle what was read. Raises WireError if this connection is to be closed."""
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
+        """Handle what was read; True where it is sure that more is wanted and nothing is held.
+
+        Raises WireError if this connection is to be closed.
+        """
         if self.session is not None:
-            self.session.receive(data, now_ms, wall_ms)
-            return
-        if self._answer is not None or self.output.finished:
-            return
+            return self.session.receive(data, now_ms, wall_ms)
+        if self._answer is None and not self.output.finished:
+            self._hear(data, now_ms, wall_ms)
+        return False
+
+    def _hear(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+        """More of the first bytes, which tell what is spoken."""
         self._head += data
         if self._speech is None:
             self._speech = sniff(self._head)

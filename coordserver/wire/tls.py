@@ -61,7 +61,7 @@ class TlsConnection:
         """Bytes were read that `resume` may be able to handle."""
         return self._inner is not None and self._inner.holds_input
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
         """Decrypt and handle. Raises WireError where the peer does not speak TLS, or ends it."""
         self._incoming.write(data)
         try:
@@ -72,6 +72,7 @@ class TlsConnection:
             self._pump()  # the alert that tells the peer why
             raise WireError(f"TLS: {fault.reason or fault}") from None
         self._pump()
+        return False
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held input as far as the limits allow."""

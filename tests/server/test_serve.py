@@ -93,10 +93,10 @@ async def test_files_of_a_newer_version_are_refused(tmp_path: Path) -> None:
 
 
 def newer(file: bytes) -> bytes:
-    """The file as the next version would begin it."""
+    """The file as a version to come would begin it."""
     from zlib import crc32
 
-    head = file[:8] + (2).to_bytes(4, "big") + file[12:60]
+    head = file[:8] + (99).to_bytes(4, "big") + file[12:60]
     return head + crc32(head).to_bytes(4, "big") + file[64:]
 
 

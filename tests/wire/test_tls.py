@@ -37,12 +37,13 @@ class Echo:
     def wants_input(self) -> bool:
         return not self.output.crowded
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> None:
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
         self._frames.feed(data)
         while (body := self._frames.next()) is not None:
             assert not isinstance(body, Oversized)
             self.got.append(body)
             self.output.write(frame(body))
+        return False
 
     def resume(self, now_ms: int, wall_ms: int) -> None: ...
 
