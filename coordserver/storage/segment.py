@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from operator import itemgetter
+from typing import NamedTuple, cast
 
 import attrs
 
@@ -26,8 +27,9 @@ from coordserver.storage.disk import Disk, DiskFile
 from coordserver.storage.errors import CorruptionError, DiskSpaceError, NewerFormatError
 from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header
 from coordserver.storage.layout import log_name, temporary
-from coordserver.storage.record_format import decode_records
+from coordserver.storage.record_format import decode_rows
 
+_operation = itemgetter(Record._fields.index("op"))
 _ZEROS = bytes(65536)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LOGGED = frozenset(op for op, row in OPERATIONS.items() if row.kind is not Kind.READ)
@@ -92,10 +94,12 @@ def _write_temporary(disk: Disk, name: str, data: bytes, size: int) -> DiskFile:
 
 
 class Batch(NamedTuple):
-    """A batch that was read whole."""
+    """A batch that was read whole. What it says are records are plain tuples of the same fields in the same order:
+    whoever applies one takes it apart by position.
+    """
 
     first_index: int
-    records: list[Record]
+    records: tuple[Record, ...]
 
 
 class SegmentReader:
@@ -168,7 +172,7 @@ class SegmentReader:
 
     def _decode(self, header: BatchHeader, payload: memoryview) -> Batch:
         try:
-            records = decode_records(payload)
+            records = decode_rows(payload)
         except ValueError as error:
             raise CorruptionError(
                 f"{self.name}: at offset {self.position}, index {self.next_index}: right checksum, but "
@@ -179,13 +183,13 @@ class SegmentReader:
                 f"{self.name}: at offset {self.position}, index {self.next_index}: "
                 f"{len(records)} records, the header says {header.records}. {ADVICE}"
             )
-        unknown = sorted({record.op for record in records} - _LOGGED)
+        unknown = sorted(set(map(_operation, records)) - _LOGGED)
         if unknown:
             raise NewerFormatError(
                 f"{self.name}: at offset {self.position}, index {self.next_index}: records of operations {unknown}, "
                 f"which this server does not know; start the newer server on it"
             )
-        return Batch(header.first_index, records)
+        return Batch(header.first_index, cast("tuple[Record, ...]", records))
 
     def _end(self, used: int, reason: str) -> None:
         later = find_batch_header(self.data, self.position + 1, self.seed)
