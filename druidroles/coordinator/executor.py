@@ -25,7 +25,7 @@ from druidroles.coordination.load_queue import Key, LoadQueues, LoadQueueWriter,
 from druidroles.coordinator.actions import Action as Planned
 from druidroles.coordinator.actions import CancelDrop, CancelLoad, DropSegment, LoadSegment, MoveSegment
 from druidroles.coordinator.cluster import Server
-from druidroles.coordinator.metrics import LoadQueueCounts
+from druidroles.coordinator.order_counts import LoadQueueCounts
 from druidroles.coordinator.orders import Order, Orders
 from druidroles.coordinator.view import ClusterView
 from druidroles.http.metrics import Metrics

@@ -31,7 +31,7 @@ from druidroles.coordinator.dynamic_config import DynamicConfig, read_stored
 from druidroles.coordinator.executor import Executor, monotonic_ms
 from druidroles.coordinator.explain import Explainer
 from druidroles.coordinator.kill import KillUnused
-from druidroles.coordinator.metrics import LoadQueueCounts
+from druidroles.coordinator.order_counts import LoadQueueCounts
 from druidroles.coordinator.overlord import OverlordClient
 from druidroles.coordinator.picture import Picture
 from druidroles.coordinator.planner import (

@@ -1,23 +1,14 @@
 """What the Overlord counts, under Druid's names (Druid documentation, "Metrics", indexing service).
 
-Made once a process: the numbers go on over the terms of leading, while the gauges show nothing without one.
+Made once a process: the numbers go on over the terms of leading.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
-
-from druidroles.http.metrics import Labels, Metrics, Reading
+from druidroles.http.metrics import Metrics
 from druidroles.metadata import TaskRow
 from druidroles.model.iso import parse_iso
 from druidroles.model.task import TaskState, TaskStatus
-
-if TYPE_CHECKING:
-    from druidroles.overlord.leading import Leading
-
-Lead = Callable[[], "Leading | None"]
 
 
 class Counts:
@@ -30,22 +21,6 @@ class Counts:
         self._run = metrics.timer("task/run/time", "how long a task ran")
         self._success = metrics.counter("task/success/count", "tasks that succeeded")
         self._failed = metrics.counter("task/failed/count", "tasks that failed")
-        self._metrics = metrics
-
-    def follow(self, lead: Lead) -> None:
-        """Show the slots and the queue of whoever leads in this process; nothing while it does not."""
-        gauge = self._metrics.gauge
-        gauge("task/running/count", "tasks that run", lambda: _tasks(lead(), "running"))
-        gauge("task/pending/count", "tasks that wait for a slot", lambda: _tasks(lead(), "pending"))
-        gauge("task/waiting/count", "tasks that wait for a lock", lambda: _tasks(lead(), "waiting"))
-        for name, about in (
-            ("total", "slots there are"),
-            ("used", "slots in use"),
-            ("idle", "slots free for tasks"),
-            ("lazy", "free slots of workers that take no new tasks"),
-            ("blacklisted", "slots of workers on the blacklist"),
-        ):
-            gauge(f"taskSlot/{name}/count", about, lambda name=name: _slots(lead(), name))  # type: ignore[misc]
 
     def assigned(self, row: TaskRow, now_ms: int) -> None:
         """A task was given to a worker."""
@@ -60,29 +35,3 @@ class Counts:
 
 def _labels(row: TaskRow) -> dict[str, str]:
     return {"taskType": row.type, "dataSource": row.data_source}
-
-
-def _tasks(leading: Leading | None, state: str) -> Reading:
-    if leading is None:
-        return ()
-    counted = Counter(row.data_source for row in leading.tasks.values() if leading.listed(row).state == state)
-    return [({"dataSource": name}, float(count)) for name, count in counted.items()]
-
-
-def _slots(leading: Leading | None, what: str) -> Reading:
-    return () if leading is None else list(_slots_by_category(leading, what))
-
-
-def _slots_by_category(leading: Leading, what: str) -> Iterable[tuple[Labels, float]]:
-    counted: Counter[str] = Counter()
-    for load in leading.worker_loads():
-        barred = load.worker.host in leading.blacklist.workers
-        takes = load.worker.enabled and not barred
-        counted[load.worker.category] += {
-            "total": load.worker.capacity,
-            "used": load.used,
-            "idle": max(0, load.free) if takes else 0,
-            "lazy": max(0, load.free) if not load.worker.enabled else 0,
-            "blacklisted": load.worker.capacity if barred else 0,
-        }[what]
-    return [({"category": category}, float(count)) for category, count in counted.items()]

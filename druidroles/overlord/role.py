@@ -33,6 +33,7 @@ from druidroles.model.server import NodeRole
 from druidroles.overlord.blacklist import BlacklistRule
 from druidroles.overlord.counts import Counts
 from druidroles.overlord.leading import Leading, Rules
+from druidroles.overlord.metrics import show_leader
 from druidroles.overlord.plans import Limits
 from druidroles.overlord.resources import OverlordResources, wall_ms
 from druidroles.overlord.select import STRATEGIES
@@ -68,7 +69,7 @@ class Overlord:
         self._settings = settings
         self._leaders = LeaderView(context.zk, context.paths.overlord_latch)
         self._counts = Counts(context.metrics)
-        self._counts.follow(lambda: self.leading)
+        show_leader(context.metrics, lambda: self.leading)
 
     @property
     def leader_url(self) -> str | None:
