@@ -205,10 +205,11 @@ class _Recovery(Generic[S]):
         return reader
 
     def _apply(self, state: S, reader: SegmentReader) -> None:
+        apply = state.apply
         for first_index, records in reader.batches():
-            for index, record in enumerate(records, first_index):
-                if index > state.index:
-                    state.apply(index, record)
+            known = max(0, state.index + 1 - first_index)
+            for index, record in enumerate(records[known:], first_index + known):
+                apply(index, record)
 
     def _check_succession(self, previous: SegmentReader, reader: SegmentReader) -> None:
         """A segment is begun only behind a complete one, so that nothing may be torn or missing between two."""
