@@ -259,6 +259,19 @@ def test_a_newer_segment_format_is_refused(history: Any) -> None:
         recover(copy({FIRST: bytes(data)}))
 
 
+def test_a_record_of_an_operation_that_a_later_version_has_is_refused(history: Any) -> None:
+    """To leave it out would give another state than the one that was told of."""
+    disk = MemoryDisk()
+    recovered = recover_state(disk, Machine, segment_bytes=4096, entropy=history.entropy)
+    later = Record(1_999, 0, 0, 0, 0, (), ())
+    recovered.log.append((*history.batches[0], later, *history.batches[1]), 1)
+    disk.restart()
+    before = disk.files()
+    with pytest.raises(NewerFormatError, match=r"index 1: records of operations \[1999\], which this server does not"):
+        recover(disk)
+    assert disk.files() == before
+
+
 @pytest.mark.parametrize(("field", "text"), [(4, "batch format 2"), (6, "record format 2")])
 def test_a_newer_batch_is_refused_not_cut_off(history: Any, field: int, text: str) -> None:
     disk, ends = written(history)

@@ -24,8 +24,10 @@ from coordserver.storage import (
     load_snapshot,
     read_snapshot,
     save_snapshot,
+    snapshots,
 )
 from coordserver.storage.file_header import SNAPSHOT_MAGIC, FileHeader, decode_header, encode_header
+from coordserver.storage.snapshot_format import decode_last
 from coordserver.testing.memory_disk import MemoryDisk
 
 DATA = Path(__file__).parent / "data"
@@ -54,6 +56,7 @@ def test_every_version_gives_the_state_of_its_time(version: int) -> None:
     machine = read_snapshot(golden(version), "golden", Machine)
     assert (machine.index, machine.digest()) == (INDEX, DIGEST)
     machine.check_invariants()
+    assert machine.tree.quotas.limited == {"/q": None}
 
 
 def test_the_newest_is_what_is_written_today_to_the_byte() -> None:
@@ -91,6 +94,19 @@ def test_every_truncation_is_noticed(version: int) -> None:
     for length in range(size):
         with pytest.raises(CorruptionError):
             read_snapshot(golden(version, lambda data, length=length: data[:length]), "golden", Machine)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_bytes_behind_the_end_are_noticed(version: int) -> None:
+    with pytest.raises(CorruptionError, match="bytes behind the last block"):
+        read_snapshot(golden(version, lambda data: data + b"\0"), "golden", Machine)
+
+
+def test_another_number_of_rows_is_noticed(monkeypatch: Any) -> None:
+    """Whatever their digest."""
+    monkeypatch.setattr(snapshots, "decode_last", lambda *block: (30, decode_last(*block)[1]))
+    with pytest.raises(CorruptionError, match="29 rows instead of 30"):
+        read_snapshot(golden(2), "golden", Machine)
 
 
 class Wrong(Machine):
