@@ -10,7 +10,7 @@ was and the answer is SYSTEM_ERROR: one bad record must not stop every server th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -161,10 +161,12 @@ class Machine:
 
     def snapshot_rows(self) -> Iterator[tuple[Any, ...]]:
         """The exact state as rows of plain values (snapshot.py). The state must not change meanwhile."""
-        yield from self.head_rows()
-        yield from snapshot.tree_rows(self.tree)
-        yield from snapshot.session_rows(self.sessions.values())
-        yield from snapshot.ring_rows(self.ring.entries())
+        return chain(
+            self.head_rows(),
+            snapshot.tree_rows(self.tree),
+            snapshot.session_rows(self.sessions.values()),
+            snapshot.ring_rows(self.ring.entries()),
+        )
 
     def head_rows(self) -> Iterator[tuple[Any, ...]]:
         """The first of them: numbers and settings."""

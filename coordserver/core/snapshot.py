@@ -85,8 +85,7 @@ def znode_row(path: str, node: Znode) -> Row:
 
 def tree_rows(tree: DataTree) -> Iterator[Row]:
     """One row a znode."""
-    for path, node in tree.nodes.items():
-        yield znode_row(path, node)
+    return map(znode_row, tree.nodes, tree.nodes.values())
 
 
 def add_znodes(tree: DataTree, rows: Iterable[Sequence[Any]]) -> None:
