@@ -106,6 +106,9 @@ def test_idle_connections_cost_little_and_none_is_dropped(
     server: ServerProcess, record_property: Callable[[str, object], None]
 ) -> None:
     """Sessions first, without connections, then a connection each: what either costs."""
+    with crowds(server.port, PROCESSES) as few:  # so that the log is open as it is once it was written
+        assert few.all_do("open")[0] == few.all_do("end")[0] == PROCESSES
+    until(lambda: server.metrics()["global_sessions"] == 0, "sessions are left")
     files, empty = server.open_files(), server.rss_kib()
     with crowds(server.port, IDLE) as crowd:
         assert crowd.all_do("visit")[0] == IDLE
