@@ -18,7 +18,7 @@ import attrs
 
 from coordserver.core import errors, mutations, snapshot
 from coordserver.core.errors import ErrorCode, KeeperError
-from coordserver.core.mutations import Change, Event
+from coordserver.core.mutations import MUTATIONS, Change, Event
 from coordserver.core.operations import Op
 from coordserver.core.quotas import Undo
 from coordserver.core.reads import READS, get_ephemerals
@@ -128,7 +128,7 @@ class Machine:
         try:
             if session_id and session is None and op != Op.CREATE_SESSION:
                 raise errors.SessionExpiredError
-            mutation = mutations.MUTATIONS.get(op)
+            mutation = MUTATIONS.get(op)
             if mutation is not None:
                 result = mutation(self.tree, change, arguments)
             else:

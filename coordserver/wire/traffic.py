@@ -50,13 +50,31 @@ class ServerTraffic:
     """What all connections of a server share: totals of those that have ended, and counts of what is rare."""
 
     def __init__(self) -> None:
-        self.latency = Latency()
+        self._latency = Latency()
+        self._took_ms = 0
+        self._took = 0
         self.auth_failed = 0
         self.rejected = 0
         self.too_large = 0
         self.trace_mask = 306
         self._ended = (0, 0, 0)
         self._base = (0, 0, 0)
+
+    @property
+    def latency(self) -> Latency:
+        """Of all connections."""
+        if self._took:
+            self._latency.record(self._took_ms, self._took)
+            self._took = 0
+        return self._latency
+
+    def took(self, ms: int, count: int) -> None:
+        """`count` requests took `ms` each. Those answered together took the same, and are put down together."""
+        if ms != self._took_ms and self._took:
+            self._latency.record(self._took_ms, self._took)
+            self._took = 0
+        self._took_ms = ms
+        self._took += count
 
     def ended(self, traffic: Traffic) -> None:
         """A connection is gone: its counts go into the totals."""
@@ -71,20 +89,24 @@ class ServerTraffic:
     def reset(self, open_counts: tuple[int, int, int]) -> None:
         """Begin to count anew."""
         self._base = add(self._ended, open_counts)
-        self.latency = Latency()
+        self._latency = Latency()
+        self._took = 0
 
 
 class Traffic:
     """One connection's. Its session is told here too, whatever protocol carries it.
 
     `received` counts requests, the handshake among them, `answered` replies and `notified` what was sent unasked.
-    `waiting` is not empty while requests are stamped that were not answered in the turn in which they came.
+    `waiting` is not 0 while requests are stamped that were not answered in the turn in which they came: all that was
+    received by the first of those stamps.
     """
 
     __slots__ = (
         "_base",
+        "_later",
         "_recorded_at",
         "_settled",
+        "_since",
         "answered",
         "latency",
         "notified",
@@ -109,34 +131,37 @@ class Traffic:
         self.xid = NO_XID
         self.zxid = NO_ZXID
         self.latency = Latency()
-        self.waiting: deque[tuple[int, int]] = deque()
+        self.waiting = 0
+        self._since = 0
+        self._later: deque[tuple[int, int]] = deque()
         self._settled = 0
         self._recorded_at = -1
         self._base = (0, 0, 0)
 
     def waits(self, now_ms: int) -> None:
         """A turn has ended that leaves requests unanswered."""
-        waiting = self.waiting
-        if not waiting:
+        if not self.waiting:
+            self.waiting = self.received
+            self._since = now_ms
             self._settled = self.answered
-        elif waiting[-1][0] == self.received:
-            return
-        waiting.append((self.received, now_ms))
+        elif (self._later[-1][0] if self._later else self.waiting) != self.received:
+            self._later.append((self.received, now_ms))
 
     def settle(self, now_ms: int) -> None:
         """Answers go out: note how long those took that waited."""
-        answered, waiting = self.answered, self.waiting
-        while waiting:
-            upto, since = waiting[0]
-            count = min(upto, answered) - self._settled
+        answered = self.answered
+        while self.waiting:
+            upto = self.waiting
+            count = (upto if upto < answered else answered) - self._settled
             if count > 0:
-                self.latency.record(now_ms - since, count)
-                self.server.latency.record(now_ms - since, count)
+                ms = now_ms - self._since
+                self.latency.record(ms, count)
+                self.server.took(ms, count)
                 self._settled += count
                 self._recorded_at = self._settled
             if answered < upto:
                 return
-            waiting.popleft()
+            self.waiting, self._since = self._later.popleft() if self._later else (0, 0)
 
     @property
     def outstanding(self) -> int:

@@ -28,7 +28,7 @@ def test_what_waited_is_timed_from_its_turn() -> None:
     traffic.settle(110)
     assert (traffic.latency.count, traffic.latency.total) == (4, 3 * 10 + 6)
     assert (traffic.latency.least, traffic.latency.most, traffic.last_latency) == (6, 10, 6)
-    assert len(traffic.waiting) == 1
+    assert traffic.waiting == 6
     traffic.answered += 1
     traffic.settle(120)
     assert not traffic.waiting
@@ -42,7 +42,21 @@ def test_a_turn_without_a_new_request_leaves_no_stamp() -> None:
     asked(traffic, 1, 100)
     for now_ms in range(101, 200):
         traffic.waits(now_ms)
-    assert len(traffic.waiting) == 1
+    traffic.answered += 1
+    traffic.settle(250)
+    assert not traffic.waiting
+    assert (traffic.latency.count, traffic.latency.total) == (1, 150)
+
+
+def test_what_took_the_same_is_put_down_together_and_nothing_is_lost() -> None:
+    server = ServerTraffic()
+    traffics = [Traffic(server) for _ in range(6)]
+    for number, traffic in enumerate(traffics):
+        asked(traffic, 2, 100 + number // 2)
+        traffic.answered += 2
+        traffic.settle(110)
+    assert (server.latency.count, server.latency.total) == (12, 4 * (10 + 9 + 8))
+    assert (server.latency.least, server.latency.most, server.latency.last) == (8, 10, 8)
 
 
 def test_a_read_after_a_write_took_no_time() -> None:
