@@ -69,8 +69,9 @@ def create(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[
         if parent.creates > MAX_SEQUENCE:
             raise errors.SequenceOverflowError(parent_path)
         path = f"{path}{parent.creates:010d}"
+    name = path[cut + 1 :]
     # With a cut of 1 the parent is the root only where the path begins with two slashes.
-    if (cut == 1 or not is_valid_name(path[cut + 1 :])) and path != ROOT:
+    if (cut == 1 or not is_valid_name(name)) and path != ROOT:
         raise errors.BadArgumentsError(path)
     if path in nodes:
         raise errors.NodeExistsError(path)
@@ -82,7 +83,7 @@ def create(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple[
     owner = change.session if mode in _EPHEMERAL else 0
     acl = OPEN_ACL_UNSAFE if acl is None else intern_acl(acl)
     node = Znode(data, acl, zxid, wall_ms, owner, CONTAINER_TTL if mode in _CONTAINER else ttl_ms)
-    tree.insert(path, node, parent, zxid, change.undo)
+    tree.insert(path, name, node, parent, zxid, change.undo)
     change.events.append((_CREATED, path, acl, parent_acl))
     # What node.stat() would say, which then would have to be kept for each znode.
     stat = _new(Stat, (zxid, zxid, wall_ms, wall_ms, 0, 0, 0, owner, len(data) if data else 0, 0, zxid))

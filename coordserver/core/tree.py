@@ -60,9 +60,8 @@ class DataTree:
         if path.startswith(QUOTA_PREFIX):
             self.quotas.adopted(path)
 
-    def insert(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
-        """Add a new child to `parent`."""
-        name = path[path.rfind("/") + 1 :]
+    def insert(self, path: str, name: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
+        """Add a new child to `parent`. `name` is the path's last component."""
         if undo is not None:
             undo.append((self._undo_insert, (path, node, parent, parent.creates, parent.pzxid)))
         if self.walk is not None:
@@ -70,10 +69,11 @@ class DataTree:
             self.walk.changing(paths.parent_of(path), parent)
         self.nodes[path] = node
         self.path_bytes += len(path)
-        if parent.children is None:
+        children = parent.children
+        if children is None:
             parent.children = {name: None}
         else:
-            parent.children[name] = None
+            children[name] = None
         parent.creates += 1
         parent.pzxid = zxid
         parent.touch()

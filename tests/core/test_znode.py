@@ -19,11 +19,11 @@ def test_names_are_the_same_tuple_until_the_children_change() -> None:
     assert before == ("zookeeper",)
     assert tree.children_of(root) is before
     undo: Undo = []
-    tree.insert("/a", _child(), root, 1, undo)
+    tree.insert("/a", "a", _child(), root, 1, undo)
     assert tree.children_of(root) == ("zookeeper", "a")
     run_undo(undo)
     assert tree.children_of(root) == ("zookeeper",)
-    tree.insert("/b", _child(), root, 2, None)
+    tree.insert("/b", "b", _child(), root, 2, None)
     assert tree.children_of(root) == ("zookeeper", "b")
     tree.remove("/b", tree.nodes["/b"], root, 3, undo)
     assert tree.children_of(root) == ("zookeeper",)
