@@ -82,14 +82,14 @@ class LogWriter:
                 yield self._done.popleft()
 
     def is_done_unheard(self) -> bool:
-        """The library's write was done a while ago, but nobody was told. If that happens again it is not trusted more.
+        """The library's write was done a while ago, but nobody was told. Where that is so again it is not trusted more.
 
         The signal may have gone to a thread that does not block it, one that is older than `writes`.
         """
         writes = self._writes
         if self._prepared is None or writes is None or time.perf_counter() - self._began < _UNHEARD_S:
             return False
-        if writes.in_progress():
+        if writes.in_progress() or writes.told():  # told, but this thread had no time to hear it
             return False
         self._unheard += 1
         if self._unheard == _UNHEARD_MOST:

@@ -95,6 +95,8 @@ class AsyncWrites:
         if self.fd < 0:
             self._restore()
             raise OSError(code := ctypes.get_errno(), os.strerror(code))
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
 
     @classmethod
     def tried(cls, directory: Path) -> AsyncWrites | None:
@@ -121,6 +123,10 @@ class AsyncWrites:
         if self._write(self._reference) != 0:
             raise OSError(code := ctypes.get_errno(), os.strerror(code))
         self.busy = True
+
+    def told(self, within_s: float = 0.0) -> bool:
+        """Whether `fd` can be read, or can be within that time."""
+        return bool(self._poll.poll(within_s * 1000))
 
     def in_progress(self) -> bool:
         """Whether it is still being written."""
@@ -155,8 +161,7 @@ class AsyncWrites:
         try:
             before = time.time_ns().to_bytes(8, "big")
             self.begin(descriptor, 5, before)
-            readable, _, _ = select.select([self.fd], [], [], _TRIAL_S)
-            return bool(readable) and self.finished() == 8 and os.pread(descriptor, 16, 0) == bytes(5) + before
+            return self.told(_TRIAL_S) and self.finished() == 8 and os.pread(descriptor, 16, 0) == bytes(5) + before
         finally:
             if self.busy:
                 self._wait_for_trial()

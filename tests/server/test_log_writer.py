@@ -45,6 +45,9 @@ class PlayedWrites(AsyncWrites):
     def in_progress(self) -> bool:
         return False
 
+    def told(self, within_s: float = 0.0) -> bool:
+        return self._tells
+
     def finished(self) -> int:
         if self._tells:
             os.eventfd_read(self.fd)
@@ -158,6 +161,20 @@ async def test_a_library_that_does_not_tell_is_given_up(tmp_path: Path) -> None:
     await writer.stop()
     log.close()
     assert recovered(tmp_path).index == 4
+
+
+async def test_a_library_that_tells_in_time_is_not_blamed_when_nobody_listens(tmp_path: Path) -> None:
+    writes = PlayedWrites()
+    log = opened(tmp_path)
+    writer = LogWriter(log, writes)
+    for _ in range(4):
+        writer.begin(*batch(log))
+        await trio.sleep(0.06)
+        assert not writer.is_done_unheard()
+        assert await collected(writer) == [log.next_index - 1]
+    assert len(writes.begun) == 4
+    await writer.stop()
+    log.close()
 
 
 async def test_a_stop_waits_for_what_is_being_written(tmp_path: Path) -> None:
