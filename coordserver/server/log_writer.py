@@ -72,17 +72,21 @@ class LogWriter:
     def collect(self) -> Iterator[int | Exception]:
         """What was made durable since: the index of its last record, or why that is not known."""
         if self._prepared is not None:
+            heard = self._writes is not None and self._writes.told()
             done = self._finished()
             if done is not None:
+                self._unheard = 0 if heard else self._unheard + 1
                 yield done
-        elif self._done:
-            with suppress(BlockingIOError):
-                os.eventfd_read(self._handed)
-            while self._done:
-                yield self._done.popleft()
+            return
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._handed)
+        if self._writes is not None:
+            self._writes.forget()  # what was told too late, for a write that was looked after
+        while self._done:
+            yield self._done.popleft()
 
     def is_done_unheard(self) -> bool:
-        """The library's write was done a while ago, but nobody was told. Where that is so again it is not trusted more.
+        """The library's write was done a while ago, but nobody was told. Thrice in a row, and it is not trusted more.
 
         The signal may have gone to a thread that does not block it, one that is older than `writes`.
         """
@@ -91,8 +95,7 @@ class LogWriter:
             return False
         if writes.in_progress() or writes.told():  # told, but this thread had no time to hear it
             return False
-        self._unheard += 1
-        if self._unheard == _UNHEARD_MOST:
+        if self._unheard == _UNHEARD_MOST - 1:
             _log.warning("the C library's writes are done without a signal: the log is written by a thread of ours")
         return True
 

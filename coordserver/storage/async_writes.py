@@ -134,8 +134,7 @@ class AsyncWrites:
 
     def finished(self) -> int | None:
         """How many bytes were written; None while that goes on. Raises OSError where it failed."""
-        with suppress(BlockingIOError):
-            os.read(self.fd, _SIGINFO_BYTES)
+        self.forget()
         code = self._error(self._reference)
         if code == errno.EINPROGRESS:
             return None
@@ -145,6 +144,11 @@ class AsyncWrites:
         if code:
             raise OSError(code, os.strerror(code))
         return written
+
+    def forget(self) -> None:
+        """Take the signal away, if there is one."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, _SIGINFO_BYTES)
 
     def close(self) -> None:
         """Nothing is being written any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ class PlayedWrites(AsyncWrites):
 
     def told(self, within_s: float = 0.0) -> bool:
         return self._tells
+
+    def forget(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
 
     def finished(self) -> int:
         if self._tells:
@@ -161,6 +166,24 @@ async def test_a_library_that_does_not_tell_is_given_up(tmp_path: Path) -> None:
     await writer.stop()
     log.close()
     assert recovered(tmp_path).index == 4
+
+
+async def test_what_is_told_too_late_does_not_stay(tmp_path: Path) -> None:
+    writes = PlayedWrites(tells=False)
+    log = opened(tmp_path)
+    writer = LogWriter(log, writes)
+    writer.begin(*batch(log))
+    await trio.sleep(0.06)
+    assert writer.is_done_unheard()
+    assert list(writer.collect()) == [1]
+    os.eventfd_write(writes.fd, 1)
+    with trio.fail_after(20):
+        await trio.lowlevel.wait_readable(writer.fd)
+    assert list(writer.collect()) == []
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(writes.fd)
+    await writer.stop()
+    log.close()
 
 
 async def test_a_library_that_tells_in_time_is_not_blamed_when_nobody_listens(tmp_path: Path) -> None:
