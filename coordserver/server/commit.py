@@ -30,10 +30,10 @@ from coordserver.storage.txnlog import TxnLog
 SLICE_RECORDS = 256
 """Records applied before sockets are served again."""
 
-BATCH_RECORDS = 50
+BATCH_RECORDS = 100
 """So many records are a batch, though more may come at once."""
 
-GATHER_TURNS = 2
+GATHER_TURNS = 8
 """Turns of the sockets after which a batch is begun, though more is still coming."""
 
 

@@ -22,7 +22,8 @@ from coordserver.server.clock import Clock
 from coordserver.server.poller import Poller
 
 TICK_S = 0.1
-GC_THRESHOLDS = (10_000, 1_000_000, 1_000_000)
+GC_THRESHOLDS = (200_000, 1_000_000, 1_000_000)
+"""So high that each object is looked at once, by a tick, and only by the collector itself where ticks are late."""
 _MAX_SWEEPS = 64
 
 

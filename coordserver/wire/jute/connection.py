@@ -35,6 +35,7 @@ _HEADER = struct.Struct(">ii")
 _HEADER_BYTES = 8
 _OK = int(ErrorCode.OK)
 _CREATE_SESSION = int(Op.CREATE_SESSION)
+_CREATE = int(Op.CREATE)
 _MULTI = int(Op.MULTI)
 _PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
@@ -45,6 +46,7 @@ _ENCODERS = replies.ENCODERS
 _ANSWERED_BY_STAT = frozenset({int(Op.SET_DATA), int(Op.EXISTS), int(Op.SET_ACL)})
 _frame = replies.frame
 _frame_of_stat = replies.frame_of_stat
+_frame_of_path = replies.frame_of_path
 
 
 class JuteConnection(SessionCarrier):
@@ -183,6 +185,8 @@ class JuteConnection(SessionCarrier):
             traffic.xid = number
         if op in _ANSWERED_BY_STAT and not error:
             self.output.write(_frame_of_stat(number, zxid, result[0]))
+        elif op == _CREATE and not error:
+            self.output.write(_frame_of_path(number, zxid, result[0]))
         elif op == _MULTI:
             self._reply_multi(number, zxid, error, result)
         elif not error:

@@ -12,6 +12,7 @@ from coordserver.wire.jute.primitives import INT, NULL, ustring, vector
 
 _REPLY = struct.Struct(">iiqi")
 _REPLY_OF_STAT = struct.Struct(">iiqiqqqqiiiqiiq")
+_REPLY_OF_STRING = struct.Struct(">iiqii")
 _STAT = struct.Struct(">qqqqiiiqiiq")
 _MULTI_HEADER = struct.Struct(">ibi")
 _CONNECT = struct.Struct(">iiqi")
@@ -37,6 +38,13 @@ def frame(xid: int, zxid: int, error: int, body: bytes = b"") -> bytes:
 def frame_of_stat(xid: int, zxid: int, stat: Sequence[int]) -> bytes:
     """The reply to what is answered by a Stat alone."""
     return _REPLY_OF_STAT.pack(84, xid, zxid, 0, *stat)
+
+
+def frame_of_path(xid: int, zxid: int, path: str) -> bytes:
+    """The reply to what is answered by a path alone, which is a legal one."""
+    encoded = path.encode()
+    length = len(encoded)
+    return _REPLY_OF_STRING.pack(20 + length, xid, zxid, 0, length) + encoded
 
 
 def connect_response(timeout_ms: int, session_id: int, password: bytes, read_only: bool | None) -> bytes:
