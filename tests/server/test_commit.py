@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import count
 from random import Random
 
+import pytest
 import trio
 from engine_bench import HISTORY, Bench
 
 from coordserver.core.machine import Machine
 from coordserver.server.commit import BATCH_RECORDS, GATHER_TURNS, SLICE_RECORDS, Committer
 from coordserver.storage import recover_state
-from coordserver.testing.memory_disk import MemoryDisk
+from coordserver.testing.memory_disk import MemoryDisk, MemoryFile
 
 SLICES = 5
 
@@ -47,6 +49,38 @@ async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a
                 assert bench.machine.index == index
         await committer.drained()
         assert bench.machine.index == SLICES * SLICE_RECORDS
+        nursery.cancel_scope.cancel()
+    await committer.stop()
+
+
+async def test_nothing_takes_effect_before_its_batch_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = threading.Event()
+    durably = MemoryFile.write_durably
+
+    def slow(file: MemoryFile, offset: int, data: bytes) -> None:
+        assert written.wait(20)
+        durably(file, offset, data)
+
+    bench = Bench()
+    committer = _committer(bench)
+    attachment, _ = bench.hello(remembers=False)
+    before = bench.machine.index
+    monkeypatch.setattr(MemoryFile, "write_durably", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        nursery.start_soon(_collect, committer)
+        bench.create(attachment, 1, "/znode")
+        try:
+            assert committer.kick()
+            for _ in range(20):
+                committer.turn()
+                committer.tick()
+                await trio.sleep(0.001)
+            assert bench.machine.index == before
+        finally:
+            written.set()
+        await committer.drained()
+        assert bench.machine.index > before
         nursery.cancel_scope.cancel()
     await committer.stop()
 

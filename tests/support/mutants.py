@@ -22,7 +22,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 COPIED = ("coordserver", "cli", "druidroles", "tests", "setup.cfg", "pyproject.toml")
 HARNESS = ("tests/storage", "tests/simulation", "tests/core/test_golden.py", "tests/server/test_commit.py")
-KILLS = ("tests/faults/test_kill_server.py",)
 AT_ONCE = 2
 LIMIT_S = 600
 
@@ -59,7 +58,6 @@ MUTANTS = (
         "        self._next_index += count\n",
         "        self._next_index += count\n        self._durable_index = self._next_index - 1\n"
         "        self._behind = True\n        self._changed.set()\n",
-        KILLS,
     ),
     one("the library's writes are not synced", _FILE_DISK, "os.O_WRONLY | os.O_DSYNC", "os.O_WRONLY"),
     one(
