@@ -38,11 +38,12 @@ READ_BYTES = 65_536
 _IN = select.EPOLLIN
 BUDGET_S = 0.004
 LINGER_S = 0.001
+"""How long a sweep waits for what is about to come; sockets are heard meanwhile, other tasks are not."""
 _REPORTS = 256
 
 
 class Poller:
-    """Owns every accepted socket. All methods run in the trio thread and none blocks.
+    """Owns every accepted socket. All methods run in the trio thread; none blocks, but a sweep for up to `LINGER_S`.
 
     `connect` makes what speaks on a new socket of a host, given what may be spoken there. `handled` is called
     after requests were handled, before anything is sent; `idle` when there is nothing to read: whether something is

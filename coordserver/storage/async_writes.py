@@ -2,9 +2,9 @@
 
 A thread of Python's that writes the log needs the interpreter's lock at both ends of each write. While it waits for
 the lock, every system call of the thread that serves (each lets go of the lock) tries to wake it, mostly on another
-processor: with 10 clients that took a third of all writes, with 50 a fifth (docs/benchmarks.md). The C library has
-the same thing without the lock: `aio_write` gives a write to a thread of its own and returns. The descriptor was opened
-with O_DSYNC, so the write is durable when it has returned there.
+processor (docs/benchmarks.md has what that costs). The C library has the same thing without the lock: `aio_write`
+gives a write to a thread of its own and returns. The descriptor was opened with O_DSYNC, so the write is durable when
+it has returned there.
 
 That it is done is told by a signal, which a signalfd turns into something to wait for among the sockets. The signal is
 blocked in the thread that makes an AsyncWrites and so in all that it starts later, and ignored, so that it cannot end

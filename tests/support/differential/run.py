@@ -182,11 +182,11 @@ class Runner:
         client = RawClient(self._port)
         client.connect(timeout_ms=4_000)
         found: list[Any] = []
-        todo = [f"/h{self._history.seed}"]
+        pending = [f"/h{self._history.seed}"]
         if self._history.profile == "quota":
-            todo.append(f"/zookeeper/quota/h{self._history.seed}")
-        while todo:
-            path = todo.pop()
+            pending.append(f"/zookeeper/quota/h{self._history.seed}")
+        while pending:
+            path = pending.pop()
             data = client.request(int(Op.GET_DATA), (path, False))
             acl = client.request(int(Op.GET_ACL), (path,))
             children = client.request(int(Op.GET_CHILDREN2), (path, False))
@@ -200,7 +200,7 @@ class Runner:
                 )
             )
             if children.result is not None:
-                todo += [f"{path}/{name}" for name in sorted(children.result[0])]
+                pending += [f"{path}/{name}" for name in sorted(children.result[0])]
         client.request(int(Op.CLOSE_SESSION), ())
         client.drop()
         return found
