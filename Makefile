@@ -10,7 +10,7 @@ COUNT ?= 5000
 SECONDS_EACH ?= 30
 
 # Real clocks and processes share the machine with whatever else runs there: what fails is tried once more, and the
-# closing line says how often that was. AGAIN= takes the first answer.
+# closing lines say how often that was, and why. AGAIN= takes the first answer.
 AGAIN ?= --reruns 1
 
 .PHONY: install quickstart test test-real test-long mutants fuzz peers check bench ci format clean
