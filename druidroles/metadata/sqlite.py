@@ -8,6 +8,7 @@ is not lost. A statement in a thread cannot be cancelled half-way; every one is 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 # How long a statement waits for another process's transaction. Those are short; a longer wait means a stuck process.
 BUSY_TIMEOUT_S = 5.0
+BUSY_PAUSE_S = 0.01
 
 
 class _Worker:
@@ -91,6 +93,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to WAL; for one that has it this is a read.
+
+    The switch goes from a read lock to the exclusive one, for which SQLite does not wait where another process already
+    has the writer's: both would wait for each other. So it is tried again: whoever makes the file is soon done.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_PAUSE_S)
+        else:
+            return
+
+
 def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     if not path.parent.is_dir():
         raise MetadataError(f"metadata store {path}: the directory {path.parent} does not exist")
@@ -99,7 +119,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     except sqlite3.Error as error:
         raise MetadataError(f"metadata store {path}: {error}") from error
     try:
-        main.execute("PRAGMA journal_mode = WAL")
+        _use_wal(main)
         ensure_schema(main, str(path))
         return main, _connect(path)
     except sqlite3.Error as error:
