@@ -101,7 +101,9 @@ async def test_watch_prints_events_until_its_count_or_ctrl_c(server: ServerHandl
             await zk.delete("/w")
             text = b""
             while text.count(b"\n") < 2:
-                text += await process.stdout.receive_some()
+                chunk = await process.stdout.receive_some()
+                assert chunk, (text, await process.stderr.receive_some())
+                text += chunk
             if count == "0":
                 process.send_signal(signal.SIGINT)
             assert await process.wait() == ending
