@@ -194,10 +194,11 @@ async def test_5882_what_is_queued_is_taken_back_when_it_is_not_wanted_any_more(
         await house.tell()
 
         async def queued() -> bool:
-            return len(await _queue(idle, house)) == PER_SERVER
+            if len(await _queue(idle, house)) != PER_SERVER:
+                return False
+            return bool((await coordinator.get("/loadqueue?simple"))["h1:8083"]["segmentsToLoad"] == 2 * PER_SERVER)
 
         await until(queued)
-        assert (await coordinator.get("/loadqueue?simple"))["h1:8083"]["segmentsToLoad"] == 2 * PER_SERVER
         await coordinator.http.delete(f"{ROOT}/datasources/wiki")
 
         async def empty() -> bool:
