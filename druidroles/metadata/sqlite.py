@@ -89,7 +89,11 @@ class SqliteMetadataStore(SqlMetadataStore):
 def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level None: transactions are begun by hand, sqlite3 adds none of its own.
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
