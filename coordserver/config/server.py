@@ -12,6 +12,7 @@ import attrs
 
 from coordserver.config.address import Address
 from coordserver.config.setting import required, setting, setting_of
+from coordserver.core.access import ENFORCEABLE_SCHEMES, X509
 from coordserver.core.errors import CoordError
 from coordserver.wire.fourletter import WORDS
 
@@ -221,6 +222,12 @@ class ServerConfig:
     super_x509: str = setting(
         "", "Subject of the certificate that may do everything.", zoo_key="X509AuthenticationProvider.superUser"
     )
+    enforce_auth: str = setting(
+        "",
+        f"Schemes of {', '.join(sorted(ENFORCEABLE_SCHEMES))}, with commas between: who has proven none is only told "
+        "so; empty: anybody is served.",
+        zoo_key="enforce.auth.schemes",
+    )
     fourletter_whitelist: str = setting(
         AUTO,
         "Four-letter words that are answered, with commas between; *: all; auto: all if every address is loopback, "
@@ -275,6 +282,11 @@ class ServerConfig:
         return ALL_WORDS if "*" in words else words
 
     @property
+    def enforced_schemes(self) -> frozenset[str]:
+        """Of which a client must have proven one; none: it need not."""
+        return _words(self.enforce_auth)
+
+    @property
     def has_admin_commands(self) -> bool:
         """Whether HTTP has /commands."""
         return self.local if self.admin_commands == AUTO else self.admin_commands == "on"
@@ -297,6 +309,9 @@ class ServerConfig:
             unknown = _words(self.fourletter_whitelist) - ALL_WORDS - {"*"}
             if unknown:
                 yield f"fourletter_whitelist: no such words: {', '.join(sorted(unknown))}"
+        unknown = self.enforced_schemes - ENFORCEABLE_SCHEMES
+        if unknown:
+            yield f"enforce_auth: no such schemes: {', '.join(sorted(unknown))}"
         yield from self._tls_faults()
 
     def _tls_faults(self) -> Iterator[str]:
@@ -304,6 +319,8 @@ class ServerConfig:
             yield f"tls_client_auth: {self.tls_client_auth} needs tls_ca"
         if (self.tls_cert is None) != (self.tls_key is None):
             yield "tls_cert and tls_key go together"
+        if self.tls_ca is None and self.enforced_schemes == {X509}:
+            yield f"enforce_auth: {X509} needs tls_ca"
         if self.tls_ca is not None and self.tls_cert is None:
             yield "tls_ca needs tls_cert and tls_key"
         if self.secure_listen and self.tls_cert is None:

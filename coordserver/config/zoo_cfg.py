@@ -5,7 +5,8 @@ others are named, so that nobody believes in a setting that does nothing. Where 
 and its users would notice, the file gets ZooKeeper's. The keys may have the prefix `zookeeper.` of the system
 properties that they become there.
 
-An ensemble is refused: to start one of its members alone would split it.
+An ensemble is refused: to start one of its members alone would split it. So is a demand for SASL, which nobody could
+meet: to serve everybody instead would open what the file closes.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class _Reader:
         self._unlimited()
         self._addresses(member)
         self._administration()
+        self._enforced_auth()
         self._words()
         self._sizes()
         self._tls()
@@ -174,6 +176,18 @@ class _Reader:
             addresses.append(_address(host, 7000 if port is None else port))
         if addresses:
             self._settings["admin_listen"] = list(dict.fromkeys(addresses))
+
+    def _enforced_auth(self) -> None:
+        """ZooKeeper's AuthenticationHelper: anything but true is false there."""
+        if (self._take("sessionRequireClientSASLAuth") or "").lower() == "true":
+            raise ConfigError(
+                "sessionRequireClientSASLAuth: there is no SASL here; enforce.auth can demand digest or x509"
+            )
+        enabled, schemes = self._take("enforce.auth.enabled"), self._take("enforce.auth.schemes")
+        if (enabled or "").lower() == "true":
+            if not schemes:
+                raise ConfigError("enforce.auth.enabled: which schemes must be in enforce.auth.schemes")
+            self._settings["enforce_auth"] = schemes
 
     def _words(self) -> None:
         """Words that this server does not know are named among what is ignored."""

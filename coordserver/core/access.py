@@ -19,6 +19,8 @@ from coordserver.core.errors import InvalidACLError
 
 SUPER = "super"
 X509 = "x509"
+ENFORCEABLE_SCHEMES = frozenset({"digest", "ip", X509})
+"""Schemes that a server may demand."""
 AUTHENTICATED_SCHEMES = frozenset({"digest", "sasl", "x509"})
 """Schemes whose identities an entry of scheme `auth` stands for; ip proves nothing about who one is."""
 
@@ -128,12 +130,14 @@ class Credentials:
     """Turns what a client shows into identities.
 
     `super_digest` is the `user:hash` of the super user, `super_x509` the subject of the super user's certificate; empty
-    for none (DigestAuthenticationProvider.superDigest, X509AuthenticationProvider.superUser).
+    for none (DigestAuthenticationProvider.superDigest, X509AuthenticationProvider.superUser). `enforced` are schemes of
+    which a connection must have proven one before anything is done for it; none: anybody is served.
     """
 
-    def __init__(self, super_digest: str = "", super_x509: str = "") -> None:
+    def __init__(self, super_digest: str = "", super_x509: str = "", enforced: Iterable[str] = ()) -> None:
         self._super_digest = super_digest
         self._super_x509 = super_x509
+        self._enforced = frozenset(enforced)
 
     def connection(self, host: str, subject: str = "") -> tuple[Identity, ...]:
         """What a connection is by itself: its address, and the subject of its certificate if it showed one."""
@@ -143,6 +147,10 @@ class Credentials:
             if subject == self._super_x509:
                 identities.append(Identity(SUPER, ""))
         return tuple(identities)
+
+    def suffice(self, identities: Iterable[tuple[str, str]]) -> bool:
+        """Whether a connection with these identities is served (AuthenticationHelper.enforceAuthentication)."""
+        return not self._enforced or any(scheme in self._enforced for scheme, _ in identities)
 
     def identities(self, scheme: str, auth: bytes, connection: tuple[Identity, ...]) -> tuple[Identity, ...] | None:
         """What `auth` proves under a scheme; None where the scheme is none that a client can authenticate with.

@@ -43,6 +43,7 @@ class ErrorCode(IntEnum):
     NOT_READ_ONLY = -119
     NO_WATCHER = -121
     RECONFIG_DISABLED = -123
+    SESSION_CLOSED_REQUIRE_SASL_AUTH = -124
     QUOTA_EXCEEDED = -125
     THROTTLED_OP = -127
     # Ours. They travel in the native protocol only; over jute each has a ZooKeeper code to stand for it.
@@ -167,6 +168,15 @@ class AuthFailedError(KeeperError):
     """The credentials were refused."""
 
     code = ErrorCode.AUTH_FAILED
+
+
+class AuthRequiredError(KeeperError):
+    """The server wants proof of who one is before anything else; what was shown is not of a scheme that it takes.
+
+    KeeperException.SessionClosedRequireSaslAuthException, which ZooKeeper uses for every scheme.
+    """
+
+    code = ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH
 
 
 class SessionMovedError(KeeperError):

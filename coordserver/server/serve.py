@@ -141,7 +141,7 @@ class _Server:
         self._clock = clock
         self._limits = wire_limits(config)
         self._engine = make_engine(config, recovered.machine, clock)
-        self._credentials = Credentials(config.super_digest, config.super_x509)
+        self._credentials = Credentials(config.super_digest, config.super_x509, config.enforced_schemes)
         self._certificates = Certificates(config) if config.tls_cert is not None else None
         self._encode_jute_events = SharedEvents(notifications).encode
         self._encode_native_events = SharedEvents(encoded_events).encode

@@ -38,7 +38,10 @@ from coordserver.wire.traffic import ServerTraffic
 ZOOKEEPER_VERSION = "3.9.0"
 """The ZooKeeper whose behaviour this server has; tools read it out of what follows."""
 
-_TOLD_VERSION = f"{ZOOKEEPER_VERSION}-coordserver-{VERSION}"
+_BUILT = "11/26/2026 00:00 UTC"
+"""The day of VERSION, as ZooKeeper wrote it up to 3.6: the Go client takes `srvr` for ill without a date like this."""
+
+_TOLD_VERSION = f"{ZOOKEEPER_VERSION}-coordserver-{VERSION}, built on {_BUILT}"
 _READ_OR_WRITE = 0b101
 """Of epoll's bits those for reading and writing; they are the ones of Java's SelectionKey too."""
 

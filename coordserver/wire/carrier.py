@@ -53,6 +53,7 @@ class SessionCarrier:
         self._identities = identities
         self._traffic = traffic or Traffic()
         self._credentials = credentials or Credentials()
+        self._unproven = not self._credentials.suffice(identities)
         self._encode_events = encode_events
         self._most_outstanding = limits.outstanding
         self._most_bytes = limits.outstanding_bytes

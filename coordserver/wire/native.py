@@ -33,6 +33,8 @@ NO_NUMBER = -2
 _CREATE_SESSION = int(Op.CREATE_SESSION)
 _PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
+_AUTH_REQUIRED = int(ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH)
+_BEFORE_PROOF = frozenset({_PING, _AUTH, int(Op.CLOSE_SESSION)})
 _IDENTITIES_MAX = 64  # they are in the record of every write
 _MAX_NUMBER = 2**63 - 1
 
@@ -117,7 +119,9 @@ class NativeConnection(SessionCarrier):
                 and 0 < number <= _MAX_NUMBER
                 and 0 <= acked <= _MAX_NUMBER
             ):
-                if op == _AUTH:
+                if self._unproven and op not in _BEFORE_PROOF:
+                    self._engine.refuse(attachment, number, _AUTH_REQUIRED, "the server wants credentials", op)
+                elif op == _AUTH:
                     self._authenticate(attachment, number, value[3:], now_ms)
                 else:
                     self._engine.request(attachment, number, op, acked, value[3:], now_ms, wall_ms)
@@ -143,6 +147,7 @@ class NativeConnection(SessionCarrier):
             self._engine.refuse(attachment, number, int(ErrorCode.LIMIT_EXCEEDED), detail, _AUTH)
             return
         attachment.identities = identities
+        self._unproven = not self._credentials.suffice(identities)
         self._engine.acknowledge(attachment, number, _AUTH, now_ms)
 
     def _refuse(self, attachment: Attachment, number: int | None, error: int, detail: str) -> None:

@@ -27,7 +27,7 @@ from coordserver.client import (
 )
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
-from coordserver.core.errors import NoAuthError
+from coordserver.core.errors import AuthRequiredError, NoAuthError
 from coordserver.server.serve import ServerHandle, serve
 
 ALICE = ("digest", b"alice:secret")
@@ -185,3 +185,30 @@ async def test_more_identities_than_a_connection_may_have(autojump_clock: MockCl
         with pytest.raises(Exception, match="at most 64 identities"):
             await zk.add_auth("digest", b"one:too many")
         await zk.create("/still")
+
+
+async def test_a_server_that_wants_proof_before_anything_else(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """Over its own protocol it says so, and the session lives on: proof may still come."""
+    server: MemoryServer = await nursery.start(MemoryServer(enforced=["digest"]).run)
+    async with server.connect(auth=[ALICE]) as zk, server.connect() as other:
+        await zk.create("/asked", b"1")
+        with pytest.raises(AuthRequiredError):
+            await other.get("/asked")
+        await trio.sleep(60)
+        await other.add_auth("digest", b"bob:secret")
+        assert (await other.get("/asked")).data == b"1"
+        server.peers[0].cut()
+        server.peers[1].cut()
+        await zk.set("/asked", b"2")
+        assert (await other.get("/asked")).data == b"2"
+
+
+async def test_a_zookeeper_that_wants_proof_before_anything_else(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """Over ZooKeeper's protocol credentials come first too, on each connection."""
+    server: MemoryServer = await nursery.start(MemoryServer(zookeeper=True, enforced=["digest"]).run)
+    async with server.connect(auth=[ALICE]) as zk:
+        await zk.create("/asked", b"1")
+        server.peers[0].cut()
+        assert (await zk.get("/asked")).data == b"1"

@@ -137,6 +137,23 @@ def test_what_means_nothing_is_named_as_it_was_written(read: Reads) -> None:
     assert configured(found).fourletter_words == {"ruok"}
 
 
+def test_proof_that_is_demanded(read: Reads) -> None:
+    """AuthenticationHelper: what is not true is false; schemes without a provider keep the server from starting."""
+    demanded = "dataDir=/d\nclientPort=1\nenforce.auth.enabled=true\n"
+    found = read(demanded + "enforce.auth.schemes=digest, ip\nsessionRequireClientSASLAuth=false\n")
+    assert (configured(found).enforced_schemes, found.ignored) == ({"digest", "ip"}, ())
+    found = read("dataDir=/d\nclientPort=1\nenforce.auth.enabled=yes\nenforce.auth.schemes=sasl\n")
+    assert (configured(found).enforced_schemes, found.ignored) == (frozenset(), ())
+    with pytest.raises(ConfigError, match=r"enforce\.auth\.schemes"):
+        read(demanded)
+    with pytest.raises(ConfigError, match="enforce_auth: no such schemes: sasl"):
+        configured(read(demanded + "enforce.auth.schemes=digest,sasl\n"))
+    with pytest.raises(ConfigError, match="enforce_auth: x509 needs tls_ca"):
+        configured(read(demanded + "enforce.auth.schemes=x509\n"))
+    with pytest.raises(ConfigError, match="sessionRequireClientSASLAuth: there is no SASL here"):
+        read("dataDir=/d\nclientPort=1\nsessionRequireClientSASLAuth=true\n")
+
+
 def test_words_of_a_file_that_says_nothing_of_them_depend_on_the_address(read: Reads) -> None:
     assert configured(read("dataDir=/d\nclientPort=1\n")).fourletter_words == {"srvr", "ruok", "isro"}
     local = configured(read("dataDir=/d\nclientPort=1\nclientPortAddress=127.0.0.1\n"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -66,9 +66,9 @@ class Peer:
         self.scope = trio.CancelScope()
         self.output = Output(self.wake, soft=1 << 20, hard=1 << 24)
         self.connection: SessionConnection = (
-            JuteConnection(server.engine, self.output, server.wire_limits, credentials=Credentials())
+            JuteConnection(server.engine, self.output, server.wire_limits, credentials=server.credentials)
             if server.zookeeper
-            else NativeConnection(server.engine, self.output, server.wire_limits)
+            else NativeConnection(server.engine, self.output, server.wire_limits, credentials=server.credentials)
         )
 
     def wake(self) -> None:
@@ -92,7 +92,9 @@ class MemoryServer:
         frame_bytes: int = 1 << 22,
         watches: int = 1_000,
         zookeeper: bool = False,
+        enforced: Sequence[str] = (),
     ) -> None:
+        self.credentials = Credentials(enforced=enforced)
         self.zookeeper = zookeeper  # speak its protocol
         self.machine = Machine.new(b"h" * 16)
         self.machine.ring = EventRing(ring)

@@ -39,9 +39,11 @@ _CREATE = int(Op.CREATE)
 _MULTI = int(Op.MULTI)
 _PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
+_PROOFS = frozenset({_AUTH, SASL})
 _SERVER_ONLY = frozenset({int(Op.CREATE_SESSION), int(Op.DELETE_CONTAINER), int(Op.CHECK)})
 _UNIMPLEMENTED = int(ErrorCode.UNIMPLEMENTED)
 _AUTH_FAILED = int(ErrorCode.AUTH_FAILED)
+_AUTH_REQUIRED = int(ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH)
 _ENCODERS = replies.ENCODERS
 _ANSWERED_BY_STAT = frozenset({int(Op.SET_DATA), int(Op.EXISTS), int(Op.SET_ACL)})
 _frame = replies.frame
@@ -103,6 +105,11 @@ class JuteConnection(SessionCarrier):
         attachment = self._attachment
         if attachment is None:
             return
+        if self._unproven and op not in _PROOFS:
+            self._traffic.answered += 1
+            self.output.write(_frame(xid, 0, _AUTH_REQUIRED))
+            self._end()
+            return
         decode = DECODERS.get(op)
         if decode is None:
             self._special(attachment, xid, op, body, now_ms)
@@ -156,6 +163,7 @@ class JuteConnection(SessionCarrier):
             self._end()
             return
         attachment.identities = tuple(dict.fromkeys((*attachment.identities, *proven)))
+        self._unproven = not self._credentials.suffice(attachment.identities)
         self.output.write(_frame(xid, 0, _OK))
 
     # Sink: what the state machine calls
