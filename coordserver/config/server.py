@@ -150,7 +150,7 @@ class ServerConfig:
         10_000, "Ephemerals; further ones get TooManyEphemerals.", least=1, most=1_000_000
     )
     multi_operations: int = setting(
-        1_000, "Operations of one multi or multiRead; a longer one gets LimitExceeded.", least=1, most=1_000_000
+        10_000, "Operations of one multi or multiRead; a longer one gets LimitExceeded.", least=1, most=1_000_000
     )
     children_per_reply: int = setting(
         200_000, "Children of a znode that can be listed; more get LimitExceeded.", least=1, most=2**30

@@ -28,7 +28,7 @@ class EngineLimits:
     outstanding_writes: int = 100_000
     znode_bytes: int = 1 << 20
     ephemerals_per_session: int = 10_000
-    multi_operations: int = 1_000
+    multi_operations: int = 10_000
     znodes_per_record: int = 10_000
     children_per_reply: int = 200_000
     reply_bytes: int = 16 * 1024 * 1024

@@ -204,7 +204,7 @@ class _Server:
                 services.start_soon(self._committer.run)
                 services.start_soon(self._poller.run)
                 async with trio.open_nursery() as accepting:
-                    accepting.start_soon(self._ticker.run)
+                    accepting.start_soon(self._ticker.run, self._config.container_check_ms / 1000)
                     accepting.start_soon(self._snapshotter.run)
                     accepting.start_soon(self._space.run)
                     accepting.start_soon(self._memory.run)

@@ -22,6 +22,7 @@ from coordserver.server.clock import Clock
 from coordserver.server.poller import Poller
 
 TICK_S = 0.1
+LEAST_TICK_S = 0.005
 GC_THRESHOLDS = (200_000, 1_000_000, 1_000_000)
 """So high that each object is looked at once, by a tick, and only by the collector itself where ticks are late."""
 _MAX_SWEEPS = 64
@@ -51,16 +52,17 @@ class Ticker:
         self._own_process = own_process
         self.late_ms_max = 0
 
-    async def run(self) -> None:
-        """Tick until cancelled."""
+    async def run(self, wanted_s: float = TICK_S) -> None:
+        """Tick every 0.1 s until cancelled, or every `wanted_s` where something is to happen more often."""
+        every_s = max(LEAST_TICK_S, min(wanted_s, TICK_S))
         if self._own_process:
             gc.set_threshold(*GC_THRESHOLDS)
-        due = trio.current_time() + TICK_S
+        due = trio.current_time() + every_s
         while True:
             await trio.sleep_until(due)
             woken = trio.current_time()
             late = woken - due
-            due = woken + TICK_S  # what the work of this tick takes longer is the lateness of the next
+            due = woken + every_s  # what the work of this tick takes longer is the lateness of the next
             await self._read_everything()
             self.tick(int(late * 1000))
 

@@ -45,6 +45,10 @@ class Admin:
     hosts: frozenset[str] = frozenset()
     _listings: int = field(default=0, init=False)
 
+    def takes_argument(self, word: bytes) -> bool:
+        """Whether bytes behind the word are waited for; not where the word is refused."""
+        return word == fourletter.TAKES_ARGUMENT and word.decode("ascii") in self.words
+
     def word(self, word: bytes, argument: bytes) -> Iterator[str] | None:
         """The pieces of an answer; None for an unknown word."""
         if word not in fourletter.WORDS:

@@ -16,7 +16,7 @@ DEPTH = 8
 HARMLESS_BYTES = 256
 HARMLESS_ARRAYS = 16
 
-_ARRAY_16, _ARRAY_32 = 0xDC, 0xDD
+ARRAY_16, ARRAY_32 = 0xDC, 0xDD
 
 
 def _sizes() -> list[tuple[int, int]]:
@@ -40,7 +40,7 @@ _SIZES = _sizes()
 
 def check(data: bytes, max_elements: int) -> None:
     """Raise WireError for a value that is too deep, announces more than it holds, or has more than `max_elements`."""
-    if len(data) <= HARMLESS_BYTES or data.count(_ARRAY_16) + data.count(_ARRAY_32) <= HARMLESS_ARRAYS:
+    if len(data) <= HARMLESS_BYTES or data.count(ARRAY_16) + data.count(ARRAY_32) <= HARMLESS_ARRAYS:
         return
     at, size = 0, len(data)
     left = [1]
@@ -55,8 +55,8 @@ def check(data: bytes, max_elements: int) -> None:
         at += 1
         if 0x90 <= byte <= 0x9F:
             count = byte & 0x0F
-        elif byte in (_ARRAY_16, _ARRAY_32):
-            width = 2 if byte == _ARRAY_16 else 4
+        elif byte in (ARRAY_16, ARRAY_32):
+            width = 2 if byte == ARRAY_16 else 4
             count = int.from_bytes(data[at : at + width], "big")
             at += width
         else:

@@ -199,7 +199,7 @@ class PortConnection:
 
     def _say_word(self) -> None:
         word, argument = bytes(self._head[:SNIFF_BYTES]), bytes(self._head[SNIFF_BYTES:])
-        if word == fourletter.TAKES_ARGUMENT and len(argument) < fourletter.ARGUMENT_BYTES:
+        if self._admin.takes_argument(word) and len(argument) < fourletter.ARGUMENT_BYTES:
             return
         answer = self._admin.word(word, argument[: fourletter.ARGUMENT_BYTES])
         if answer is None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from coordserver.core.errors import WireError
 from coordserver.wire import nesting
-from coordserver.wire.packing import MAX_REPLY_ARRAY, MAX_REQUEST_ELEMENTS, leading_int, pack, unpack, unpack_prefix
+from coordserver.wire.packing import (
+    MAX_REPLY_ARRAY,
+    MAX_REQUEST_ELEMENTS,
+    Unpacking,
+    leading_int,
+    pack,
+    unpack,
+    unpack_prefix,
+)
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary() | st.floats()
 rows = st.tuples(st.integers(0, 9), st.lists(scalars, max_size=6), st.binary(max_size=300))
@@ -75,6 +83,7 @@ def test_garbage_raises_only_wire_error(seed: list[int]) -> None:
 def test_announcing_costs_nothing(data: bytes) -> None:
     for decode in (
         unpack,
+        Unpacking(1 << 20).unpack,
         lambda raw: unpack(raw, MAX_REPLY_ARRAY),
         lambda raw: unpack_prefix(raw, 4_096),
         leading_int,

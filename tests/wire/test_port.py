@@ -55,6 +55,13 @@ def test_a_word_with_an_argument_waits_for_all_of_it() -> None:
     assert feed(connection, word[-1:] + b"\n") == b"12"
 
 
+def test_a_word_that_is_refused_is_refused_before_its_argument() -> None:
+    """As ZooKeeper does: a client that shows only the word waits for the answer."""
+    connection = port(Admin(FakeTeller(), frozenset({"ruok"})))
+    assert feed(connection, b"stmk") == b"stmk is not executed because it is not in the whitelist.\n"
+    assert connection.output.finished
+
+
 def test_unknown_words_are_an_error() -> None:
     with pytest.raises(WireError):
         port().receive(b"nope", 0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coordserver.core.errors import WireError
@@ -29,6 +29,7 @@ def _outcome(decode: object, data: bytes) -> object:
 
 
 @given(st.lists(_frames, max_size=12))
+@example([b"\x80"])
 def test_one_after_another_is_as_each_alone(frames: list[bytes]) -> None:
     unpacking = Unpacking(1_000)
     for data in frames:
