@@ -8,7 +8,7 @@ from typing import Any
 from coordserver.core.errors import ErrorCode
 from coordserver.core.operations import Op
 from coordserver.core.paths import QUOTA
-from differential.histories import History
+from differential.histories import History, Step
 from differential.run import Observation, Runner
 
 Difference = tuple[int, Observation, Observation]
@@ -24,13 +24,22 @@ def difference(real: list[Observation], ours: list[Observation]) -> Difference |
 
 def _known(real: Observation, ours: Observation) -> bool:
     """Differences between ZooKeeper 3.8.0, which is asked, and 3.9, which we follow (docs/compatibility.md)."""
-    if real[0] == "tree" or real[0].what not in ("request", "pipeline") or real[2] != ours[2]:
+    if real[0] == "tree" or real[0].what not in ("request", "pipeline", "raw") or real[2] != ours[2]:
         return False
-    requests = [real[0].arguments] if real[0].what == "request" else list(real[0].arguments)
+    if len(real[1]) != len(ours[1]):
+        return False
     return all(
         theirs == mine or _exists_without_read(op, theirs, mine) or _check_watches(op, theirs, mine)
-        for (op, _), theirs, mine in zip(requests, real[1], ours[1], strict=True)
+        for op, theirs, mine in zip(_operations(real[0], len(real[1])), real[1], ours[1], strict=True)
     )
+
+
+def _operations(step: Step, answers: int) -> list[int]:
+    """What was asked, for each of the answers; of bytes as they are, what their header says."""
+    if step.what == "raw":
+        return [int.from_bytes(step.arguments[0][8:12], "big", signed=True)] * answers
+    requests = [step.arguments] if step.what == "request" else step.arguments
+    return [op for op, _ in requests]
 
 
 def _exists_without_read(op: int, real: Any, ours: Any) -> bool:
