@@ -278,13 +278,13 @@ class ServerConfig:
         """The words that are answered."""
         if self.fourletter_whitelist == AUTO:
             return ALL_WORDS if self.local else REMOTE_WORDS
-        words = _words(self.fourletter_whitelist)
+        words = _parts(self.fourletter_whitelist)
         return ALL_WORDS if "*" in words else words
 
     @property
     def enforced_schemes(self) -> frozenset[str]:
         """Of which a client must have proven one; none: it need not."""
-        return _words(self.enforce_auth)
+        return _parts(self.enforce_auth)
 
     @property
     def has_admin_commands(self) -> bool:
@@ -306,7 +306,7 @@ class ServerConfig:
         if self.znode_bytes > self.frame_bytes:
             yield f"znode_bytes: {self.znode_bytes} is above frame_bytes, {self.frame_bytes}"
         if self.fourletter_whitelist != AUTO:
-            unknown = _words(self.fourletter_whitelist) - ALL_WORDS - {"*"}
+            unknown = _parts(self.fourletter_whitelist) - ALL_WORDS - {"*"}
             if unknown:
                 yield f"fourletter_whitelist: no such words: {', '.join(sorted(unknown))}"
         unknown = self.enforced_schemes - ENFORCEABLE_SCHEMES
@@ -327,7 +327,7 @@ class ServerConfig:
             yield "secure_listen needs tls_cert and tls_key"
 
 
-def _words(text: str) -> frozenset[str]:
+def _parts(text: str) -> frozenset[str]:
     return frozenset(word.strip() for word in text.split(",")) - {""}
 
 
