@@ -1,0 +1,1 @@
+"""What greedy clients do: an attack each, over raw sockets."""
