@@ -29,6 +29,7 @@ class Waits:
 
     by_kind: dict[str, array[float]] = attrs.field(factory=dict)
     lateness: array[float] = attrs.field(factory=lambda: array("d"))
+    disk: array[float] = attrs.field(factory=lambda: array("d"))
     failures: Counter[str] = attrs.field(factory=Counter)
     waiting: dict[str, float] = attrs.field(factory=dict)
     complete: bool = False
@@ -54,6 +55,7 @@ class Waits:
             "failures": dict(self.failures.most_common(FAILURES_SHOWN)),
             "unanswered": unanswered,
             "late": spread(sorted(self.lateness)),
+            "disk": spread(sorted(self.disk)),
             "kinds": {kind: spread(sorted(waits)) for kind, waits in sorted(self.by_kind.items())},
         }
 

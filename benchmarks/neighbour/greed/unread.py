@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -69,7 +70,8 @@ def _ask_unread(target: Target, connections: int, requests: list[Request]) -> Fi
     with crowd(target.port, JuteSpeech(), connections, narrow=True) as lines:
         asked = [b"".join(line.encode(requests)) for line in lines]
         for line, data in zip(lines, asked, strict=True):
-            line.socket.sendall(data)
+            with contextlib.suppress(OSError):  # cut off meanwhile
+                line.socket.sendall(data)
         time.sleep(target.hold_s)
         return {"asked": len(lines), "kept open": still_open([line.socket for line in lines])}
 
