@@ -25,7 +25,7 @@ GOAL_P99_9_MS = 50.0
 GOAL_LONGEST_MS = 250.0
 _SAMPLE_S = 0.05
 _BROKEN_PROMISES = frozenset({"wrong", "stalls"})
-"""Figures of the greedy client that say that it did not get what it may expect. To be slow or cut off is its own part."""
+"""Figures of the greedy client: it did not get what it may expect. To be slow or cut off is its own part."""
 
 Row = dict[str, Any]
 Report = Callable[[str, float], None]
