@@ -24,6 +24,8 @@ ENFORCEABLE_SCHEMES = frozenset({"digest", "ip", X509})
 AUTHENTICATED_SCHEMES = frozenset({"digest", "sasl", "x509"})
 """Schemes whose identities an entry of scheme `auth` stands for; ip proves nothing about who one is."""
 
+_BITS_DIGITS = 10  # as many as Integer.parseInt needs
+
 AclList = tuple[ACL, ...]
 
 
@@ -64,7 +66,7 @@ def _parse_ip(text: str) -> tuple[int, int, int] | None:
     width = address.max_prefixlen
     if not slash:
         return address.version, int(address), width
-    if not (bits.isascii() and bits.isdigit()) or int(bits) > width:
+    if not (bits.isascii() and bits.isdigit() and len(bits) <= _BITS_DIGITS) or int(bits) > width:
         return None
     return address.version, int(address), int(bits)
 

@@ -14,7 +14,6 @@ import hmac
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from coordserver.core import reaper
@@ -65,7 +64,6 @@ class Engine:
         self._held: dict[LiveSession, None] = {}
         self.proposed: deque[tuple[Record, LiveSession | None]] = deque()
         self._next_reap_ms: int | None = None
-        self._expired = 0
         self.refusals: Counter[int] = Counter()
         self._read_errors = 0
         self._opened = False
@@ -174,6 +172,10 @@ class Engine:
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
             return
+        except Exception as failure:  # noqa: BLE001 - a request that cannot be judged hurts only itself
+            self._read_errors += 1
+            self.refuse(attachment, number, _SYSTEM_ERROR, type(failure).__name__, op)
+            return
         live.pipeline.append((WRITE, attachment, number, op, ephemerals))
         if not attachment.remembers:
             number = acked = 0
@@ -234,13 +236,17 @@ class Engine:
                 self._hear(live, now_ms)
                 continue
             live.closing = True
-            self._expired += 1
             live.pipeline.append((EXPIRE, None, 0, _CLOSE_SESSION, 0))
             self._propose(Record(_CLOSE_SESSION, live.id, 0, 0, wall_ms, (), ()), live)
         if self._next_reap_ms is None or now_ms >= self._next_reap_ms:
             if self._next_reap_ms is not None:
-                self._reap(wall_ms)
+                for record in reaper.candidates(self.machine.tree, wall_ms, self.limits):
+                    self._propose(record, None)
             self._next_reap_ms = now_ms + self.limits.container_check_ms
+
+    def expiry_faults(self) -> tuple[int, str]:
+        """How many expiries failed, and how the last did."""
+        return self._expiry.failed, self._expiry.fault
 
     def next_deadline_ms(self) -> int | None:
         """No session expires before this instant of the monotonic clock; None if there is none."""
@@ -320,7 +326,8 @@ class Engine:
             proposals=len(self.proposed),
             watches=watches,
             watched_paths=watched_paths,
-            expired=self._expired,
+            expired=self._expiry.ended,
+            expiries_failed=self._expiry.failed,
             refused=sum(self.refusals.values()),
             read_errors=self._read_errors,
         )
@@ -377,7 +384,10 @@ class Engine:
         elif what == CONNECT and attachment is not None:
             self._connected(live, attachment, outcome, extra)
         elif outcome.error == 0:
+            self._expiry.ended += 1
             self._end(live, None)
+        elif live.id in self.machine.sessions:
+            self._expiry.again(live, outcome.detail or ErrorCode(outcome.error).name)
         self._go_on(live)
 
     def _go_on(self, live: LiveSession) -> None:
@@ -412,18 +422,8 @@ class Engine:
             before.sink.close(_MOVED)
         live.attachment = None if attachment.closed else attachment
         if not attachment.closed:
-            attachment.sink.welcome(
-                Welcome(
-                    0,
-                    live.id,
-                    session.password,
-                    session.timeout_ms,
-                    machine.history_id,
-                    machine.zxid,
-                    session.last_number,
-                    attachment.number,
-                )
-            )
+            state = (machine.history_id, machine.zxid, session.last_number, attachment.number)
+            attachment.sink.welcome(Welcome(0, live.id, session.password, session.timeout_ms, *state))
 
     def _end(self, live: LiveSession, closer: Attachment | None) -> None:
         """The session has ended: by its own close_session (`closer`), or by expiry."""
@@ -443,8 +443,3 @@ class Engine:
     def _drop(self, attachment: Attachment) -> None:
         attachment.closed = True
         self.watches.drop(attachment)
-
-    def _reap(self, wall_ms: int) -> None:
-        found = reaper.candidates(self.machine.tree, wall_ms, self.limits.container_never_used_ms)
-        for record in islice(found, self.limits.container_per_check):
-            self._propose(record, None)

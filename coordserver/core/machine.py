@@ -20,7 +20,6 @@ from coordserver.core import errors, mutations, snapshot
 from coordserver.core.errors import ErrorCode, KeeperError
 from coordserver.core.mutations import MUTATIONS, Change, Event
 from coordserver.core.operations import Op
-from coordserver.core.quotas import Undo
 from coordserver.core.reads import READS, get_ephemerals
 from coordserver.core.records import Record
 from coordserver.core.ring import EventRing
@@ -122,6 +121,7 @@ class Machine:
         zxid = self.zxid if op in _WITHOUT_ZXID else self.zxid + 1
         self.zxid = zxid
         change = Change(zxid, wall_ms, session_id, identities) if begun is None else begun.change
+        undo = change.undo
         error = 0
         detail = ""
         result: tuple[Any, ...]
@@ -135,12 +135,12 @@ class Machine:
                 result = _OTHERS[op](self, change, arguments) if begun is None else _finish(self, begun)
         except KeeperError as refusal:
             error, result, detail = int(refusal.code), (), refusal.detail
+            if undo:
+                _take_back(change)
         except Exception as failure:  # noqa: BLE001 - the boundary at which one bad record is kept from every server
             error, result, detail = _SYSTEM_ERROR, (), type(failure).__name__
             self.system_errors += 1
-            if change.undo is not None:
-                run_undo(change.undo)
-            change.events.clear()
+            _take_back(change)
         events: tuple[Event, ...] = ()
         if change.events:
             events = tuple(change.events)
@@ -244,12 +244,19 @@ class Machine:
             raise AssertionError("remembered_bytes differ")
 
 
+def _take_back(change: Change) -> None:
+    """A command failed after it changed something: it changed nothing."""
+    run_undo(change.undo)
+    change.events.clear()
+
+
 def _create_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
     """(password, timeout_ms): the record's session begins."""
     password, timeout_ms = arguments
     if change.session in machine.sessions:
         raise errors.NodeExistsError("", "session id in use")
     session = Session(change.session, password, timeout_ms)
+    change.undo.append((machine.sessions.pop, change.session, None))
     if machine.walk is not None:
         machine.walk.made_session(session)
     machine.sessions[change.session] = session
@@ -259,21 +266,26 @@ def _create_session(machine: Machine, change: Change, arguments: tuple[Any, ...]
 def _resume_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
     """(timeout_ms, attachment): the session has a new connection, perhaps with another timeout."""
     session = machine.sessions[change.session]
-    session.timeout_ms, session.attachment = arguments
+    timeout_ms, attachment = arguments
+    change.undo.append((_undo_resume, session, session.timeout_ms, session.attachment))
+    session.timeout_ms = timeout_ms
+    session.attachment = attachment
     return ()
+
+
+def _undo_resume(session: Session, timeout_ms: int, attachment: int) -> None:
+    session.timeout_ms, session.attachment = timeout_ms, attachment
 
 
 def _close_session(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
     """(): the session ends, and its ephemerals with it."""
-    change.undo = []
     run_through(delete_ephemerals(machine.tree, change))
-    _end_session(machine, change.session)
+    _end_session(machine, change)
     return ()
 
 
 def _delete_tree(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """(path, limit) -> (deleted, finished): a part of a subtree goes."""
-    change.undo = []
     return run_through(delete_tree(machine.tree, change, arguments))
 
 
@@ -282,15 +294,27 @@ def _finish(machine: Machine, begun: Begun) -> tuple[Any, ...]:
     if begun.failure is not None:
         raise begun.failure
     if begun.closes:
-        _end_session(machine, begun.change.session)
+        _end_session(machine, begun.change)
     return begun.result
 
 
-def _end_session(machine: Machine, session_id: int) -> None:
-    session = machine.sessions.pop(session_id)
+def _end_session(machine: Machine, change: Change) -> None:
+    session = machine.sessions[change.session]
+    before = (machine.remembered_bytes, session.weight, session.outcomes)
+    change.undo.append((_undo_end_session, machine, session, *before))
     machine.remembered_bytes -= session.weight
     session.weight = 0
-    session.outcomes.clear()
+    session.outcomes = {}
+    del machine.sessions[change.session]
+
+
+def _undo_end_session(
+    machine: Machine, session: Session, remembered_bytes: int, weight: int, outcomes: dict[int, Remembered]
+) -> None:
+    machine.remembered_bytes = remembered_bytes
+    session.weight = weight
+    session.outcomes = outcomes
+    machine.sessions[session.id] = session
 
 
 def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
@@ -300,7 +324,9 @@ def _noop(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple
 
 def _configure(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tuple[()]:
     """(enforce_quota,): a setting that apply depends on, which must be the same wherever the log is replayed."""
-    (machine.tree.quotas.enforced,) = arguments
+    quotas = machine.tree.quotas
+    change.undo.append((setattr, quotas, "enforced", quotas.enforced))
+    (quotas.enforced,) = arguments
     return ()
 
 
@@ -316,8 +342,6 @@ def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tupl
     code, and RUNTIME_INCONSISTENCY for what came after. Only limits of a quota that cannot be read fail the whole.
     """
     operations = arguments[0]
-    undo: Undo = []
-    change.undo = undo
     results: list[tuple[Any, ...]] = []
     for op, sub_arguments in operations:
         try:
@@ -325,8 +349,7 @@ def _multi(machine: Machine, change: Change, arguments: tuple[Any, ...]) -> tupl
                 raise errors.from_code(sub_arguments[0])
             results.append((0, *mutations.IN_MULTI[op](machine.tree, change, sub_arguments)))
         except KeeperError as refusal:
-            run_undo(undo)
-            change.events.clear()
+            _take_back(change)
             if isinstance(refusal, errors.MarshallingError):
                 raise
             failed_at = len(results)

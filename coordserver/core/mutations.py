@@ -38,18 +38,16 @@ _DATA_CHANGED = int(EventKind.DATA_CHANGED)
 
 
 class Change:
-    """What one command brings along: its zxid, time and author. It gathers events; only a multi has `undo`."""
+    """What one command brings along: its zxid, time and author. It gathers events, and what undoes its effect."""
 
     __slots__ = ("events", "identities", "session", "undo", "wall_ms", "zxid")
 
-    def __init__(
-        self, zxid: int, wall_ms: int, session: int, identities: tuple[tuple[str, str], ...], undo: Undo | None = None
-    ) -> None:
+    def __init__(self, zxid: int, wall_ms: int, session: int, identities: tuple[tuple[str, str], ...]) -> None:
         self.zxid = zxid
         self.wall_ms = wall_ms
         self.session = session
         self.identities = identities
-        self.undo = undo
+        self.undo: Undo = []
         self.events: list[Event] = []
 
 
@@ -139,7 +137,7 @@ def set_acl(tree: DataTree, change: Change, arguments: tuple[Any, ...]) -> tuple
         raise errors.NoAuthError(path)
     if version not in (-1, node.aversion):
         raise errors.BadVersionError(path)
-    tree.set_acl(path, node, intern_acl(acl))
+    tree.set_acl(path, node, intern_acl(acl), change.undo)
     return (node.stat(),)
 
 

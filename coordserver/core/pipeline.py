@@ -69,6 +69,7 @@ class LiveSession:
         "attachment",
         "attachments",
         "closing",
+        "expiries_failed",
         "id",
         "last_number",
         "newest",
@@ -87,6 +88,7 @@ class LiveSession:
         self.touched = touched
         self.scheduled = -1
         self.closing = False
+        self.expiries_failed = 0
         self.session = session
         self.attachments = session.attachment if session is not None else 0
         self.attachment: Attachment | None = None

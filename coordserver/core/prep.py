@@ -63,6 +63,8 @@ def _acl(
             raise errors.MalformedError(path, "acl: entries are arrays")
         for at, kinds, name in ((0, _INT, "acl perms"), (1, _STR, "acl scheme"), (2, _STR, "acl id")):
             _want(entry, at, kinds, name)
+        if not -0x80000000 <= entry[0] <= 0x7FFFFFFF:
+            raise errors.InvalidACLError(path, f"acl perms: {entry[0]} is not an int of 32 bits")
     settled = fixup(tuple((entry[0], entry[1], entry[2]) for entry in value), identities, path, x509=limits.x509)
     return None if settled is OPEN_ACL_UNSAFE else settled
 

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from coordserver.core import errors
 from coordserver.core.paths import QUOTA, ROOT
-from coordserver.core.znode import Znode
+from coordserver.core.znode import Znode, long, wrap64
 
 LIMITS_NAME = "/zookeeper_limits"
 STATS_NAME = "/zookeeper_stats"
 PREFIX = QUOTA + "/"
 
-Undo = list[tuple[Callable[..., None], tuple[Any, ...]]]
+Undo = list[tuple[Any, ...]]
+"""What takes a change back, latest last: (function, arguments...) each."""
 
 
 class Totals(NamedTuple):
@@ -38,7 +39,7 @@ _FIELDS = {"count": "znodes", "bytes": "size", "countHardLimit": "znodes_hard", 
 def parse(data: bytes | None) -> Totals:
     """Read `count=1,bytes=2=;byteHardLimit=3;countHardLimit=4` (the stray `=` is ZooKeeper's). Raises ValueError.
 
-    Empty data sets no limit; null is no quota at all.
+    Numbers are Java's longs. Empty data sets no limit; null is no quota at all.
     """
     if data is None:
         raise ValueError("null")
@@ -50,7 +51,7 @@ def parse(data: bytes | None) -> Totals:
         field = _FIELDS.get(key)
         if field is None or not equals:
             raise ValueError(f"not a quota: {part!r}")
-        found[field] = int(value.removesuffix("="))
+        found[field] = long(value.removesuffix("="))
     return Totals(**found)
 
 
@@ -74,7 +75,7 @@ class Quotas:
         if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
             self.limited[path[len(QUOTA) : -len(LIMITS_NAME)]] = None
 
-    def created(self, path: str, size: int, undo: Undo | None) -> None:
+    def created(self, path: str, size: int, undo: Undo) -> None:
         """A znode was created: it may begin a quota, and it counts for the one that it is under."""
         if path.startswith(PREFIX):
             if path.endswith(LIMITS_NAME):
@@ -83,15 +84,16 @@ class Quotas:
                 self._count(path[len(QUOTA) : -len(STATS_NAME)], undo)
         self.changed(path, 1, size, undo)
 
-    def removed(self, path: str, size: int, undo: Undo | None) -> None:
+    def removed(self, path: str, size: int, undo: Undo) -> None:
         """A znode was removed."""
         if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
             limited = path[len(QUOTA) : -len(LIMITS_NAME)]
-            if self.limited.pop(limited, True) is None and undo is not None:
-                undo.append((self._put_back, (limited,)))
+            if limited in self.limited:
+                undo.append((self._undo_end, limited))
+                del self.limited[limited]
         self.changed(path, -1, -size, undo)
 
-    def changed(self, path: str, count: int, size: int, undo: Undo | None) -> None:
+    def changed(self, path: str, count: int, size: int, undo: Undo) -> None:
         """Add to the totals of the quota that `path` is under, if there is one and its stats znode exists."""
         limited = self.over(path)
         if limited is None or not (count or size):
@@ -137,13 +139,12 @@ class Quotas:
         if size and -1 < limits.size_hard < totals.size + size:
             raise errors.QuotaExceededError(path, f"bytes: at most {limits.size_hard} in {limited}")
 
-    def _begin(self, limited: str, undo: Undo | None) -> None:
+    def _begin(self, limited: str, undo: Undo) -> None:
         if limited not in self.limited:
+            undo.append((self._undo_begin, limited))
             self.limited[limited] = None
-            if undo is not None:
-                undo.append((self._forget, (limited,)))
 
-    def _count(self, limited: str, undo: Undo | None) -> None:
+    def _count(self, limited: str, undo: Undo) -> None:
         """The totals of a subtree into the stats znode that was just made for it."""
         count = size = 0
         pending = [limited] if limited in self._nodes else []
@@ -156,19 +157,21 @@ class Quotas:
         stats_path = QUOTA + limited + STATS_NAME
         self._write(stats_path, self._nodes[stats_path], count, size, undo)
 
-    def _write(self, path: str, node: Znode, count: int, size: int, undo: Undo | None) -> None:
-        if undo is not None:
-            undo.append((self._replace, (node, node.data)))
+    def _write(self, path: str, node: Znode, count: int, size: int, undo: Undo) -> None:
+        data = b"count=%d,bytes=%d" % (wrap64(count), wrap64(size))
+        # Bytes of data are put back by the change of the tree that this belongs to.
+        undo.append((self._undo_write, node, node.data))
         self._changing(path, node)
-        self._replace(node, b"count=%d,bytes=%d" % (count, size))
-
-    def _replace(self, node: Znode, data: bytes | None) -> None:
-        self._grow(len(data or b"") - len(node.data or b""))
+        self._grow(len(data) - len(node.data or b""))
         node.data = data
         node.touch()
 
-    def _forget(self, limited: str) -> None:
+    def _undo_write(self, node: Znode, data: bytes | None) -> None:
+        node.data = data
+        node.touch()
+
+    def _undo_begin(self, limited: str) -> None:
         self.limited.pop(limited, None)
 
-    def _put_back(self, limited: str) -> None:
+    def _undo_end(self, limited: str) -> None:
         self.limited[limited] = None

@@ -6,16 +6,22 @@ The reaper only proposes: each record carries the mzxid it saw, and apply decide
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from coordserver.core.operations import Op
 from coordserver.core.records import Record
+from coordserver.core.seam import EngineLimits
 from coordserver.core.tree import DataTree
 
 
-def candidates(tree: DataTree, wall_ms: int, never_used_ms: int) -> Iterator[Record]:
-    """Records for every childless container that once had a child, or had none for `never_used_ms` (0: keep those),
-    and for every childless TTL znode that was not set for its time to live.
+def candidates(tree: DataTree, wall_ms: int, limits: EngineLimits) -> Iterator[Record]:
+    """Records for every childless container that once had a child, or had none for `container_never_used_ms` (0: keep
+    those), and for every childless TTL znode that was not set for its time to live; `container_per_check` at most.
     """
+    return islice(_outlived(tree, wall_ms, limits.container_never_used_ms), limits.container_per_check)
+
+
+def _outlived(tree: DataTree, wall_ms: int, never_used_ms: int) -> Iterator[Record]:
     for path in tree.reapable:
         node = tree.nodes[path]
         if node.children:

@@ -96,5 +96,6 @@ class EngineStatistics:
     watches: int
     watched_paths: int
     expired: int
+    expiries_failed: int
     refused: int
     read_errors: int

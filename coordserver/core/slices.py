@@ -53,7 +53,7 @@ def in_slices(
 
 def _begin(machine: Machine, record: Record) -> Generator[None, None, Begun]:
     """Delete what the record deletes, a slice a step."""
-    change = Change(machine.zxid + 1, record.wall_ms, record.session, record.identities, [])
+    change = Change(machine.zxid + 1, record.wall_ms, record.session, record.identities)
     closes = record.op == _CLOSE_SESSION
     try:
         if closes:

@@ -1,8 +1,9 @@
 """The tree of znodes: a flat dict from path to znode, each parent holding its children's names.
 
 This module changes the tree and keeps its indexes (ephemerals by session, containers and TTL znodes, bytes of data); it
-judges nothing. What may be done is decided in mutations.py before anything here is called, so a change never stops
-halfway. Every change can be undone by the entry it leaves in an undo log (a multi keeps one), run backwards.
+judges nothing: what may be done is decided in mutations.py before anything here is called. Every change begins with the
+entry that undoes it, in the undo log of its command; the entries are run backwards. An entry says what there was, not
+what was added, so that it also undoes a change that stopped halfway.
 
 Two orders are kept: a parent comes before its children in `nodes`, and children are in `nodes` in the order in which
 their parent lists them. A snapshot is therefore one walk over `nodes`.
@@ -15,7 +16,7 @@ from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
 from coordserver.core.quotas import Quotas, Undo
 from coordserver.core.witness import Witness
-from coordserver.core.znode import CONTAINER_TTL, Znode
+from coordserver.core.znode import CONTAINER_TTL, Znode, wrap32
 
 
 class DataTree:
@@ -60,10 +61,10 @@ class DataTree:
         if path.startswith(QUOTA_PREFIX):
             self.quotas.adopted(path)
 
-    def insert(self, path: str, name: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
+    def insert(self, path: str, name: str, node: Znode, parent: Znode, zxid: int, undo: Undo) -> None:
         """Add a new child to `parent`. `name` is the path's last component."""
-        if undo is not None:
-            undo.append((self._undo_insert, (path, node, parent, parent.creates, parent.pzxid)))
+        creates, pzxid = parent.creates, parent.pzxid
+        undo.append((_undo_insert, self, path, name, node, parent, creates, pzxid, self.path_bytes, self.data_bytes))
         if self.walk is not None:
             self.walk.made(node)
             self.walk.changing(paths.parent_of(path), parent)
@@ -85,10 +86,9 @@ class DataTree:
         if self.quotas.limited or path.startswith(QUOTA_PREFIX):
             self.quotas.created(path, len(data) if data else 0, undo)
 
-    def remove(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo | None) -> None:
-        """Take a childless znode out."""
-        if undo is not None:
-            undo.append((self._undo_remove, (path, node, parent, parent.pzxid)))
+    def remove(self, path: str, node: Znode, parent: Znode, zxid: int, undo: Undo) -> None:
+        """Take a childless znode out. Undone, it lies behind its siblings."""
+        undo.append((_undo_remove, self, path, node, parent, parent.pzxid, self.path_bytes, self.data_bytes))
         if self.walk is not None:
             self.walk.changing(path, node)
             self.walk.changing(paths.parent_of(path), parent)
@@ -97,11 +97,10 @@ class DataTree:
         if self.quotas.limited:
             self.quotas.removed(path, len(node.data or b""), undo)
 
-    def set_data(self, path: str, node: Znode, data: bytes | None, zxid: int, wall_ms: int, undo: Undo | None) -> None:
+    def set_data(self, path: str, node: Znode, data: bytes | None, zxid: int, wall_ms: int, undo: Undo) -> None:
         """New data: version, mzxid and mtime move."""
         old = node.data
-        if undo is not None:
-            undo.append((self._undo_set_data, (node, old, node.mzxid, node.mtime, node.version)))
+        undo.append((_undo_set_data, self, node, old, node.mzxid, node.mtime, node.version, self.data_bytes))
         if self.walk is not None:
             self.walk.changing(path, node)
         self.data_bytes += (len(data) if data else 0) - (len(old) if old else 0)
@@ -115,11 +114,12 @@ class DataTree:
         if self.quotas.limited:
             self.quotas.changed(path, 0, len(data or b"") - len(old or b""), undo)
 
-    def set_acl(self, path: str, node: Znode, acl: tuple[ACL, ...]) -> None:
-        """A new ACL: aversion moves. Not for a multi: it leaves no undo."""
+    def set_acl(self, path: str, node: Znode, acl: tuple[ACL, ...], undo: Undo) -> None:
+        """A new ACL: aversion moves."""
+        undo.append((_undo_set_acl, node, node.acl, node.aversion))
         self._changing(path, node)
         node.acl = acl
-        node.aversion += 1
+        node.aversion = wrap32(node.aversion + 1)
         node.touch()
 
     def children_of(self, node: Znode) -> tuple[str, ...]:
@@ -171,22 +171,18 @@ class DataTree:
         elif node.ttl:
             self.reapable[path] = None
 
-    def _undo_insert(self, path: str, node: Znode, parent: Znode, creates: int, pzxid: int) -> None:
-        self._take_out(path, node, parent)
-        parent.creates = creates
-        parent.pzxid = pzxid
-
-    def _undo_remove(self, path: str, node: Znode, parent: Znode, pzxid: int) -> None:
-        self.adopt(path, node)
-        parent.pzxid = pzxid
-
-    def _undo_set_data(self, node: Znode, data: bytes | None, mzxid: int, mtime: int, version: int) -> None:
-        self.data_bytes += (len(data) if data else 0) - (len(node.data) if node.data else 0)
-        node.data = data
-        node.mzxid = mzxid
-        node.mtime = mtime
-        node.version = version
-        node.touch()
+    def forget(self, path: str, name: str, node: Znode, parent: Znode) -> None:
+        """Take a znode out of wherever it is, for an undo. The bytes are left as they are."""
+        self.nodes.pop(path, None)
+        if parent.children is not None:
+            parent.children.pop(name, None)
+        parent.touch()
+        self.reapable.pop(path, None)
+        owned = self.ephemerals.get(node.owner)
+        if owned is not None:
+            owned.pop(path, None)
+            if not owned:
+                del self.ephemerals[node.owner]
 
     def check_invariants(self) -> None:
         """Raise AssertionError where indexes and tree disagree. O(n); for tests and `coord check`."""
@@ -223,5 +219,51 @@ def _require(condition: bool, what: str) -> None:
 def run_undo(undo: Undo) -> None:
     """Take back what the log holds, latest first."""
     while undo:
-        function, arguments = undo.pop()
+        function, *arguments = undo.pop()
         function(*arguments)
+
+
+def _undo_insert(
+    tree: DataTree,
+    path: str,
+    name: str,
+    node: Znode,
+    parent: Znode,
+    creates: int,
+    pzxid: int,
+    path_bytes: int,
+    data_bytes: int,
+) -> None:
+    tree.forget(path, name, node, parent)
+    parent.creates = creates
+    parent.pzxid = pzxid
+    tree.path_bytes = path_bytes
+    tree.data_bytes = data_bytes
+
+
+def _undo_remove(
+    tree: DataTree, path: str, node: Znode, parent: Znode, pzxid: int, path_bytes: int, data_bytes: int
+) -> None:
+    # What is still in its place is taken out first, so that every index has it last.
+    tree.forget(path, paths.name_of(path), node, parent)
+    tree.adopt(path, node)
+    parent.pzxid = pzxid
+    tree.path_bytes = path_bytes
+    tree.data_bytes = data_bytes
+
+
+def _undo_set_data(
+    tree: DataTree, node: Znode, data: bytes | None, mzxid: int, mtime: int, version: int, data_bytes: int
+) -> None:
+    tree.data_bytes = data_bytes
+    node.data = data
+    node.mzxid = mzxid
+    node.mtime = mtime
+    node.version = version
+    node.touch()
+
+
+def _undo_set_acl(node: Znode, acl: tuple[ACL, ...], aversion: int) -> None:
+    node.acl = acl
+    node.aversion = aversion
+    node.touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from coordserver.core.acl import ACL
 from coordserver.core.stat import Stat
 
@@ -11,9 +13,26 @@ CONTAINER_TTL = -1
 """The value of `ttl` that marks a container."""
 
 
+_is_long = re.compile(r"[+-]?\d{1,40}").fullmatch
+"""Digits enough for every long and a few leading zeros, and few enough to be read at once."""
+
+
 def wrap32(value: int) -> int:
     """`value` as the signed 32-bit number that travels."""
     return (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+def wrap64(value: int) -> int:
+    """`value` as Java's long, which wraps round."""
+    return (value + (1 << 63) & (1 << 64) - 1) - (1 << 63)
+
+
+def long(text: str) -> int:
+    """What Java's Long.parseLong makes of `text`. Raises ValueError where that refuses it."""
+    value = int(text) if _is_long(text) else 1 << 64
+    if value != wrap64(value):
+        raise ValueError(f"not a long: {text[:40]!r}")
+    return value
 
 
 class Znode:

@@ -131,6 +131,7 @@ class Status:
             loop_late_max_ms=self.ticker.late_ms_max,
             apply_faults=state.system_errors,
             read_faults=engine.read_errors,
+            expiry_faults=engine.expiries_failed,
             refusals=dict(self.engine.refusals),
             disk_fullness=self.space.fullness.value,
             disk_free_bytes=self.space.free_bytes,

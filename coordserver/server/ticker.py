@@ -12,6 +12,7 @@ half a second.
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ import trio
 from coordserver.core.engine import Engine
 from coordserver.server.clock import Clock
 from coordserver.server.poller import Poller
+
+_log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 LEAST_TICK_S = 0.005
@@ -50,6 +53,7 @@ class Ticker:
         self._clock = clock
         self._deadlines = deadlines
         self._own_process = own_process
+        self._expiries_failed = 0
         self.late_ms_max = 0
 
     async def run(self, wanted_s: float = TICK_S) -> None:
@@ -71,11 +75,18 @@ class Ticker:
         self.late_ms_max = max(self.late_ms_max, late_ms)
         now_ms = self._clock.now_ms()
         self._engine.tick(now_ms, self._clock.wall_ms(), late_ms if late_ms > TICK_S * 1000 else 0)
+        self._tell_of_expiries()
         self._deadlines(now_ms)
         self._poller.sweep()
         if self._own_process:
             gc.collect(1)
             gc.freeze()
+
+    def _tell_of_expiries(self) -> None:
+        failed, fault = self._engine.expiry_faults()
+        if failed != self._expiries_failed:
+            self._expiries_failed = failed
+            _log.error("sessions cannot be expired and keep their ephemerals: %s; they are tried again", fault)
 
     async def _read_everything(self) -> None:
         for _ in range(_MAX_SWEEPS):

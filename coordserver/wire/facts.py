@@ -59,6 +59,7 @@ class ServerFacts:
     loop_late_max_ms: int = 0
     apply_faults: int = 0
     read_faults: int = 0
+    expiry_faults: int = 0
     refusals: Mapping[int, int] = field(factory=dict)
     disk_fullness: int = 0
     disk_free_bytes: int = 0

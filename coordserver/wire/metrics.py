@@ -92,7 +92,10 @@ METRICS: tuple[Metric, ...] = (
     _counter("coord_log_bytes", lambda f: f.log_bytes, "Bytes written to the log."),
     _gauge("coord_loop_late_max_ms", lambda f: f.loop_late_max_ms, "How late a tick was at most."),
     _counter("coord_apply_faults", lambda f: f.apply_faults, "Writes that failed in an unforeseen way."),
-    _counter("coord_read_faults", lambda f: f.read_faults, "Reads that failed in an unforeseen way."),
+    _counter(
+        "coord_read_faults", lambda f: f.read_faults, "Requests that failed in an unforeseen way, but for writes."
+    ),
+    _counter("coord_expiry_faults", lambda f: f.expiry_faults, "Expiries of sessions that failed and are tried again."),
     _refused("too_large", ErrorCode.TOO_LARGE, "Data larger than znode_bytes, frames longer than frame_bytes."),
     _refused("throttled", ErrorCode.THROTTLED, "Writes above the outstanding ones, sessions above sessions."),
     _refused("disk_full", ErrorCode.DISK_FULL, "Writes refused because the disk was full."),

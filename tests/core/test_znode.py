@@ -23,7 +23,7 @@ def test_names_are_the_same_tuple_until_the_children_change() -> None:
     assert tree.children_of(root) == ("zookeeper", "a")
     run_undo(undo)
     assert tree.children_of(root) == ("zookeeper",)
-    tree.insert("/b", "b", _child(), root, 2, None)
+    tree.insert("/b", "b", _child(), root, 2, [])
     assert tree.children_of(root) == ("zookeeper", "b")
     tree.remove("/b", tree.nodes["/b"], root, 3, undo)
     assert tree.children_of(root) == ("zookeeper",)
