@@ -103,7 +103,7 @@ class Answers:
         self._watches.add(path, mode, attachment)
         if since < 0 or since > self._machine.zxid or not attachment.history_known:
             return (False,)
-        entries = self._machine.ring.since(since)
+        entries = self._machine.ring.about(since, path, below=mode == WatchMode.PERSISTENT_RECURSIVE)
         if entries is None:
             return (False,)
         for zxid, events in entries:

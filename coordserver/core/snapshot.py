@@ -31,7 +31,8 @@ from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
 from coordserver.core.errors import StorageError
 from coordserver.core.paths import ROOT
 from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
-from coordserver.core.ring import Entry, EventRing
+from coordserver.core.ring import EventRing
+from coordserver.core.ring_index import Entry
 from coordserver.core.sessions import Remembered, Session
 from coordserver.core.stat import Stat
 from coordserver.core.tree import DataTree

@@ -17,7 +17,7 @@ from itertools import islice
 
 from coordserver.core import snapshot
 from coordserver.core.machine import Machine
-from coordserver.core.ring import Entry
+from coordserver.core.ring_index import Entry
 from coordserver.core.sessions import Session
 from coordserver.core.snapshot import Row
 from coordserver.core.znode import Znode

@@ -324,9 +324,9 @@ def test_the_ring_forgets_whole_zxids_and_says_from_where_it_knows() -> None:
     for zxid in range(1, 6):
         ring.append(zxid, ((CREATED, f"/{zxid}", OPEN_ACL_UNSAFE, None),) * 2)
     assert (ring.floor, len(ring)) == (3, 4)
-    assert ring.since(2) is None
-    assert [zxid for zxid, _ in ring.since(3) or ()] == [4, 5]
-    assert ring.since(5) == []
+    assert ring.about(2, "/", below=True) is None
+    assert [zxid for zxid, _ in ring.about(3, "/", below=True) or ()] == [4, 5]
+    assert ring.about(5, "/", below=True) == []
 
 
 def test_watches_are_limited() -> None:

@@ -55,7 +55,7 @@ def test_a_restored_tree_begins_a_new_history_without_sessions(history: Any) -> 
     assert {path: (node.data, node.acl, node.version) for path, node in machine.tree.nodes.items()} == before
     assert machine.sessions == machine.tree.ephemerals == {}
     assert machine.zxid == machine.ring.floor == 1 << 32 > seen
-    assert machine.ring.since(seen) is None
+    assert machine.ring.about(seen, "/", below=True) is None
 
 
 def test_zxids_go_on_above_those_of_the_history_that_is_replaced(history: Any) -> None:
