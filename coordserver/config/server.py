@@ -175,6 +175,12 @@ class ServerConfig:
         most=2**31 - 1,
     )
     znode_bytes: int = setting(1024 * 1024, "Largest data of a znode.", unit="bytes", least=0, most=2**31 - 1)
+    acl_entries: int = setting(
+        256, "Entries of an ACL; a longer one gets LimitExceeded. Stored ones stay.", least=1, most=100_000
+    )
+    acl_bytes: int = setting(
+        16 * 1024, "The same in bytes of its schemes and ids.", unit="bytes", least=256, most=16 * 1024 * 1024
+    )
     output_bytes: int = setting(
         16 * 1024 * 1024,
         "Unread answers and events at which a connection is cut off. A multiRead of more data gets LimitExceeded.",

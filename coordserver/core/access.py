@@ -11,28 +11,28 @@ import base64
 import functools
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Iterable, Sequence
 
 from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, Identity
 from coordserver.core.errors import InvalidACLError
+from coordserver.core.grants import FEW, SUPER, AclList, ip_matches, parse_ip
 
-SUPER = "super"
 X509 = "x509"
 ENFORCEABLE_SCHEMES = frozenset({"digest", "ip", X509})
 """Schemes that a server may demand."""
 AUTHENTICATED_SCHEMES = frozenset({"digest", "sasl", "x509"})
 """Schemes whose identities an entry of scheme `auth` stands for; ip proves nothing about who one is."""
 
-_BITS_DIGITS = 10  # as many as Integer.parseInt needs
-
-AclList = tuple[ACL, ...]
+_SHARED_CHARACTERS = 1024
+"""ACLs of more are shared too, but few of them are kept that no znode has any more."""
 
 
 def allowed(acl: Sequence[tuple[int, str, str]], permission: int, identities: Iterable[tuple[str, str]]) -> bool:
     """Whether any of `identities` has one of the bits of `permission`. An empty ACL allows all, `super` may all."""
     if not acl:
         return True
+    if len(acl) > FEW and type(acl) is AclList:
+        return acl.rights(identities) & permission != 0
     for perms, scheme, name in acl:
         if perms & permission and scheme == "world" and name == "anyone":
             return True
@@ -40,52 +40,35 @@ def allowed(acl: Sequence[tuple[int, str, str]], permission: int, identities: It
         if own_scheme == SUPER:
             return True
         for perms, scheme, name in acl:
-            if perms & permission and scheme == own_scheme and (name == own_id or _ip_matches(scheme, own_id, name)):
+            if perms & permission and scheme == own_scheme and (name == own_id or ip_matches(scheme, own_id, name)):
                 return True
     return False
 
 
-def _ip_matches(scheme: str, own: str, entry: str) -> bool:
-    if scheme != "ip":
-        return False
-    address, network = _parse_ip(own), _parse_ip(entry)
-    if address is None or network is None or address[0] != network[0]:
-        return False
-    shift = (32 if network[0] == 4 else 128) - network[2]
-    return address[1] >> shift == network[1] >> shift
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse_ip(text: str) -> tuple[int, int, int] | None:
-    """(version, address, prefix length) of `address[/bits]`, or None if it is not one."""
-    host, slash, bits = text.partition("/")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    width = address.max_prefixlen
-    if not slash:
-        return address.version, int(address), width
-    if not (bits.isascii() and bits.isdigit() and len(bits) <= _BITS_DIGITS) or int(bits) > width:
-        return None
-    return address.version, int(address), int(bits)
-
-
-def intern_acl(acl: Iterable[tuple[int, str, str]] | None) -> AclList:
+def intern_acl(acl: Iterable[tuple[int, str, str]] | None) -> tuple[ACL, ...]:
     """An ACL as the tree keeps it; every open one is the very same object, so that `is` recognises it."""
     if acl is None:
         return OPEN_ACL_UNSAFE
-    return _share(tuple(ACL(*entry) for entry in acl))
+    if type(acl) is AclList:
+        return acl
+    settled = AclList(ACL(*entry) for entry in acl)
+    long = len(settled) > FEW or sum(len(entry.id) for entry in settled) > _SHARED_CHARACTERS
+    return _share_long(settled) if long else _share(settled)
 
 
 @functools.lru_cache(maxsize=4096)
-def _share(acl: AclList) -> AclList:
+def _share(acl: AclList) -> tuple[ACL, ...]:
     return OPEN_ACL_UNSAFE if acl == OPEN_ACL_UNSAFE else acl
+
+
+@functools.lru_cache(maxsize=64)
+def _share_long(acl: AclList) -> AclList:
+    return acl
 
 
 def fixup(
     acl: Iterable[tuple[int, str, str]] | None, identities: Iterable[tuple[str, str]], path: str, *, x509: bool = False
-) -> AclList:
+) -> tuple[ACL, ...]:
     """The ACL to store: duplicates removed, `auth` replaced by the connection's proven identities. None means open.
 
     `x509`: whether entries of that scheme are legal here.
@@ -108,7 +91,7 @@ def fixup(
             raise InvalidACLError(path, f"{scheme}:{name}")
     if not kept:
         raise InvalidACLError(path, "empty")
-    return _share(tuple(kept))
+    return intern_acl(kept)
 
 
 def _is_legal(scheme: str, name: str) -> bool:
@@ -117,7 +100,7 @@ def _is_legal(scheme: str, name: str) -> bool:
     if scheme == "digest":
         return name.count(":") == 1
     if scheme == "ip":
-        return _parse_ip(name) is not None
+        return parse_ip(name) is not None
     return False
 
 
@@ -175,10 +158,10 @@ def user_of(identity: tuple[str, str]) -> str:
     return name.partition(":")[0] if scheme == "digest" else name
 
 
-def masked(acl: AclList, identities: Iterable[tuple[str, str]]) -> AclList:
+def masked(acl: tuple[ACL, ...], identities: Iterable[tuple[str, str]]) -> tuple[ACL, ...]:
     """What getACL may show: without ADMIN every digest's hash is `x` (FinalRequestProcessor.handleGetACLRequest)."""
     if acl is OPEN_ACL_UNSAFE or allowed(acl, ADMIN, identities):
         return acl
     return tuple(
-        entry._replace(id=f"{entry.id.partition(':')[0]}:x") if entry.scheme == "digest" else entry for entry in acl
+        ACL(perms, scheme, f"{name.partition(':')[0]}:x" if scheme == "digest" else name) for perms, scheme, name in acl
     )

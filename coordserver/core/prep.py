@@ -58,6 +58,7 @@ def _acl(
     """The settled ACL, None where it is open."""
     if value is None or value is OPEN_ACL_UNSAFE:
         return None
+    _check_length(value, path, limits)
     for entry in value:
         if type(entry) not in _LIST and not isinstance(entry, tuple):
             raise errors.MalformedError(path, "acl: entries are arrays")
@@ -66,7 +67,20 @@ def _acl(
         if not -0x80000000 <= entry[0] <= 0x7FFFFFFF:
             raise errors.InvalidACLError(path, f"acl perms: {entry[0]} is not an int of 32 bits")
     settled = fixup(tuple((entry[0], entry[1], entry[2]) for entry in value), identities, path, x509=limits.x509)
-    return None if settled is OPEN_ACL_UNSAFE else settled
+    if settled is OPEN_ACL_UNSAFE:
+        return None
+    _check_length(settled, path, limits)  # an entry of scheme auth became one for each identity
+    size = sum(
+        len(scheme.encode("utf-8", "replace")) + len(name.encode("utf-8", "replace")) for _, scheme, name in settled
+    )
+    if size > limits.acl_bytes:
+        raise errors.LimitExceededError(path, f"acl: {size} bytes of schemes and ids, at most {limits.acl_bytes}")
+    return settled
+
+
+def _check_length(acl: Sequence[Any], path: str, limits: EngineLimits) -> None:
+    if len(acl) > limits.acl_entries:
+        raise errors.LimitExceededError(path, f"acl: {len(acl)} entries, at most {limits.acl_entries}")
 
 
 def _create(arguments: Sequence[Any], identities: Identities, limits: EngineLimits) -> Arguments:

@@ -26,7 +26,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, cast
 
-from coordserver.core.access import AclList, intern_acl
+from coordserver.core.access import intern_acl
 from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
 from coordserver.core.errors import StorageError
 from coordserver.core.paths import ROOT
@@ -96,7 +96,7 @@ def add_znodes(tree: DataTree, rows: Iterable[Sequence[Any]]) -> None:
     another, so the parent is looked up where it is another one, and what is rare is left to `adopt`.
     """
     nodes = tree.nodes
-    known: dict[Any, AclList] = {None: OPEN_ACL_UNSAFE}
+    known: dict[Any, tuple[ACL, ...]] = {None: OPEN_ACL_UNSAFE}
     above = None
     siblings: dict[str, None] = {}
     ordinary = True

@@ -343,6 +343,8 @@ def make_engine(config: ServerConfig, machine: Machine, clock: Clock) -> Engine:
         children_per_reply=config.children_per_reply,
         reply_bytes=config.output_bytes,
         znode_bytes=config.znode_bytes,
+        acl_entries=config.acl_entries,
+        acl_bytes=config.acl_bytes,
         container_check_ms=config.container_check_ms,
         container_never_used_ms=config.container_never_used_ms,
         container_per_check=config.container_per_check,

@@ -101,7 +101,7 @@ METRICS: tuple[Metric, ...] = (
     _refused("disk_full", ErrorCode.DISK_FULL, "Writes refused because the disk was full."),
     _refused("memory_full", ErrorCode.MEMORY_FULL, "Writes refused because memory_bytes was reached."),
     _refused("too_many_ephemerals", ErrorCode.TOO_MANY_EPHEMERALS, "Creates above ephemerals_per_session."),
-    _refused("limit_exceeded", ErrorCode.LIMIT_EXCEEDED, "Watches, operations, children above their limits."),
+    _refused("limit_exceeded", ErrorCode.LIMIT_EXCEEDED, "Watches, operations, children, ACLs above their limits."),
     _gauge("coord_disk_fullness", lambda f: f.disk_fullness, "0 enough, 1 only deletes taken, 2 nothing written."),
     _gauge("coord_disk_free_bytes", lambda f: f.disk_free_bytes, "Free on the disk of the data directory."),
     _gauge("coord_memory_bytes", lambda f: f.memory_bytes, "Estimate of what znodes, sessions and watches take."),

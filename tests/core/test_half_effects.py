@@ -289,7 +289,7 @@ def test_a_request_that_cannot_be_judged_is_answered_and_hurts_nobody(monkeypatc
 
     bench = Bench()
     a, told_, _ = bench.connected()
-    monkeypatch.setattr(access, "_parse_ip", broken)
+    monkeypatch.setattr(access, "parse_ip", broken)
     bench.send(a, 1, Op.CREATE, "/a", b"", ((31, "ip", "10.0.0.0"),), 0, 0)
     bench.create(a, 2, "/b")
     bench.sync()

@@ -30,6 +30,8 @@ async def test_the_limits_of_a_session_are_settings_with_errors_and_numbers(tmp_
         "multi_operations": 2,
         "children_per_reply": 3,
         "znode_bytes": 10,
+        "acl_entries": 1,
+        "acl_bytes": 300,
         "sessions": 1,
     }
     async with running(tmp_path / "data", **settings) as server:
@@ -45,12 +47,14 @@ async def test_the_limits_of_a_session_are_settings_with_errors_and_numbers(tmp_
         await client.create("/more")
         assert (await client.ask(Op.GET_CHILDREN2, "/", False)).error == LIMIT
         assert (await client.ask(Op.GET_CHILDREN, "/", False)).error == LIMIT
+        for acl in ([(31, "ip", "10.0.0.1"), (31, "ip", "10.0.0.2")], [(31, "digest", "u:" + "x" * 300)]):
+            assert (await client.ask(Op.SET_ACL, "/more", acl, -1)).error == LIMIT
         assert (await client.create("/large", bytes(11))).error == ErrorCode.TOO_LARGE
         other = await RawClient.dial(server.address)
         assert (await other.greet()).error == ErrorCode.THROTTLED
         told = await metrics(server.address)
         names = ("too_many_ephemerals", "limit_exceeded", "too_large", "throttled", "memory_full", "disk_full")
-        assert [told[f"coord_refused_{name}"] for name in names] == [1, 4, 1, 1, 0, 0]
+        assert [told[f"coord_refused_{name}"] for name in names] == [1, 6, 1, 1, 0, 0]
 
 
 async def test_one_multi_read_answers_no_more_than_any_other_read(tmp_path: Path) -> None:
