@@ -14,14 +14,20 @@ import hmac
 from collections.abc import Iterable, Sequence
 
 from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, Identity
-from coordserver.core.errors import InvalidACLError
+from coordserver.core.errors import AuthFailedError, InvalidACLError, LimitExceededError
 from coordserver.core.grants import FEW, SUPER, AclList, ip_matches, parse_ip
 
 X509 = "x509"
 ENFORCEABLE_SCHEMES = frozenset({"digest", "ip", X509})
 """Schemes that a server may demand."""
+_SCHEME_SHOWN = 64
 AUTHENTICATED_SCHEMES = frozenset({"digest", "sasl", "x509"})
 """Schemes whose identities an entry of scheme `auth` stands for; ip proves nothing about who one is."""
+
+IDENTITIES_MAX = 64
+"""What a connection may be at once: it is in the record of its every write."""
+IDENTITY_BYTES_MAX = 1024
+"""Of the id of one that a client shows; a certificate's subject is as long as it is."""
 
 _SHARED_CHARACTERS = 1024
 """ACLs of more are shared too, but few of them are kept that no znode has any more."""
@@ -136,6 +142,28 @@ class Credentials:
     def suffice(self, identities: Iterable[tuple[str, str]]) -> bool:
         """Whether a connection with these identities is served (AuthenticationHelper.enforceAuthentication)."""
         return not self._enforced or any(scheme in self._enforced for scheme, _ in identities)
+
+    def authenticate(
+        self, scheme: str, auth: bytes, held: tuple[Identity, ...], connection: tuple[Identity, ...]
+    ) -> tuple[Identity, ...]:
+        """`held` and what `auth` proves beside them; the very same tuple where that is nothing new.
+
+        `connection` as for `identities`. Raises AuthFailedError for a scheme that is not known, LimitExceededError for
+        identities that are too many or too long.
+        """
+        proven = self.identities(scheme, auth, connection)
+        if proven is None:
+            raise AuthFailedError("", f"scheme {scheme[:_SCHEME_SHOWN]}")
+        more = tuple(identity for identity in proven if identity not in held)
+        if not more:
+            return held
+        if len(held) + len(more) > IDENTITIES_MAX:
+            raise LimitExceededError("", f"at most {IDENTITIES_MAX} identities")
+        for identity in more:
+            size = len(identity.id.encode())
+            if size > IDENTITY_BYTES_MAX:
+                raise LimitExceededError("", f"identity: {size} bytes, at most {IDENTITY_BYTES_MAX}")
+        return held + more
 
     def identities(self, scheme: str, auth: bytes, connection: tuple[Identity, ...]) -> tuple[Identity, ...] | None:
         """What `auth` proves under a scheme; None where the scheme is none that a client can authenticate with.

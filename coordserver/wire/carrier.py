@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from coordserver.core.access import Credentials
 from coordserver.core.acl import Identity
 from coordserver.core.engine import Engine
+from coordserver.core.errors import KeeperError
 from coordserver.core.pipeline import Attachment
 from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.limits import WireLimits
@@ -137,6 +138,17 @@ class SessionCarrier:
                 return False
             handle(body, now_ms, wall_ms)
         return len(self._frames) > 0
+
+    def _prove(self, attachment: Attachment, scheme: str, auth: bytes) -> None:
+        """What `auth` proves counts for each request behind it, and goes with the connection. Raises KeeperError."""
+        try:
+            identities = self._credentials.authenticate(scheme, auth, attachment.identities, self._identities)
+        except KeeperError:
+            self._traffic.server.auth_failed += 1
+            raise
+        if identities is not attachment.identities:
+            attachment.identities = identities
+            self._unproven = not self._credentials.suffice(identities)
 
     def _handle(self, body: bytes | Oversized, now_ms: int, wall_ms: int) -> None:
         raise NotImplementedError

@@ -11,7 +11,7 @@ from typing import Any
 from coordserver.core.access import Credentials
 from coordserver.core.acl import Identity
 from coordserver.core.engine import Engine
-from coordserver.core.errors import ErrorCode, WireError
+from coordserver.core.errors import ErrorCode, KeeperError, WireError
 from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
@@ -35,7 +35,6 @@ _PING = int(Op.PING)
 _AUTH = int(Op.AUTH)
 _AUTH_REQUIRED = int(ErrorCode.SESSION_CLOSED_REQUIRE_SASL_AUTH)
 _BEFORE_PROOF = frozenset({_PING, _AUTH, int(Op.CLOSE_SESSION)})
-_IDENTITIES_MAX = 64  # they are in the record of every write
 _MAX_NUMBER = 2**63 - 1
 
 
@@ -130,25 +129,16 @@ class NativeConnection(SessionCarrier):
         self._refuse(attachment, leading_int(body), ErrorCode.MALFORMED, detail)
 
     def _authenticate(self, attachment: Attachment, number: int, arguments: Sequence[Any], now_ms: int) -> None:
-        """What it proves counts for every request behind it, and is gone with the connection."""
         match arguments:
             case (str(scheme), bytes(auth), *_):
-                proven = self._credentials.identities(scheme, auth, self._identities)
+                try:
+                    self._prove(attachment, scheme, auth)
+                except KeeperError as refusal:
+                    self._engine.refuse(attachment, number, int(refusal.code), refusal.detail, _AUTH)
+                else:
+                    self._engine.acknowledge(attachment, number, _AUTH, now_ms)
             case _:
                 self._engine.refuse(attachment, number, int(ErrorCode.BAD_ARGUMENTS), "not (scheme, auth)", _AUTH)
-                return
-        if proven is None:
-            self._traffic.server.auth_failed += 1
-            self._engine.refuse(attachment, number, int(ErrorCode.AUTH_FAILED), f"scheme {scheme}", _AUTH)
-            return
-        identities = tuple(dict.fromkeys((*attachment.identities, *proven)))
-        if len(identities) > _IDENTITIES_MAX:
-            detail = f"at most {_IDENTITIES_MAX} identities"
-            self._engine.refuse(attachment, number, int(ErrorCode.LIMIT_EXCEEDED), detail, _AUTH)
-            return
-        attachment.identities = identities
-        self._unproven = not self._credentials.suffice(identities)
-        self._engine.acknowledge(attachment, number, _AUTH, now_ms)
 
     def _refuse(self, attachment: Attachment, number: int | None, error: int, detail: str) -> None:
         if number is None or not 0 < number <= _MAX_NUMBER:

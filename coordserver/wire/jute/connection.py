@@ -16,7 +16,7 @@ from typing import Any
 from coordserver.core.access import Credentials
 from coordserver.core.acl import Identity
 from coordserver.core.engine import Engine
-from coordserver.core.errors import ErrorCode, WireError
+from coordserver.core.errors import ErrorCode, KeeperError, WireError
 from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
@@ -152,19 +152,19 @@ class JuteConnection(SessionCarrier):
             self._engine.refuse(attachment, xid, _UNIMPLEMENTED, f"operation {op}", op)
 
     def _authenticate(self, attachment: Attachment, xid: int, body: bytes) -> None:
-        """Raises RecordError for a record that is cut short; here that costs the connection."""
+        """What is refused, for whatever reason, is so as ZooKeeper does it. Raises RecordError for a record that is cut
+        short; here that costs the connection.
+        """
         _, at = read_int(body, _HEADER_BYTES)
         scheme, at = read_ustring(body, at)
         auth, _ = read_buffer(body, at)
-        proven = self._credentials.identities(scheme or "", auth or b"", self._identities)
-        if proven is None:
-            self._traffic.server.auth_failed += 1
+        try:
+            self._prove(attachment, scheme or "", auth or b"")
+        except KeeperError:
             self.output.write(_frame(xid, 0, _AUTH_FAILED))
             self._end()
-            return
-        attachment.identities = tuple(dict.fromkeys((*attachment.identities, *proven)))
-        self._unproven = not self._credentials.suffice(attachment.identities)
-        self.output.write(_frame(xid, 0, _OK))
+        else:
+            self.output.write(_frame(xid, 0, _OK))
 
     # Sink: what the state machine calls
 
