@@ -141,6 +141,7 @@ class Machine:
             error, result, detail = _SYSTEM_ERROR, (), type(failure).__name__
             self.system_errors += 1
             _take_back(change)
+            self.tree.recount()
         events: tuple[Event, ...] = ()
         if change.events:
             events = tuple(change.events)

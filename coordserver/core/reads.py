@@ -70,7 +70,7 @@ def get_all_children_number(tree: DataTree, arguments: Sequence[Any], identities
 def get_ephemerals(tree: DataTree, arguments: Sequence[Any], session: int) -> tuple[tuple[str, ...]]:
     """(prefix,) -> (paths of the session's ephemerals that begin so,)."""
     prefix = arguments[0]
-    return (tuple(path for path in tree.ephemerals.get(session, ()) if path.startswith(prefix)),)
+    return (tree.ephemerals_of(session, prefix),)
 
 
 Read = Callable[[DataTree, Sequence[Any], Identities], tuple[Any, ...]]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from coordserver.core import paths
 from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
+from coordserver.core.descendants import Descendants
 from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
 from coordserver.core.quotas import Quotas, Undo
 from coordserver.core.witness import Witness
@@ -22,7 +23,17 @@ from coordserver.core.znode import CONTAINER_TTL, Znode, wrap32
 class DataTree:
     """Znodes by path, with their indexes. While a walk goes on it is told of each znode before that changes."""
 
-    __slots__ = ("data_bytes", "ephemerals", "nodes", "path_bytes", "quotas", "reapable", "walk")
+    __slots__ = (
+        "_asked_ephemerals",
+        "_descendants",
+        "data_bytes",
+        "ephemerals",
+        "nodes",
+        "path_bytes",
+        "quotas",
+        "reapable",
+        "walk",
+    )
 
     def __init__(self) -> None:
         self.nodes: dict[str, Znode] = {}
@@ -30,6 +41,8 @@ class DataTree:
         self.reapable: dict[str, None] = {}
         self.data_bytes = self.path_bytes = 0
         self.walk: Witness | None = None
+        self._descendants: Descendants | None = None
+        self._asked_ephemerals: dict[int, tuple[str, tuple[str, ...]]] = {}
         self.quotas = Quotas(self.nodes, self._grow, self._changing)
 
     @classmethod
@@ -53,6 +66,8 @@ class DataTree:
                 parent.children[path[cut + 1 :]] = None
             parent.touch()
         self.nodes[path] = node
+        if self._descendants is not None:
+            self._descendants.add(path, 1)
         self.path_bytes += len(path)
         if node.data:
             self.data_bytes += len(node.data)
@@ -69,6 +84,8 @@ class DataTree:
             self.walk.made(node)
             self.walk.changing(paths.parent_of(path), parent)
         self.nodes[path] = node
+        if self._descendants is not None:
+            self._descendants.add(path, 1)
         self.path_bytes += len(path)
         children = parent.children
         if children is None:
@@ -130,15 +147,28 @@ class DataTree:
         """How many znodes lie strictly below `path`."""
         if path == paths.ROOT:
             return len(self.nodes) - 1
-        count = 0
-        pending = [path]
-        while pending:
-            at = pending.pop()
-            children = self.nodes[at].children
-            if children:
-                count += len(children)
-                pending.extend(f"{at}/{name}" for name in children)
-        return count
+        if not self.nodes[path].children:
+            return 0
+        if self._descendants is None:
+            self._descendants = Descendants(self.nodes)
+        return self._descendants.of(path)
+
+    def ephemerals_of(self, session: int, prefix: str) -> tuple[str, ...]:
+        """Paths of a session's ephemerals that begin so: the very same tuple until they change, if the last to ask of
+        them asked the same, so that an edge may encode it once.
+        """
+        asked = self._asked_ephemerals.get(session)
+        if asked is None or asked[0] != prefix:
+            owned = self.ephemerals.get(session, ())
+            found = tuple(owned) if prefix in ("", paths.ROOT) else tuple(p for p in owned if p.startswith(prefix))
+            if not owned:
+                return found
+            asked = self._asked_ephemerals[session] = prefix, found
+        return asked[1]
+
+    def recount(self) -> None:
+        """A change stopped halfway: what is counted besides it may be wrong."""
+        self._descendants = None
 
     def _changing(self, path: str, node: Znode) -> None:
         if self.walk is not None:
@@ -149,6 +179,8 @@ class DataTree:
 
     def _take_out(self, path: str, node: Znode, parent: Znode) -> None:
         del self.nodes[path]
+        if self._descendants is not None:
+            self._descendants.add(path, -1)
         self.path_bytes -= len(path)
         children = parent.children
         if children is not None:
@@ -159,6 +191,7 @@ class DataTree:
             self.data_bytes -= len(data)
         if node.owner:
             owned = self.ephemerals[node.owner]
+            self._asked_ephemerals.pop(node.owner, None)
             del owned[path]
             if not owned:
                 del self.ephemerals[node.owner]
@@ -168,12 +201,14 @@ class DataTree:
     def _index_kind(self, path: str, node: Znode) -> None:
         if node.owner:
             self.ephemerals.setdefault(node.owner, {})[path] = None
+            self._asked_ephemerals.pop(node.owner, None)
         elif node.ttl:
             self.reapable[path] = None
 
     def forget(self, path: str, name: str, node: Znode, parent: Znode) -> None:
         """Take a znode out of wherever it is, for an undo. The bytes are left as they are."""
-        self.nodes.pop(path, None)
+        if self.nodes.pop(path, None) is not None and self._descendants is not None:
+            self._descendants.add(path, -1)
         if parent.children is not None:
             parent.children.pop(name, None)
         parent.touch()
@@ -181,6 +216,7 @@ class DataTree:
         owned = self.ephemerals.get(node.owner)
         if owned is not None:
             owned.pop(path, None)
+            self._asked_ephemerals.pop(node.owner, None)
             if not owned:
                 del self.ephemerals[node.owner]
 
@@ -207,6 +243,8 @@ class DataTree:
         _require(data_bytes == self.data_bytes, "data_bytes differ")
         _require(sum(map(len, self.nodes)) == self.path_bytes, "path_bytes differ")
         _require({k: list(v) for k, v in owned.items()} == {k: list(v) for k, v in self.ephemerals.items()}, "owners")
+        if self._descendants is not None:
+            _require(self._descendants == Descendants(self.nodes), "counts of descendants differ")
         _require(list(reapable) == list(self.reapable), "containers and TTLs differ")
         _require(all(node.ttl >= CONTAINER_TTL for node in self.nodes.values()), "ttl out of range")
 
