@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from coordserver.core import errors, reads
@@ -51,9 +51,12 @@ class Answers:
             int(Op.WHO_AM_I): self._who_am_i,
         }
 
-    def _check_limit(self, attachment: Attachment) -> None:
-        if self._watches.held_by(attachment) >= self._limit:
+    def _check_limit(self, attachment: Attachment) -> int:
+        """How many more watches there may be. Raises LimitExceededError where that is none."""
+        left = self._limit - self._watches.held_by(attachment)
+        if left <= 0:
             raise errors.LimitExceededError("", f"watches: at most {self._limit} per session")
+        return left
 
     def _get_data(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[Any, ...]:
         result = reads.get_data(self._tree, arguments, attachment.identities)
@@ -118,32 +121,37 @@ class Answers:
         Nobody knows any more which zxid it was, so these events carry -1. No right is asked.
         """
         since, data, exist, child, persistent, recursive = arguments
-        nodes, told = self._tree.nodes, attachment.sink.events
-        for path in data:
-            self._check_limit(attachment)
+        nodes, told, watches = self._tree.nodes, attachment.sink.events, self._watches
+        for path in self._within_limit(attachment, data):
             node = nodes.get(path or ROOT)
             if node is not None and node.mzxid <= since:
-                self._watches.watch_data(path, attachment)
+                watches.watch_data(path, attachment)
             else:
                 told(-1, ((_DELETED if node is None else _DATA_CHANGED, path),))
-        for path in exist:
-            self._check_limit(attachment)
+        for path in self._within_limit(attachment, exist):
             if (path or ROOT) in nodes:
                 told(-1, ((_CREATED, path),))
             else:
-                self._watches.watch_data(path, attachment)
-        for path in child:
-            self._check_limit(attachment)
+                watches.watch_data(path, attachment)
+        for path in self._within_limit(attachment, child):
             node = nodes.get(path or ROOT)
             if node is not None and node.pzxid <= since:
-                self._watches.watch_children(path, attachment)
+                watches.watch_children(path, attachment)
             else:
                 told(-1, ((_DELETED if node is None else _CHILDREN_CHANGED, path),))
         for mode, paths in ((WatchMode.PERSISTENT, persistent), (WatchMode.PERSISTENT_RECURSIVE, recursive)):
-            for path in paths:
-                self._check_limit(attachment)
-                self._watches.add(path, mode, attachment)
+            for path in self._within_limit(attachment, paths):
+                watches.add(path, mode, attachment)
         return ()
+
+    def _within_limit(self, attachment: Attachment, paths: Sequence[str]) -> Iterator[str]:
+        """Paths, each of which may become a watch before the next is taken. Raises LimitExceededError."""
+        left = 0
+        for path in paths:
+            if left <= 0:
+                left = self._check_limit(attachment)
+            left -= 1
+            yield path
 
     def _multi_read(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[tuple[tuple[Any, ...], ...]]:
         """(((op, path), ...),) -> (((op, error, fields...), ...),): each on its own, without watches; together within

@@ -142,7 +142,10 @@ class WatchManager(Generic[W]):
 
     def held_by(self, watcher: W) -> int:
         """How many watches a watcher holds."""
-        return sum(len(table.by_watcher.get(watcher, ())) for table in self._tables)
+        held = 0
+        for table in self._tables:
+            held += len(table.by_watcher.get(watcher, ()))
+        return held
 
     def watchers(self) -> tuple[W, ...]:
         """Who watches a znode itself, or a subtree; watches on children only do not count (ZooKeeper's `wchc`)."""

@@ -348,3 +348,32 @@ def test_of_many_events_each_hears_its_own_in_their_order_and_equals_hear_the_sa
     assert heard[everything] == tuple((kind, path) for kind, path, _, _ in events)
     assert heard[everything] is heard[also]
     assert heard[some] == heard[everything][1::2]
+
+
+@pytest.mark.parametrize("group", range(5))
+def test_watches_set_again_keep_to_the_limit_and_are_counted_once(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that comes back sends all that it had, 100,000 paths in one request."""
+    bench = Bench(watches_per_session=50)
+    a, told, _ = bench.connected()
+    lists: list[tuple[str, ...]] = [(), (), (), (), ()]
+    lists[group] = tuple(f"/{at}" for at in range(49)) + ("/0",) * 3
+    if group in (0, 2):
+        for at in range(49):
+            bench.create(a, at + 1, f"/{at}", acked=at + 1)
+        bench.sync()
+        told.take()
+    looks = [0]
+    held_by = WatchManager.held_by
+
+    def counted(manager: Any, watcher: Any) -> int:
+        looks[0] += 1
+        return held_by(manager, watcher)
+
+    monkeypatch.setattr(WatchManager, "held_by", counted)
+    bench.send(a, 100, Op.SET_WATCHES2, 2**40, *lists, acked=100)
+    assert replies(told.take()) == [(100, 0)]
+    assert bench.engine.watches.held_by(a) == 49
+    assert looks[0] <= 4
+    bench.send(a, 101, Op.SET_WATCHES2, 2**40, (), ("/new", "/over"), (), (), (), acked=100)
+    assert replies(told.take()) == [(101, -1007)]
+    assert bench.engine.watches.held_by(a) == 50
