@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from coordserver.core import errors
-from coordserver.core.paths import QUOTA, ROOT
+from coordserver.core.paths import QUOTA
+from coordserver.core.prefixes import Prefixes
 from coordserver.core.znode import Znode, long, wrap64
 
 LIMITS_NAME = "/zookeeper_limits"
@@ -58,7 +59,7 @@ def parse(data: bytes | None) -> Totals:
 class Quotas:
     """Which paths have a quota, over the znodes of a tree; `enforced` says whether hard limits refuse."""
 
-    __slots__ = ("_changing", "_grow", "_nodes", "enforced", "limited")
+    __slots__ = ("_changing", "_grow", "_nodes", "_prefixes", "enforced", "limited")
 
     def __init__(
         self, nodes: dict[str, Znode], grow: Callable[[int], None], changing: Callable[[str, Znode], None]
@@ -68,12 +69,13 @@ class Quotas:
         self._grow = grow
         self._changing = changing
         self.limited: dict[str, None] = {}
+        self._prefixes: Prefixes[str] = Prefixes()
         self.enforced = False
 
     def adopted(self, path: str) -> None:
         """A znode came with a snapshot, its totals with it."""
         if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
-            self.limited[path[len(QUOTA) : -len(LIMITS_NAME)]] = None
+            self._limit(path[len(QUOTA) : -len(LIMITS_NAME)])
 
     def created(self, path: str, size: int, undo: Undo) -> None:
         """A znode was created: it may begin a quota, and it counts for the one that it is under."""
@@ -89,8 +91,8 @@ class Quotas:
         if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
             limited = path[len(QUOTA) : -len(LIMITS_NAME)]
             if limited in self.limited:
-                undo.append((self._undo_end, limited))
-                del self.limited[limited]
+                undo.append((self._limit, limited))
+                self._free(limited)
         self.changed(path, -1, -size, undo)
 
     def changed(self, path: str, count: int, size: int, undo: Undo) -> None:
@@ -112,11 +114,8 @@ class Quotas:
         """The longest path with a quota that `path` is at or below."""
         if not self.limited:
             return None
-        while path and path != ROOT:
-            if path in self.limited:
-                return path
-            path = path[: path.rfind("/")]
-        return None
+        found = self._prefixes.along(path)
+        return found[-1] if found else None
 
     def check(self, path: str, count: int, size: int) -> None:
         """Raise QuotaExceededError if a hard limit does not allow so much more; what cannot be read allows nothing."""
@@ -141,8 +140,8 @@ class Quotas:
 
     def _begin(self, limited: str, undo: Undo) -> None:
         if limited not in self.limited:
-            undo.append((self._undo_begin, limited))
-            self.limited[limited] = None
+            undo.append((self._free, limited))
+            self._limit(limited)
 
     def _count(self, limited: str, undo: Undo) -> None:
         """The totals of a subtree into the stats znode that was just made for it."""
@@ -170,8 +169,10 @@ class Quotas:
         node.data = data
         node.touch()
 
-    def _undo_begin(self, limited: str) -> None:
-        self.limited.pop(limited, None)
+    def _limit(self, path: str) -> None:
+        self.limited[path] = None
+        self._prefixes.put(path, path)
 
-    def _undo_end(self, limited: str) -> None:
-        self.limited[limited] = None
+    def _free(self, path: str) -> None:
+        self.limited.pop(path, None)
+        self._prefixes.remove(path)

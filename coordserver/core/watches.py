@@ -6,7 +6,7 @@ children, persistent (both of these, for ever) and recursive (every znode from t
 comes before its parent's. A one-shot watch is spent even where the ACL hides the event.
 
 Each kind is one table, path to watchers, with the way back from a watcher to its paths. Firing costs as much as there
-are hearers, plus the depth of the path while any recursive watch exists; it does not grow with the number of watches.
+are hearers, plus the depth to which recursive watches lie on the path; it does not grow with the number of watches.
 Watchers that hear the same get the very same tuple of events, so that an edge may encode it once.
 """
 
@@ -21,6 +21,7 @@ from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ
 from coordserver.core.mutations import Event
 from coordserver.core.operations import EventKind, WatchMode
 from coordserver.core.paths import ROOT, is_within
+from coordserver.core.prefixes import Prefixes
 
 Notice = tuple[int, str]
 """(kind, path), as it travels."""
@@ -97,6 +98,39 @@ class _Table(Generic[W]):
                 del self.by_path[path]
 
 
+class _Subtrees(_Table[W]):
+    """Those of them that are recursive."""
+
+    __slots__ = ("_prefixes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prefixes: Prefixes[dict[W, None]] = Prefixes()
+
+    def above(self, path: str) -> list[dict[W, None]]:
+        """Who watches a path, or a subtree that it is in."""
+        return self._prefixes.along(path)
+
+    def add(self, path: str, watcher: W) -> None:
+        super().add(path, watcher)
+        self._prefixes.put(path, self.by_path[path])
+
+    def remove(self, path: str, watcher: W) -> bool:
+        removed = super().remove(path, watcher)
+        self._forget((path,))
+        return removed
+
+    def drop(self, watcher: W) -> None:
+        held = tuple(self.by_watcher.get(watcher, ()))
+        super().drop(watcher)
+        self._forget(held)
+
+    def _forget(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if path not in self.by_path:
+                self._prefixes.remove(path)
+
+
 class WatchManager(Generic[W]):
     """All watches of one server's connections."""
 
@@ -104,10 +138,10 @@ class WatchManager(Generic[W]):
         self._data: _Table[W] = _Table()
         self._child: _Table[W] = _Table()
         self._persistent: _Table[W] = _Table()
-        self._recursive: _Table[W] = _Table()
-        self._tables = (self._data, self._child, self._persistent, self._recursive)
-        self._on_znodes = (self._data, self._persistent, self._recursive)
-        self._by_kind = {
+        self._recursive: _Subtrees[W] = _Subtrees()
+        self._tables: tuple[_Table[W], ...] = (self._data, self._child, self._persistent, self._recursive)
+        self._on_znodes: tuple[_Table[W], ...] = (self._data, self._persistent, self._recursive)
+        self._by_kind: dict[int, tuple[_Table[W], ...]] = {
             1: (self._child,),
             2: (self._data,),
             3: self._tables,
@@ -209,7 +243,8 @@ class WatchManager(Generic[W]):
             if path in persistent:
                 hearers.update(persistent[path])
             if recursive:
-                self._gather_recursive(path, hearers)
+                for watchers in self._recursive.above(path):
+                    hearers.update(watchers)
             if hearers:
                 _deliver(deliveries, hearers, (kind, path), acl)
             if kind == _DATA_CHANGED:
@@ -220,16 +255,6 @@ class WatchManager(Generic[W]):
                 hearers.update(persistent.get(parent, {}))
                 _deliver(deliveries, hearers, (_CHILDREN_CHANGED, parent), parent_acl)
         return deliveries
-
-    def _gather_recursive(self, path: str, hearers: dict[W, None]) -> None:
-        recursive = self._recursive.by_path
-        while True:
-            watchers = recursive.get(path)
-            if watchers:
-                hearers.update(watchers)
-            if path == ROOT:
-                return
-            path = path[: path.rfind("/")] or ROOT
 
 
 def joined(heard: Mapping[W, list[tuple[Notice, ...]]]) -> Iterator[tuple[W, tuple[Notice, ...]]]:
