@@ -153,28 +153,30 @@ class Engine:
         try:
             if check is not None:
                 check(arguments)
-                if live.pipeline:
-                    live.pipeline.append((READ, attachment, number, op, arguments))
-                elif self._slices is None:
-                    self._answer(attachment, number, op, arguments)
-                else:
-                    self._hold(live, (READ, attachment, number, op, arguments))
-                return
-            preparation = PREPARE.get(op)
-            if preparation is None:
-                raise UnimplementedError("", f"operation {op}")
-            prepared = preparation(arguments, attachment.identities, self.limits)
-            recorded = RECORDED_AS.get(op, op)
-            ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
-            room, proposed = self.room, len(self.proposed)
-            if ephemerals or attachment.remembers or proposed >= room.plenty or len(live.pipeline) >= room.most:
-                room.check(attachment, live, number, acked, op, prepared, ephemerals, proposed)
+            else:
+                preparation = PREPARE.get(op)
+                if preparation is None:
+                    raise UnimplementedError("", f"operation {op}")
+                prepared = preparation(arguments, attachment.identities, self.limits)
+                recorded = RECORDED_AS.get(op, op)
+                ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
+                room, proposed = self.room, len(self.proposed)
+                if ephemerals or attachment.remembers or proposed >= room.plenty or len(live.pipeline) >= room.most:
+                    room.check(attachment, live, number, acked, op, prepared, ephemerals, proposed)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
             return
         except Exception as failure:  # noqa: BLE001 - a request that cannot be judged hurts only itself
             self._read_errors += 1
             self.refuse(attachment, number, _SYSTEM_ERROR, type(failure).__name__, op)
+            return
+        if check is not None:
+            if live.pipeline:
+                live.pipeline.append((READ, attachment, number, op, arguments))
+            elif self._slices is None:
+                self._answer(attachment, number, op, arguments)
+            else:
+                self._hold(live, (READ, attachment, number, op, arguments))
             return
         live.pipeline.append((WRITE, attachment, number, op, ephemerals))
         if not attachment.remembers:

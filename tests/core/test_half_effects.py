@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from engine_bench import Bench, replies
+from engine_bench import Bench, Told, replies
 
 from coordserver.core import access, expiry, machine, mutations, quotas, slices, subtree, tree
 from coordserver.core.acl import Identity
@@ -295,6 +295,20 @@ def test_a_request_that_cannot_be_judged_is_answered_and_hurts_nobody(monkeypatc
     bench.sync()
     assert replies(told_.take()) == [(1, -1), (2, 0)]
     assert bench.engine.statistics().read_errors == 1
+
+
+def test_a_reply_that_cannot_be_told_is_not_told_twice() -> None:
+    class Deaf(Told):
+        def reply(self, number: int, zxid: int, op: int, error: int, result: tuple[Any, ...], detail: str) -> None:
+            self.entries.append((number, error))
+            raise Planted
+
+    bench = Bench()
+    a, _, _ = bench.connected()
+    a.sink = sink = Deaf()
+    with pytest.raises(Planted):
+        bench.send(a, 1, Op.EXISTS, "/", False)
+    assert sink.entries == [(1, 0)]
 
 
 # -- an expiry that failed --------------------------------------------------------------------------------------------
