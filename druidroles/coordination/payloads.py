@@ -12,7 +12,7 @@ import json
 import zlib
 from typing import Any
 
-from druidroles.model.decode import ModelError
+from druidroles.model.decode import ModelError, json_decoder, parse_json
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31
@@ -42,10 +42,7 @@ def loads(data: bytes, *, duplicates: bool = True) -> Any:
     """
     if data[:2] == _GZIP_MAGIC:
         data = _inflate(data)
-    try:
-        return json.loads(data, object_pairs_hook=_pairs if duplicates else None)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"not JSON: {error}") from error
+    return parse_json(data, _FIRST_COUNTS) if duplicates else parse_json(data)
 
 
 def _inflate(data: bytes) -> bytes:
@@ -81,3 +78,6 @@ def _with_own_server_type(pairs: list[tuple[str, Any]], obj: dict[str, Any]) -> 
         if key == "serverType":
             obj[key] = value
     return obj
+
+
+_FIRST_COUNTS = json_decoder(_pairs)

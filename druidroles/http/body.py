@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
 
 from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import ModelError, parse_json
 
 BODY_BYTES_MAX = 16 << 20  # Druid's task payloads reach a few MB; a query with a large IN list likewise
 
@@ -32,11 +32,9 @@ async def read_json(request: Request, limit: int = BODY_BYTES_MAX) -> Any:
     """The body as JSON, or a 400 that says where it is malformed."""
     body = await read_bytes(request, limit)
     try:
-        return json.loads(body)
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise DruidHttpError(400, f"the request body is not JSON: {fault}", error="Json parse failed") from None
-    except RecursionError:
-        raise DruidHttpError(400, "the request body is nested too deeply", error="Json parse failed") from None
+        return parse_json(body)
+    except ModelError as fault:
+        raise DruidHttpError(400, f"the request body is {fault}", error="Json parse failed") from None
 
 
 async def read_json_object(request: Request, limit: int = BODY_BYTES_MAX) -> dict[str, Any]:

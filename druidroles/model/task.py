@@ -11,6 +11,7 @@ import attrs
 from druidroles.model.decode import ModelError, as_object, get_bool, get_int, get_object, need_str, opt_str
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
+from druidroles.model.names import check_name
 
 _ERROR_CHARS = 100
 
@@ -221,11 +222,8 @@ class TaskLock:
 
 
 def task_id(task: Mapping[str, Any]) -> str:
-    """The id in a task's JSON; raises ModelError where it is none or would not fit in a znode's path."""
-    text = need_str(task, "id")
-    if not text or "/" in text or text in (".", ".."):
-        raise ModelError(f"id {text!r} cannot name a task")
-    return text
+    """The id in a task's JSON; raises ModelError where it is none or cannot be a name."""
+    return check_name(need_str(task, "id"), "id")
 
 
 def task_type(task: Mapping[str, Any]) -> str:

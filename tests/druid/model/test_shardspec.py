@@ -15,7 +15,7 @@ from druidroles.model.shardspec import ShardSpec, is_complete, numbered
     [
         ([], "shardSpec"),
         ({"type": ["x"]}, "type"),
-        ({"type": "numbered", "partitionNum": "0", "partitions": 1}, "partitionNum"),
+        ({"type": "numbered", "partitionNum": "x", "partitions": 1}, "partitionNum"),
         ({"type": "numbered", "partitionNum": True, "partitions": 1}, "partitionNum"),
         ({"type": "numbered", "partitionNum": 0, "partitions": -1}, "partitions"),
         ({"type": "hashed", "partitionNum": 0, "partitions": -1, "start": {}}, "partitions"),
