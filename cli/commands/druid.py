@@ -141,6 +141,14 @@ metadata = click.option(
 )
 
 
+accept_empty = click.option(
+    "--accept-empty-metadata",
+    "accept_empty",
+    is_flag=True,
+    help="Lead on an empty metadata store although the coordination tree knows of data, which is then forgotten.",
+)
+
+
 class TierBrokerType(click.ParamType[tuple[str, str]]):
     """TIER=SERVICE."""
 
@@ -208,10 +216,16 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[No
 @command.command("coordinator")
 @common(8081, data_dir_required=False)
 @metadata
+@accept_empty
 @leading_options
 @click.option("--as-overlord", is_flag=True, help="Be an Overlord too, in the same process and on the same port.")
 def coordinator(
-    metadata: MetadataLocation, dry_run: bool, output: str | None, as_overlord: bool, **options: Any
+    metadata: MetadataLocation,
+    accept_empty: bool,
+    dry_run: bool,
+    output: str | None,
+    as_overlord: bool,
+    **options: Any,
 ) -> None:
     """Decide which Historical loads which segment."""
     from druidroles.coordinator.role import CoordinatorSettings, build
@@ -222,13 +236,14 @@ def coordinator(
         return
     if options["data_dir"] is None:
         raise click.UsageError("Missing option '--data-dir'.")
-    settings = CoordinatorSettings(metadata=metadata, leading=config)
+    settings = CoordinatorSettings(metadata=metadata, accept_empty=accept_empty, leading=config)
     also: dict[NodeRole, Build] = {}
     if as_overlord:
         from druidroles.overlord.role import OverlordSettings
         from druidroles.overlord.role import build as build_overlord
 
-        also[NodeRole.OVERLORD] = partial(build_overlord, settings=OverlordSettings(metadata=metadata))
+        overlord_settings = OverlordSettings(metadata=metadata, accept_empty=accept_empty)
+        also[NodeRole.OVERLORD] = partial(build_overlord, settings=overlord_settings)
     _run(NodeRole.COORDINATOR, partial(build, settings=settings), options, also)
 
 
@@ -246,17 +261,18 @@ def explain(segment_id: str, coordinator: str, output: str | None) -> None:
 @command.command("overlord")
 @common(8090)
 @metadata
+@accept_empty
 @click.option(
     "--parallel-ratio",
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
     help="Part of a worker's slots that index_parallel tasks may take (parallelIndexTaskSlotRatio).",
 )
-def overlord(metadata: MetadataLocation, parallel_ratio: float, **options: Any) -> None:
+def overlord(metadata: MetadataLocation, accept_empty: bool, parallel_ratio: float, **options: Any) -> None:
     """Take tasks, give them to MiddleManagers, and publish what they build."""
     from druidroles.overlord.role import OverlordSettings, build
 
-    settings = OverlordSettings(metadata=metadata, parallel_ratio=parallel_ratio)
+    settings = OverlordSettings(metadata=metadata, accept_empty=accept_empty, parallel_ratio=parallel_ratio)
     _run(NodeRole.OVERLORD, partial(build, settings=settings), options)
 
 

@@ -55,7 +55,8 @@ async def dry_run(zk: Client, paths: DruidPaths, store: MetadataStore, config: L
         picture.build(monotonic_ms())
         read_ms = monotonic_ms() + 1  # begun after everything that was seen was announced
         take_snapshot(view, await store.used_segments(), read_ms)
-        view.rules = Rules(await store.rules())
+        stored = await store.rules()
+        view.rules = Rules(stored.rules, stored.faults)
         dynamic = read_stored(await store.config(CONFIG_NAME))
         follow_config(view, dynamic, config)
         picture.decommission(dynamic.decommissioning_nodes)

@@ -12,7 +12,7 @@ import trio
 from coordserver.client import Client
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordinator.dynamic_config import CONFIG_NAME
-from druidroles.metadata import MetadataError, MetadataStore
+from druidroles.metadata import MetadataError, MetadataStore, StoredRules, UnreadableRowError
 from druidroles.model.segment import DataSegment
 
 log = logging.getLogger(__name__)
@@ -23,12 +23,16 @@ READ_AGAIN_S = 0.2  # at the least, between two reads that nobody waits for
 
 @attrs.frozen
 class Snapshot:
-    """What the store held: used segments, rules and the dynamic configuration. `read_ms` is when reading *began*."""
+    """What the store held: used segments, rules and the dynamic configuration. `read_ms` is when reading *began*.
+
+    `config_fault` says why the stored configuration cannot be read; then `config` is None.
+    """
 
     segments: Sequence[DataSegment]
-    rules: Mapping[str, list[dict[str, Any]]]
+    rules: StoredRules
     read_ms: int
     config: Any = None
+    config_fault: str | None = None
 
 
 class MetadataReader:
@@ -63,8 +67,12 @@ class MetadataReader:
             read_ms = round(trio.current_time() * 1000)
             segments = await self._store.used_segments(self._known())
             rules = await self._store.rules()
-            config = await self._store.config(CONFIG_NAME)
-            await self._deliver(Snapshot(segments, rules, read_ms, config))
+            config, config_fault = None, None
+            try:
+                config = await self._store.config(CONFIG_NAME)
+            except UnreadableRowError as error:
+                config_fault = str(error)
+            await self._deliver(Snapshot(segments, rules, read_ms, config, config_fault))
             self._finished = number
 
     async def first(self) -> None:

@@ -12,6 +12,7 @@ from coordserver.client import TransactionFailedError
 from druidroles.coordinator.leading import Leading
 from druidroles.http.errors import DruidHttpError
 from druidroles.metadata import MetadataError, StaleEpochError
+from druidroles.model.decode import ModelError
 
 NO_LEADER = "no Coordinator leads at the moment"
 
@@ -48,6 +49,8 @@ def on_leader(contender: Contender, handle: OnLeader) -> Callable[[Request], Awa
             return await handle(request, leading)
         except (StaleEpochError, TransactionFailedError) as fault:
             raise DruidHttpError(503, f"this Coordinator leads no longer: {fault}", error="Not the leader") from fault
+        except ModelError as fault:
+            raise DruidHttpError(400, str(fault)) from None
         except MetadataError as fault:
             raise DruidHttpError(503, str(fault), error="Metadata store unavailable") from fault
 

@@ -13,7 +13,8 @@ from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
 from druidroles.http.body import read_json
 from druidroles.http.errors import DruidHttpError
 from druidroles.model.decode import ModelError
-from druidroles.rules.rules import DEFAULT, parse_rules
+from druidroles.model.names import check_name
+from druidroles.rules.rules import DEFAULT, check_rules
 
 
 async def _all_rules(request: Request, leading: Leading) -> Response:
@@ -24,14 +25,20 @@ async def _all_rules(request: Request, leading: Leading) -> Response:
 async def _rules_of(request: Request, leading: Leading) -> Response:
     await leading.reader.refresh()
     name, stored = request.path_params["ds"], leading.rules.stored
+    full = has_flag(request, "full") and name != DEFAULT
+    for each in (name, DEFAULT) if full else (name,):
+        if each in leading.rules.faults:
+            fault = f"the stored rules of {each} cannot be read, so nothing is done there: {leading.rules.faults[each]}"
+            raise DruidHttpError(409, f"{fault}; set new ones", error="Unreadable rules")
     rules = list(stored.get(name, []))
-    return JSONResponse(rules + stored[DEFAULT] if has_flag(request, "full") and name != DEFAULT else rules)
+    return JSONResponse(rules + stored[DEFAULT] if full else rules)
 
 
 async def _set_rules(request: Request, leading: Leading) -> Response:
     value = await read_json(request)
     try:
-        parse_rules(value)
+        check_name(request.path_params["ds"], "the datasource in the path")
+        check_rules(value)
     except ModelError as error:
         raise DruidHttpError(400, str(error)) from error
     await leading.store.set_rules(leading.leader, request.path_params["ds"], value, audit_of(request))

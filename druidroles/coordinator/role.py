@@ -25,7 +25,10 @@ from druidroles.coordinator.resources_config import config_routes
 from druidroles.coordinator.resources_datasources import datasource_routes
 from druidroles.coordinator.resources_metadata import metadata_routes
 from druidroles.coordinator.resources_rules import rules_routes
-from druidroles.metadata import MetadataError, MetadataLocation, MetadataStore, StaleEpochError, open_store
+from druidroles.groups import first_error
+from druidroles.leading_store import GivenUp
+from druidroles.metadata import MetadataError, MetadataLocation, MetadataStore, open_store
+from druidroles.metadata.unreadable import UNREADABLE
 from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext, StartError
 
@@ -39,6 +42,7 @@ class CoordinatorSettings:
     """What a Coordinator is told: `metadata` is where the metadata store is."""
 
     metadata: MetadataLocation
+    accept_empty: bool = False  # lead on an empty metadata store although the tree knows of data
     leading: LeadingConfig = attrs.field(factory=LeadingConfig)
 
 
@@ -64,6 +68,7 @@ class Coordinator:
     def __init__(self, context: RoleContext, settings: CoordinatorSettings) -> None:
         self.leading: Leading | None = None
         self.url = context.url
+        self._given_up = GivenUp()
         self._context = context
         self._settings = settings
         self._views = Views(
@@ -99,9 +104,11 @@ class Coordinator:
         """See Role. It can serve when it knows the cluster, leader or not."""
         zk, latch = self._context.zk, self._context.paths.coordinator_latch
         views: tuple[View, ...] = (*self._views.all(), self._leaders, self._discovery)
+        count_unreadable = self._context.metrics.counter(*UNREADABLE)
         show_cluster(self._context.metrics, lambda: self.leading)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(opened_store(self._settings.metadata))
+            store.unreadable.on_found = lambda table: count_unreadable.add(1, table=table)
             for view in views:
                 await stack.enter_async_context(view)
             for view in views:
@@ -113,14 +120,12 @@ class Coordinator:
         """One term. Returning gives the lead up: the store has refused us, or cannot be used."""
         leading = Leading(self._context, store, self._views, term, self._settings.leading)
         try:
-            await leading.begin(self.url)
+            await leading.begin(self.url, accept_empty=self._settings.accept_empty)
             self.leading = leading
+            self._given_up.leads()
             await leading.run()
-        except* StaleEpochError as refused:
-            log.error("giving up the lead: %s", refused.exceptions[0])
-            await trio.sleep(GIVE_UP_S)
         except* MetadataError as failed:
-            log.error("giving up the lead: %s", failed.exceptions[0])
+            self._given_up.say(first_error(failed))
             await trio.sleep(GIVE_UP_S)
         finally:
             self.leading = None

@@ -8,11 +8,18 @@ Every write belongs to a leader and names its epoch; the transaction that writes
 deposed while it was paused is thus refused by the store itself (`StaleEpochError`), however late it comes.
 """
 
-from druidroles.metadata.errors import MetadataError, PublishRefusedError, StaleEpochError
+from druidroles.metadata.errors import (
+    MetadataError,
+    PublishRefusedError,
+    StaleEpochError,
+    StoreVanishedError,
+    UnstorableValueError,
+)
 from druidroles.metadata.location import MetadataLocation, open_store, parse_metadata_location
 from druidroles.metadata.protocol import MetadataStore
-from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, TaskRow
+from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, StoredRules, TaskRow
 from druidroles.metadata.sqlite import SqliteMetadataStore, open_sqlite_store
+from druidroles.metadata.unreadable import UnreadableRowError, UnreadableRows
 
 __all__ = [
     "Audit",
@@ -25,8 +32,13 @@ __all__ = [
     "Publication",
     "SqliteMetadataStore",
     "StaleEpochError",
+    "StoreVanishedError",
     "StoredLock",
+    "StoredRules",
     "TaskRow",
+    "UnreadableRowError",
+    "UnreadableRows",
+    "UnstorableValueError",
     "open_sqlite_store",
     "open_store",
     "parse_metadata_location",

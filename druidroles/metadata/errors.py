@@ -2,10 +2,15 @@
 
 MetadataError                  the store failed or cannot be used: nothing was changed
  ├─ StaleEpochError            the caller does not lead any more: it must stop leading
+ ├─ StoreVanishedError         the store was removed or replaced under us: nothing written since is kept by anybody
+ ├─ UnreadableRowError         one row that was asked for by its key cannot be read (unreadable.py)
+ ├─ UnstorableValueError       a value cannot be stored (also a ModelError): whoever gave it is at fault
  └─ PublishRefusedError        the task may not publish (lock, attempt, or it has ended): the task must fail
 """
 
 from __future__ import annotations
+
+from druidroles.model.decode import ModelError
 
 
 class MetadataError(Exception):
@@ -25,6 +30,14 @@ class StaleEpochError(MetadataError):
         super().__init__(
             f"{role} of epoch {epoch} does not lead: the metadata store holds epoch {'none' if held is None else held}"
         )
+
+
+class StoreVanishedError(MetadataError):
+    """The store that was opened is no longer the one at its path: it was removed, or another stands there."""
+
+
+class UnstorableValueError(MetadataError, ModelError):
+    """The database cannot hold a value that it was given, or look for it: a NUL, half of a surrogate pair, too long."""
 
 
 class PublishRefusedError(MetadataError):

@@ -19,7 +19,7 @@ import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
-from druidroles.metadata.errors import MetadataError
+from druidroles.metadata.errors import MetadataError, UnstorableValueError
 from druidroles.metadata.postgres_schema import ensure_schema
 from druidroles.metadata.sql import Connection, Cursor
 from druidroles.metadata.sql_store import SqlMetadataStore, wall_ms
@@ -51,8 +51,11 @@ _CONNECTION_OPTIONS = {
 
 @functools.lru_cache(maxsize=256)
 def _statement(text: str) -> Any:  # psycopg asks for a LiteralString
-    """The statement with psycopg's marks. None of ours has a percent sign, or a question mark in a literal."""
-    return text.replace("?", "%s")
+    """The statement with psycopg's marks, and with the collation that it names (see sql.py).
+
+    None of ours has a percent sign, or a question mark in a literal.
+    """
+    return text.replace("?", "%s").replace("/*C*/", 'COLLATE "C"')
 
 
 class _Statements:
@@ -121,6 +124,12 @@ class PostgresDatabase:
 
         return await self.in_thread(run)
 
+    async def renew(self) -> None:
+        """See Database. A database that was dropped says so by itself, and the pool finds the one of its name."""
+
+    async def check(self) -> None:
+        """See Database."""
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[_Snapshot]:
         """See Database."""
@@ -147,6 +156,8 @@ def _told(name: str) -> Iterator[None]:
     """What psycopg raises inside the block, as MetadataError."""
     try:
         yield
+    except (psycopg.DataError, UnicodeEncodeError) as error:
+        raise UnstorableValueError(f"the metadata store cannot hold a value: {' '.join(str(error).split())}") from error
     except psycopg.Error as error:
         raise MetadataError(f"metadata store {name}: {' '.join(str(error).split())}") from error
 

@@ -1,17 +1,20 @@
 """The tables in PostgreSQL: those of `schema`, with Druid's types for it (PostgreSQLConnector).
 
-Text is compared byte by byte (collation C), which the intervals and ids rely on; other collations skip signs and
-colons. A database whose tables compare otherwise, because Druid made them there, is refused with what to do about it.
+Tables of ours have columns with collation C. Tables that Druid made have the database's collation: the statements name
+C where order matters (sql.py), and an index of ours serves the scan over the ids in that order.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import psycopg
 
 from druidroles.metadata.errors import MetadataError
 from druidroles.metadata.schema import FORMAT_VERSION, TABLES
+
+log = logging.getLogger(__name__)
 
 _LOCK = 0x636F_6F72_6401  # of the advisory lock under which the tables are made: "coord", 1
 
@@ -25,16 +28,14 @@ _TYPES = (
 
 _FORMAT_TABLE = "CREATE TABLE IF NOT EXISTS coord_format (version INTEGER NOT NULL)"
 
-# Columns that are compared or ordered by, with a collation other than C. Names are folded to lower case here.
-_OTHER_COLLATIONS = """
-    SELECT c.relname, a.attname, l.collname FROM pg_attribute a
+# Whether the ids are of another collation than C, so that their own index does not have the order of the scan.
+_OTHER_COLLATION = """
+    SELECT l.collname FROM pg_attribute a
     JOIN pg_class c ON c.oid = a.attrelid JOIN pg_collation l ON l.oid = a.attcollation
-    WHERE c.relname = 'druid_segments' AND a.attname IN ('id', 'start', 'end', 'version') AND pg_table_is_visible(c.oid)
-    AND NOT (l.collname IN ('C', 'POSIX', 'ucs_basic') OR (l.collname = 'default' AND
-        (SELECT datlocprovider = 'c' AND datcollate IN ('C', 'POSIX') FROM pg_database
-         WHERE datname = current_database())))
-    ORDER BY a.attnum
+    WHERE c.relname = 'druid_segments' AND a.attname = 'id' AND pg_table_is_visible(c.oid)
+    AND l.collname NOT IN ('C', 'POSIX', 'ucs_basic')
 """
+_INDEX = 'CREATE INDEX IF NOT EXISTS idx_coord_segments_id ON druid_segments (id COLLATE "C") WHERE used = TRUE'
 
 
 def statements() -> list[Any]:
@@ -50,7 +51,7 @@ def statements() -> list[Any]:
 def ensure_schema(connection: psycopg.Connection[Any], name: str) -> None:
     """Make the tables in a transaction of their own; `name` is the database's, for the error.
 
-    Raises MetadataError if the format is newer than ours, or text is compared in a way that misleads.
+    Raises MetadataError if the format is newer than ours.
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
@@ -65,14 +66,16 @@ def ensure_schema(connection: psycopg.Connection[Any], name: str) -> None:
             for statement in statements():
                 connection.execute(statement)
             connection.execute("INSERT INTO coord_format (version) VALUES (%s)", (FORMAT_VERSION,))
-        _check_collations(connection, name)
+        _index_ids(connection, name)
 
 
-def _check_collations(connection: psycopg.Connection[Any], name: str) -> None:
-    wrong = connection.execute(_OTHER_COLLATIONS).fetchall()
-    if wrong:
-        changes = ", ".join(f'ALTER COLUMN "{column}" TYPE VARCHAR(255) COLLATE "C"' for _, column, _ in wrong)
-        raise MetadataError(
-            f"metadata store {name} compares text by collation {wrong[0][2]!r}, which misorders intervals; "
-            f"it needs: ALTER TABLE {wrong[0][0]} {changes}"
+def _index_ids(connection: psycopg.Connection[Any], name: str) -> None:
+    if connection.execute(_OTHER_COLLATION).fetchone() is None:
+        return
+    try:
+        with connection.transaction():
+            connection.execute(_INDEX)
+    except psycopg.errors.InsufficientPrivilege as error:
+        log.warning(
+            "metadata store %s: reading the used segments is slower without this index: %s; %s", name, _INDEX, error
         )

@@ -7,15 +7,25 @@ that epoch is the one the store holds for the role.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, TaskRow
+from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, StoredRules, TaskRow
+from druidroles.metadata.unreadable import UnreadableRows
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 
 
 class LeaderTable(Protocol):
     """The fence: the highest epoch of each leading role."""
+
+    async def renew(self) -> None:
+        """Go over to the store that is there now; called before a term. StoreVanishedError where there is none."""
+
+    async def until_lost(self) -> NoReturn:
+        """Wait until the store that is open is not the one at its place any more, and raise StoreVanishedError."""
+
+    async def is_empty(self) -> bool:
+        """Whether nothing was ever stored: no epoch, segment, rule, configuration or task."""
 
     async def raise_epoch(self, leader: LeaderEpoch, holder: str = "") -> None:
         """Make `leader` the one whose writes count; called before it reads any state.
@@ -63,6 +73,9 @@ class SegmentTable(Protocol):
     async def segment(self, segment_id: str) -> tuple[DataSegment, bool] | None:
         """A segment and whether it is used."""
 
+    async def data_source_of(self, segment_id: str) -> str | None:
+        """The datasource of a segment, whether or not its payload can be read; None if there is no such segment."""
+
     async def newest_version(self, data_source: str, interval: Interval) -> str | None:
         """The highest version among all segments, used or not, that overlap the interval."""
 
@@ -78,8 +91,18 @@ class SegmentTable(Protocol):
     async def set_used(self, leader: LeaderEpoch, segment_ids: Iterable[str], used: bool) -> int:
         """Mark segments used or unused; returns how many changed."""
 
-    async def set_used_in(self, leader: LeaderEpoch, data_source: str, interval: Interval | None, used: bool) -> int:
-        """Mark the segments of a datasource that lie within the interval (None: all); returns how many changed."""
+    async def set_used_in(
+        self,
+        leader: LeaderEpoch,
+        data_source: str,
+        interval: Interval | None,
+        used: bool,
+        versions: Collection[str] | None = None,
+    ) -> int:
+        """Mark the segments of a datasource that lie within the interval (None: all); returns how many changed.
+
+        Of all versions unless some are given; an empty collection selects nothing.
+        """
 
     async def delete_segments(self, leader: LeaderEpoch, segment_ids: Iterable[str]) -> int:
         """Delete the rows of unused segments; returns how many. Deep storage is cleaned after, never before."""
@@ -88,16 +111,16 @@ class SegmentTable(Protocol):
 class RuleTable(Protocol):
     """`druid_rules`, `druid_config` and `druid_audit`."""
 
-    async def rules(self) -> dict[str, list[dict[str, Any]]]:
-        """The newest rules of each datasource (and of `_default`) as Druid's JSON."""
+    async def rules(self) -> StoredRules:
+        """The newest rules of each datasource."""
 
     async def set_rules(
         self, leader: LeaderEpoch, data_source: str, rules: Sequence[Mapping[str, Any]], audit: Audit
     ) -> None:
         """Make these the rules of a datasource."""
 
-    async def config(self, name: str) -> Any | None:
-        """A configuration's JSON, or None."""
+    async def config(self, name: str) -> Mapping[str, Any] | None:
+        """A configuration's JSON, or None. Raises UnreadableRowError."""
 
     async def set_config(self, leader: LeaderEpoch, name: str, value: Any, audit: Audit) -> None:
         """Store a configuration."""
@@ -146,4 +169,7 @@ class TaskTable(Protocol):
 
 
 class MetadataStore(LeaderTable, SegmentTable, RuleTable, TaskTable, Protocol):
-    """The whole store."""
+    """The whole store. A row that cannot be read is passed over by every listing, and `unreadable` knows it."""
+
+    @property
+    def unreadable(self) -> UnreadableRows: ...

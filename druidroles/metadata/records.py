@@ -64,6 +64,17 @@ class Publication:
 
 
 @attrs.frozen(kw_only=True)
+class StoredRules:
+    """The newest rules of each datasource (and of `_default`) as Druid's JSON; `faults` of those that cannot be read.
+
+    A datasource is in one of them at most.
+    """
+
+    rules: Mapping[str, list[dict[str, Any]]] = attrs.field(factory=dict)
+    faults: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class Audit:
     """Who changes rules or configuration, and why (headers X-Druid-Author and X-Druid-Comment)."""
 

@@ -2,6 +2,10 @@
 
 The statements are written once, in the SQL that SQLite (3.35 and newer) and PostgreSQL share, with `?` for values. They
 are synchronous and run in threads.
+
+A column of text whose order matters has `/*C*/` behind it: PostgreSQL then compares it byte by byte, whatever the
+collation of the table (other ones skip signs and colons, and misorder instants). To SQLite, which always does so, it is
+a comment.
 """
 
 from __future__ import annotations
@@ -54,6 +58,14 @@ class Database(Protocol):
 
         It is committed and durable when this returns, and rolled back where `work` raises.
         """
+        ...
+
+    async def renew(self) -> None:
+        """See LeaderTable."""
+        ...
+
+    async def check(self) -> None:
+        """Raise StoreVanishedError if the database that is open is not the one at its place any more."""
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:

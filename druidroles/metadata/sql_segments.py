@@ -8,22 +8,28 @@ length.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from druidroles.metadata.errors import PublishRefusedError
 from druidroles.metadata.records import Publication
 from druidroles.metadata.sql import Connection
+from druidroles.metadata.sql_tasks import read_lock
+from druidroles.metadata.unreadable import UnreadableRows
+from druidroles.model.decode import as_object
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
 from druidroles.model.segment import DataSegment
+from druidroles.model.task import TaskLock
+
+TABLE = "druid_segments"
 
 # SQLite allows 32,766 variables in a statement, PostgreSQL's protocol 65,535; a slice keeps far below either.
 _IDS_PER_STATEMENT = 500
 
 _YEAR_10000_MS = 253_402_300_800_000
 _AFTER_ALL = ":"  # sorts behind every digit
-_OVERLAPS = 'start < ? AND ("end" > ? OR length("end") > 24)'
-_WITHIN = 'start >= ? AND "end" <= ? AND (length("end") <= 24 OR ? = \':\')'
+_OVERLAPS = 'start /*C*/ < ? AND ("end" /*C*/ > ? OR length("end") > 24)'
+_WITHIN = 'start /*C*/ >= ? AND "end" /*C*/ <= ? AND (length("end") <= 24 OR ? = \':\')'
 
 
 def _end_text(interval: Interval) -> str:
@@ -38,15 +44,16 @@ def _within_values(interval: Interval) -> tuple[str, str, str]:
     return format_iso(interval.start_ms), _end_text(interval), _end_text(interval)
 
 
-def decode_segment(payload: bytes) -> DataSegment:
-    """A payload column's segment."""
-    return DataSegment.from_json(json.loads(payload))
+def read_segment(segment_id: str, payload: bytes, unreadable: UnreadableRows) -> DataSegment | None:
+    """The segment in a row; None where it cannot be read."""
+    return unreadable.read(TABLE, segment_id, payload, lambda value: DataSegment.from_json(as_object(value, "payload")))
 
 
 def page_of_used(connection: Connection, after: str, limit: int) -> list[tuple[str, bytes]]:
     """Ids and payloads of the used segments whose id follows `after`, ordered by id."""
     return connection.execute(
-        "SELECT id, payload FROM druid_segments WHERE used = TRUE AND id > ? ORDER BY id LIMIT ?", (after, limit)
+        "SELECT id, payload FROM druid_segments WHERE used = TRUE AND id /*C*/ > ? ORDER BY id /*C*/ LIMIT ?",
+        (after, limit),
     ).fetchall()
 
 
@@ -74,29 +81,28 @@ def unused_within(
     statement = f"SELECT id, payload FROM druid_segments WHERE dataSource = ? AND used = ? AND {_WITHIN}"
     values: list[object] = [data_source, False, *_within_values(interval)]
     if unused_since is not None:
-        statement += " AND used_status_last_updated <= ?"
+        statement += " AND used_status_last_updated /*C*/ <= ?"
         values.append(unused_since)
-    return connection.execute(statement + " ORDER BY id", values).fetchall()
+    return connection.execute(statement + " ORDER BY id /*C*/", values).fetchall()
 
 
 def data_sources_with_unused(connection: Connection) -> list[str]:
     """Datasources of unused segments, sorted."""
-    rows = connection.execute("SELECT DISTINCT dataSource FROM druid_segments WHERE used = ? ORDER BY 1", (False,))
-    return [name for (name,) in rows]
+    rows = connection.execute("SELECT DISTINCT dataSource FROM druid_segments WHERE used = ?", (False,))
+    return sorted(name for (name,) in rows)
 
 
 def unused_intervals(
     connection: Connection, data_source: str, ended: str | None, unused_since: str, limit: int
-) -> list[tuple[str, str]]:
-    """Start and end of the segments that have been unused since an instant, and ended by another; ordered by start."""
-    statement = (
-        'SELECT start, "end" FROM druid_segments WHERE dataSource = ? AND used = ? AND used_status_last_updated <= ?'
-    )
+) -> list[tuple[str, str, str]]:
+    """Id, start and end of segments that have been unused since an instant, and ended by another; ordered by start."""
+    statement = 'SELECT id, start, "end" FROM druid_segments WHERE dataSource = ? AND used = ?'
+    statement += " AND used_status_last_updated /*C*/ <= ?"
     values: list[object] = [data_source, False, unused_since]
     if ended is not None:
-        statement += ' AND "end" <= ? AND length("end") <= 24'
+        statement += ' AND "end" /*C*/ <= ? AND length("end") <= 24'
         values.append(ended)
-    return connection.execute(statement + ' ORDER BY start, "end" LIMIT ?', [*values, limit]).fetchall()
+    return connection.execute(statement + ' ORDER BY start /*C*/, "end" /*C*/ LIMIT ?', [*values, limit]).fetchall()
 
 
 def find(connection: Connection, segment_id: str) -> tuple[bytes, bool] | None:
@@ -105,19 +111,27 @@ def find(connection: Connection, segment_id: str) -> tuple[bytes, bool] | None:
     return None if row is None else (row[0], bool(row[1]))
 
 
+def data_source_of(connection: Connection, segment_id: str) -> str | None:
+    """The datasource of one segment."""
+    row = connection.execute("SELECT dataSource FROM druid_segments WHERE id = ?", (segment_id,)).fetchone()
+    return None if row is None else str(row[0])
+
+
 def newest_version(connection: Connection, data_source: str, interval: Interval) -> str | None:
     """The highest version that overlaps the interval. Unused segments count: a version is never given twice."""
     (version,) = connection.execute(
-        f"SELECT max(version) FROM druid_segments WHERE dataSource = ? AND {_OVERLAPS}",
+        f"SELECT max(version /*C*/) FROM druid_segments WHERE dataSource = ? AND {_OVERLAPS}",
         (data_source, *_overlap_values(interval)),
     ).fetchone()
     return None if version is None else str(version)
 
 
-def publish(connection: Connection, publication: Publication, now: str) -> list[DataSegment]:
+def publish(
+    connection: Connection, publication: Publication, now: str, unreadable: UnreadableRows
+) -> list[DataSegment]:
     """Check the task, its attempt and its locks, then insert what is not there yet. Returns what was inserted."""
     _check_attempt(connection, publication)
-    locks = _locks_of(connection, publication.task_id)
+    locks = _locks_of(connection, publication.task_id, unreadable)
     inserted = []
     for segment in publication.segments:
         if not any(_covers(lock, segment) for lock in locks):
@@ -160,19 +174,20 @@ def _check_attempt(connection: Connection, publication: Publication) -> None:
         )
 
 
-def _locks_of(connection: Connection, task_id: str) -> list[tuple[str, str, Interval]]:
-    """(datasource, version, interval) of the locks of a task that are not revoked."""
-    locks = []
-    for (payload,) in connection.execute("SELECT lock_payload FROM druid_tasklocks WHERE task_id = ?", (task_id,)):
-        lock = json.loads(payload)
-        if not lock.get("revoked", False):
-            locks.append((lock["dataSource"], lock["version"], Interval.parse(lock["interval"])))
-    return locks
+def _locks_of(connection: Connection, task_id: str, unreadable: UnreadableRows) -> list[TaskLock]:
+    """The locks of a task that are not revoked."""
+    rows = connection.execute("SELECT id, lock_payload FROM druid_tasklocks WHERE task_id = ?", (task_id,))
+    read = (read_lock(row_id, payload, unreadable) for row_id, payload in rows)
+    locks = [TaskLock.from_json(lock) for lock in read if lock is not None]
+    return [lock for lock in locks if not lock.revoked]
 
 
-def _covers(lock: tuple[str, str, Interval], segment: DataSegment) -> bool:
-    data_source, version, interval = lock
-    return data_source == segment.data_source and version == segment.version and interval.contains(segment.interval)
+def _covers(lock: TaskLock, segment: DataSegment) -> bool:
+    return (
+        lock.data_source == segment.data_source
+        and lock.version == segment.version
+        and lock.interval.contains(segment.interval)
+    )
 
 
 def set_used(connection: Connection, segment_ids: Iterable[str], used: bool, now: str) -> int:
@@ -187,14 +202,29 @@ def set_used(connection: Connection, segment_ids: Iterable[str], used: bool, now
     return changed
 
 
-def set_used_in(connection: Connection, data_source: str, interval: Interval | None, used: bool, now: str) -> int:
-    """Set the used flag of the segments of a datasource, of those within the interval if one is given."""
+def set_used_in(
+    connection: Connection,
+    data_source: str,
+    interval: Interval | None,
+    versions: Collection[str] | None,
+    used: bool,
+    now: str,
+) -> int:
+    """Set the used flag of the segments of a datasource: of those within the interval, and of the versions, if given.
+
+    An empty collection of versions selects nothing.
+    """
     statement = "UPDATE druid_segments SET used = ?, used_status_last_updated = ? WHERE used <> ? AND dataSource = ?"
     values: list[object] = [used, now, used, data_source]
     if interval is not None:
         statement += f" AND {_WITHIN}"
         values += _within_values(interval)
-    return connection.execute(statement, values).rowcount
+    if versions is None:
+        return connection.execute(statement, values).rowcount
+    changed = 0
+    for some in _slices(dict.fromkeys(versions)):
+        changed += connection.execute(f"{statement} AND version IN ({_marks(some)})", [*values, *some]).rowcount
+    return changed
 
 
 def delete(connection: Connection, segment_ids: Iterable[str]) -> int:

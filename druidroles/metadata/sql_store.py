@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import trio
 
 from druidroles.metadata import sql_rules, sql_segments, sql_tasks
-from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, TaskRow
+from druidroles.metadata.records import Audit, AuditEntry, LeaderEpoch, Publication, StoredLock, StoredRules, TaskRow
 from druidroles.metadata.sql import Connection, Database
+from druidroles.metadata.unreadable import UnreadableRows
+from druidroles.model.decode import ModelError
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
 from druidroles.model.segment import DataSegment
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # A page of a scan, and how many of its payloads are parsed before other tasks get their turn (about a millisecond).
 PAGE_ROWS = 500
 PARSED_PER_SLICE = 40
+CHECK_S = 1.0  # between two looks whether the store is still there
 
 
 def wall_ms() -> int:
@@ -31,23 +31,11 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _decode(segment_id: str, payload: bytes) -> DataSegment | None:
-    """A row's segment; None, with a warning, where the payload is garbage: one bad row must not hide the others."""
-    try:
-        return sql_segments.decode_segment(payload)
-    except ValueError as error:
-        log.warning("metadata store: segment %s is skipped, its payload is bad: %s", segment_id, error)
-        return None
-
-
-def _decode_all(rows: Iterable[tuple[str, bytes]]) -> list[DataSegment]:
-    return [segment for row in rows if (segment := _decode(*row)) is not None]
-
-
 class SqlMetadataStore:
     """A `MetadataStore` on a database; `clock` gives wall-clock milliseconds."""
 
     def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self.unreadable = UnreadableRows()
         self._database = database
         self._clock = clock
 
@@ -64,6 +52,20 @@ class SqlMetadataStore:
         return await self._database.write(leader.role, transaction)
 
     # Leaders
+
+    async def renew(self) -> None:
+        """See LeaderTable."""
+        await self._database.renew()
+
+    async def until_lost(self) -> NoReturn:
+        """See LeaderTable."""
+        while True:
+            await self._database.check()
+            await trio.sleep(CHECK_S)
+
+    async def is_empty(self) -> bool:
+        """See LeaderTable."""
+        return await self._database.read(sql_rules.is_empty)
 
     async def raise_epoch(self, leader: LeaderEpoch, holder: str = "") -> None:
         """See LeaderTable."""
@@ -87,20 +89,25 @@ class SqlMetadataStore:
                 after = rows[-1][0]
         return found
 
-    @staticmethod
+    def _segment(self, segment_id: str, payload: bytes) -> DataSegment | None:
+        return sql_segments.read_segment(segment_id, payload, self.unreadable)
+
+    def _segments(self, rows: Iterable[tuple[str, bytes]]) -> list[DataSegment]:
+        return [segment for row in rows if (segment := self._segment(*row)) is not None]
+
     async def _parse_page(
-        rows: Sequence[tuple[str, bytes]], known: Mapping[str, DataSegment], found: list[DataSegment]
+        self, rows: Sequence[tuple[str, bytes]], known: Mapping[str, DataSegment], found: list[DataSegment]
     ) -> None:
         for index, (segment_id, payload) in enumerate(rows):
             if index % PARSED_PER_SLICE == 0:
                 await trio.lowlevel.checkpoint()
-            segment = known.get(segment_id) or _decode(segment_id, payload)
+            segment = known.get(segment_id) or self._segment(segment_id, payload)
             if segment is not None:
                 found.append(segment)
 
     async def used_segments_in(self, data_source: str, intervals: Sequence[Interval]) -> list[DataSegment]:
         """See SegmentTable."""
-        return _decode_all(
+        return self._segments(
             await self._database.read(lambda c: sql_segments.overlapping(c, data_source, intervals, True))
         )
 
@@ -115,7 +122,7 @@ class SqlMetadataStore:
         """See SegmentTable."""
         since = None if unused_since_ms is None else format_iso(unused_since_ms)
         rows = await self._database.read(lambda c: sql_segments.unused_within(c, data_source, interval, since))
-        found = _decode_all(rows)
+        found = self._segments(rows)
         return found if versions is None else [segment for segment in found if segment.version in versions]
 
     async def data_sources_with_unused(self) -> list[str]:
@@ -129,13 +136,24 @@ class SqlMetadataStore:
         ended = None if ended_ms is None else format_iso(ended_ms)
         since = format_iso(unused_since_ms)
         rows = await self._database.read(lambda c: sql_segments.unused_intervals(c, data_source, ended, since, limit))
-        return [Interval.parse(f"{start}/{end}") for start, end in rows]
+        return [interval for row in rows if (interval := self._interval(*row)) is not None]
+
+    def _interval(self, segment_id: str, start: str, end: str) -> Interval | None:
+        try:
+            return Interval.parse(f"{start}/{end}")
+        except ModelError as fault:
+            self.unreadable.note("druid_segments.start", segment_id, str(fault))
+            return None
 
     async def segment(self, segment_id: str) -> tuple[DataSegment, bool] | None:
         """See SegmentTable."""
         row = await self._database.read(lambda c: sql_segments.find(c, segment_id))
-        segment = None if row is None else _decode(segment_id, row[0])
+        segment = None if row is None else self._segment(segment_id, row[0])
         return None if row is None or segment is None else (segment, row[1])
+
+    async def data_source_of(self, segment_id: str) -> str | None:
+        """See SegmentTable."""
+        return await self._database.read(lambda c: sql_segments.data_source_of(c, segment_id))
 
     async def newest_version(self, data_source: str, interval: Interval) -> str | None:
         """See SegmentTable."""
@@ -146,8 +164,8 @@ class SqlMetadataStore:
         now = self._now()
 
         def publish(connection: Connection) -> list[DataSegment]:
-            inserted = sql_segments.publish(connection, publication, now)
-            sql_tasks.note_published(connection, publication.task_id)
+            inserted = sql_segments.publish(connection, publication, now, self.unreadable)
+            sql_tasks.note_published(connection, publication.task_id, self.unreadable)
             return inserted
 
         return await self._write(leader, publish)
@@ -157,10 +175,17 @@ class SqlMetadataStore:
         ids, now = list(segment_ids), self._now()
         return await self._write(leader, lambda c: sql_segments.set_used(c, ids, used, now))
 
-    async def set_used_in(self, leader: LeaderEpoch, data_source: str, interval: Interval | None, used: bool) -> int:
+    async def set_used_in(
+        self,
+        leader: LeaderEpoch,
+        data_source: str,
+        interval: Interval | None,
+        used: bool,
+        versions: Collection[str] | None = None,
+    ) -> int:
         """See SegmentTable."""
-        now = self._now()
-        return await self._write(leader, lambda c: sql_segments.set_used_in(c, data_source, interval, used, now))
+        now, only = self._now(), None if versions is None else list(versions)
+        return await self._write(leader, lambda c: sql_segments.set_used_in(c, data_source, interval, only, used, now))
 
     async def delete_segments(self, leader: LeaderEpoch, segment_ids: Iterable[str]) -> int:
         """See SegmentTable."""
@@ -169,9 +194,9 @@ class SqlMetadataStore:
 
     # Rules and configuration
 
-    async def rules(self) -> dict[str, list[dict[str, Any]]]:
+    async def rules(self) -> StoredRules:
         """See RuleTable."""
-        return await self._database.read(sql_rules.rules)
+        return await self._database.read(lambda c: sql_rules.rules(c, self.unreadable))
 
     async def set_rules(
         self, leader: LeaderEpoch, data_source: str, rules: Sequence[Mapping[str, Any]], audit: Audit
@@ -180,9 +205,9 @@ class SqlMetadataStore:
         now = self._now()
         await self._write(leader, lambda c: sql_rules.set_rules(c, data_source, rules, audit, now))
 
-    async def config(self, name: str) -> Any | None:
+    async def config(self, name: str) -> Mapping[str, Any] | None:
         """See RuleTable."""
-        return await self._database.read(lambda c: sql_rules.config(c, name))
+        return await self._database.read(lambda c: sql_rules.config(c, name, self.unreadable))
 
     async def set_config(self, leader: LeaderEpoch, name: str, value: Any, audit: Audit) -> None:
         """See RuleTable."""
@@ -191,7 +216,7 @@ class SqlMetadataStore:
 
     async def audit_entries(self, audit_type: str, key: str | None = None, limit: int = 100) -> list[AuditEntry]:
         """See RuleTable."""
-        return await self._database.read(lambda c: sql_rules.audit_entries(c, audit_type, key, limit))
+        return await self._database.read(lambda c: sql_rules.audit_entries(c, audit_type, key, limit, self.unreadable))
 
     # Tasks and locks
 
@@ -201,15 +226,15 @@ class SqlMetadataStore:
 
     async def task(self, task_id: str) -> TaskRow | None:
         """See TaskTable."""
-        return await self._database.read(lambda c: sql_tasks.find(c, task_id))
+        return await self._database.read(lambda c: sql_tasks.find(c, task_id, self.unreadable))
 
     async def active_tasks(self) -> list[TaskRow]:
         """See TaskTable."""
-        return await self._database.read(sql_tasks.active)
+        return await self._database.read(lambda c: sql_tasks.active(c, self.unreadable))
 
     async def ended_tasks(self, limit: int) -> list[TaskRow]:
         """See TaskTable."""
-        return await self._database.read(lambda c: sql_tasks.ended(c, limit))
+        return await self._database.read(lambda c: sql_tasks.ended(c, limit, self.unreadable))
 
     async def begin_attempt(self, leader: LeaderEpoch, task_id: str, worker: str) -> int | None:
         """See TaskTable."""
@@ -222,14 +247,14 @@ class SqlMetadataStore:
 
     async def locks(self) -> list[StoredLock]:
         """See TaskTable."""
-        return await self._database.read(sql_tasks.locks)
+        return await self._database.read(lambda c: sql_tasks.locks(c, self.unreadable))
 
     async def add_lock(
         self, leader: LeaderEpoch, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]
     ) -> int | None:
         """See TaskTable."""
         rows = list(revoked)
-        return await self._write(leader, lambda c: sql_tasks.add_lock(c, task_id, lock, rows))
+        return await self._write(leader, lambda c: sql_tasks.add_lock(c, task_id, lock, rows, self.unreadable))
 
     async def remove_locks(self, leader: LeaderEpoch, row_ids: Iterable[int]) -> None:
         """See TaskTable."""

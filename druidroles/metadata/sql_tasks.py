@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import attrs
 
 from druidroles.metadata.records import StoredLock, TaskRow
 from druidroles.metadata.sql import Connection
 from druidroles.metadata.sql_rules import encode
+from druidroles.metadata.unreadable import UnreadableRows
+from druidroles.model.decode import ModelError, as_object
+from druidroles.model.iso import parse_iso
+from druidroles.model.task import TaskLock
+
+TABLE = "druid_tasks"
+STATUS = "druid_tasks.status_payload"
+LOCKS = "druid_tasklocks"
 
 _COLUMNS = (
     "SELECT t.id, t.created_date, t.datasource, t.payload, t.status_payload, t.active, t.type, t.group_id,"
@@ -16,20 +25,33 @@ _COLUMNS = (
 )
 
 
-def _row(columns: tuple[Any, ...]) -> TaskRow:
+def _row(columns: tuple[Any, ...], unreadable: UnreadableRows) -> TaskRow | None:
     task_id, created, data_source, payload, status, active, kind, group_id, attempt, worker = columns
-    return TaskRow(
-        id=task_id,
-        data_source=data_source,
-        type=kind,
-        group_id=group_id,
-        created_date=created,
-        payload=json.loads(payload),
-        status=json.loads(status),
-        active=bool(active),
-        attempt=attempt,
-        worker=worker,
-    )
+
+    def with_payload(value: Any) -> TaskRow:
+        if not all(isinstance(text, str) for text in (task_id, created, data_source, kind, group_id)):
+            raise ModelError("a column of text holds something else")
+        parse_iso(created)
+        return TaskRow(
+            id=task_id,
+            data_source=data_source,
+            type=kind,
+            group_id=group_id,
+            created_date=created,
+            payload=as_object(value, "payload"),
+            status={},
+            active=bool(active),
+            attempt=attempt,
+            worker=worker,
+        )
+
+    row = unreadable.read(TABLE, task_id, payload, with_payload)
+    said = unreadable.read(STATUS, task_id, status, lambda value: as_object(value, "status_payload"))
+    return None if row is None or said is None else attrs.evolve(row, status=said)
+
+
+def _rows(rows: Iterable[tuple[Any, ...]], unreadable: UnreadableRows) -> list[TaskRow]:
+    return [row for columns in rows if (row := _row(columns, unreadable)) is not None]
 
 
 def insert(connection: Connection, task: TaskRow) -> bool:
@@ -51,21 +73,22 @@ def insert(connection: Connection, task: TaskRow) -> bool:
     return cursor.rowcount == 1
 
 
-def find(connection: Connection, task_id: str) -> TaskRow | None:
-    """One task."""
+def find(connection: Connection, task_id: str, unreadable: UnreadableRows) -> TaskRow | None:
+    """One task, if it can be read."""
     row = connection.execute(f"{_COLUMNS} WHERE t.id = ?", (task_id,)).fetchone()
-    return None if row is None else _row(row)
+    return None if row is None else _row(row, unreadable)
 
 
-def active(connection: Connection) -> list[TaskRow]:
+def active(connection: Connection, unreadable: UnreadableRows) -> list[TaskRow]:
     """The tasks that have not ended, oldest first."""
-    return [_row(r) for r in connection.execute(f"{_COLUMNS} WHERE t.active = TRUE ORDER BY t.created_date, t.id")]
+    statement = f"{_COLUMNS} WHERE t.active = TRUE ORDER BY t.created_date /*C*/, t.id /*C*/"
+    return _rows(connection.execute(statement), unreadable)
 
 
-def ended(connection: Connection, limit: int) -> list[TaskRow]:
+def ended(connection: Connection, limit: int, unreadable: UnreadableRows) -> list[TaskRow]:
     """The tasks that have ended, newest first."""
-    rows = connection.execute(f"{_COLUMNS} WHERE t.active = FALSE ORDER BY t.created_date DESC, t.id LIMIT ?", (limit,))
-    return [_row(r) for r in rows]
+    statement = f"{_COLUMNS} WHERE t.active = FALSE ORDER BY t.created_date /*C*/ DESC, t.id /*C*/ LIMIT ?"
+    return _rows(connection.execute(statement, (limit,)), unreadable)
 
 
 def _is_active(connection: Connection, task_id: str) -> bool:
@@ -97,27 +120,46 @@ def end(connection: Connection, task_id: str, status: Mapping[str, Any]) -> bool
     return cursor.rowcount == 1
 
 
-def note_published(connection: Connection, task_id: str) -> None:
+def note_published(connection: Connection, task_id: str, unreadable: UnreadableRows) -> None:
     """Note in a task's status that its segments are published (TaskRow.published)."""
     (payload,) = connection.execute("SELECT status_payload FROM druid_tasks WHERE id = ?", (task_id,)).fetchone()
-    noted = {**json.loads(payload), "coord": {"published": True}}
+    status = unreadable.read(STATUS, task_id, payload, lambda value: as_object(value, "status_payload"))
+    noted = {**(status or {}), "coord": {"published": True}}
     connection.execute("UPDATE druid_tasks SET status_payload = ? WHERE id = ?", (encode(noted), task_id))
 
 
-def locks(connection: Connection) -> list[StoredLock]:
+def read_lock(row_id: int, payload: object, unreadable: UnreadableRows) -> Mapping[str, Any] | None:
+    """The JSON object in a row of `druid_tasklocks`, which TaskLock reads; None where it cannot be read."""
+
+    def read(value: Any) -> Mapping[str, Any]:
+        TaskLock.from_json(value)
+        return as_object(value, "lock_payload")
+
+    return unreadable.read(LOCKS, row_id, payload, read)
+
+
+def locks(connection: Connection, unreadable: UnreadableRows) -> list[StoredLock]:
     """All locks in the order granted."""
     rows = connection.execute("SELECT id, task_id, lock_payload FROM druid_tasklocks ORDER BY id")
-    return [StoredLock(row_id=row_id, task_id=task_id, lock=json.loads(lock)) for row_id, task_id, lock in rows]
+    read = ((row_id, task_id, read_lock(row_id, payload, unreadable)) for row_id, task_id, payload in rows)
+    return [StoredLock(row_id=row_id, task_id=task_id, lock=lock) for row_id, task_id, lock in read if lock is not None]
 
 
-def add_lock(connection: Connection, task_id: str, lock: Mapping[str, Any], revoked: Iterable[int]) -> int | None:
+def add_lock(
+    connection: Connection,
+    task_id: str,
+    lock: Mapping[str, Any],
+    revoked: Iterable[int],
+    unreadable: UnreadableRows,
+) -> int | None:
     """Store a lock of an active task, and mark others revoked, which their tasks learn when they publish."""
     if not _is_active(connection, task_id):
         return None
     for row_id in revoked:
         row = connection.execute("SELECT lock_payload FROM druid_tasklocks WHERE id = ?", (row_id,)).fetchone()
-        if row is not None:
-            payload = encode({**json.loads(row[0]), "revoked": True})
+        held = None if row is None else read_lock(row_id, row[0], unreadable)
+        if held is not None:
+            payload = encode({**held, "revoked": True})
             connection.execute("UPDATE druid_tasklocks SET lock_payload = ? WHERE id = ?", (payload, row_id))
     (added,) = connection.execute(
         "INSERT INTO druid_tasklocks (task_id, lock_payload) VALUES (?, ?) RETURNING id", (task_id, encode(lock))

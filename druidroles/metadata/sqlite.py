@@ -7,6 +7,8 @@ is not lost. A statement in a thread cannot be cancelled half-way; every one is 
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +18,12 @@ from typing import TypeVar
 
 import trio
 
-from druidroles.metadata.errors import MetadataError
+from druidroles.metadata.errors import MetadataError, StoreVanishedError, UnstorableValueError
 from druidroles.metadata.schema import ensure_schema
 from druidroles.metadata.sql import Connection
 from druidroles.metadata.sql_store import SqlMetadataStore, wall_ms
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -28,21 +32,62 @@ BUSY_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.01
 
 
+class _File:
+    """Which file the store was opened in. SQLite goes on writing into one that has been unlinked, and says nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: tuple[int, int] | None = None
+
+    def opened(self) -> None:
+        """The file at the path is the one that is open now."""
+        status = os.stat(self.path)
+        self._opened = (status.st_dev, status.st_ino)
+
+    def check(self) -> None:
+        """Raise StoreVanishedError unless the file that is open is the one at the path."""
+        try:
+            status = os.stat(self.path)
+        except OSError as fault:
+            raise StoreVanishedError(
+                f"metadata store {self.path} is gone ({fault.strerror}), nothing more is written: put the file back"
+            ) from None
+        if self._opened != (status.st_dev, status.st_ino):
+            raise StoreVanishedError(
+                f"metadata store {self.path} was replaced by another file, nothing more is written to the old one"
+            )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a file is at the path."""
+        return self.path.is_file()
+
+
 class _Worker:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, file: _File) -> None:
         self.connection = connection
-        self._name = name
+        self._file = file
+        self._name = str(file.path)
         self._limiter = trio.CapacityLimiter(1)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """`work` on the connection in a thread. sqlite3's errors become MetadataError."""
         return await trio.to_thread.run_sync(self._run, work, limiter=self._limiter)
 
+    async def use(self, connection: sqlite3.Connection) -> None:
+        """Go over to another connection, when no thread uses the one before."""
+        async with self._limiter:
+            self.connection.close()
+            self.connection = connection
+
     def _run(self, work: Callable[[Connection], T]) -> T:
+        self._file.check()
         try:
             return work(self.connection)
+        except UnicodeEncodeError as error:
+            raise UnstorableValueError(f"the metadata store cannot hold a value: {error}") from error
         except sqlite3.Error as error:
             raise MetadataError(f"metadata store {self._name}: {error}") from error
 
@@ -50,10 +95,33 @@ class _Worker:
 class SqliteDatabase:
     """A `Database` in a file."""
 
-    def __init__(self, main: _Worker, scan: _Worker) -> None:
+    def __init__(self, file: _File, main: _Worker, scan: _Worker) -> None:
+        self._file = file
         self._main = main
         self._scan = scan
         self._scanning = trio.Lock()
+
+    async def check(self) -> None:
+        """See Database."""
+        await trio.to_thread.run_sync(self._file.check)
+
+    async def renew(self) -> None:
+        """See Database. A file that is missing is not made: it is waited for."""
+        try:
+            await self.check()
+        except StoreVanishedError:
+            if not self._file.is_there:
+                raise
+            log.warning("metadata store %s was replaced: the file that is there now is opened", self._file.path)
+            async with self._scanning:
+                main, scan = await trio.to_thread.run_sync(_open, self._file)
+                await self._main.use(main)
+                await self._scan.use(scan)
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._scan.connection.close()
+        self._main.connection.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
@@ -61,12 +129,14 @@ class SqliteDatabase:
 
     async def write(self, role: str, work: Callable[[Connection], T]) -> T:
         """See Database. There is one writer at a time, whatever its role."""
-        connection = self._main.connection
 
         def transaction(_: Connection) -> T:
+            connection = self._main.connection
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                return work(connection)
+                result = work(connection)
+                self._file.check()  # once more, before the commit says that it is kept
+                return result
 
         return await self._main.read(transaction)
 
@@ -115,7 +185,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def _open(file: _File) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    path = file.path
     if not path.parent.is_dir():
         raise MetadataError(f"metadata store {path}: the directory {path.parent} does not exist")
     try:
@@ -125,7 +196,9 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     try:
         _use_wal(main)
         ensure_schema(main, str(path))
-        return main, _connect(path)
+        scan = _connect(path)
+        file.opened()
+        return main, scan
     except sqlite3.Error as error:
         main.close()
         raise MetadataError(f"metadata store {path}: {error}") from error
@@ -137,10 +210,10 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
 @asynccontextmanager
 async def open_sqlite_store(path: Path, *, clock: Callable[[], int] = wall_ms) -> AsyncIterator[SqliteMetadataStore]:
     """Open the store in `path`, made if it is not there; the directory must be. Raises MetadataError."""
-    main, scan = await trio.to_thread.run_sync(_open, path)
+    file = _File(path)
+    main, scan = await trio.to_thread.run_sync(_open, file)
+    database = SqliteDatabase(file, _Worker(main, file), _Worker(scan, file))
     try:
-        database = SqliteDatabase(_Worker(main, str(path)), _Worker(scan, str(path)))
         yield SqliteMetadataStore(database, clock)
     finally:
-        scan.close()
-        main.close()
+        database.close()

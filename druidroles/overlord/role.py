@@ -21,14 +21,15 @@ from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_queue import TaskQueue, TaskTree
 from druidroles.groups import first_error
 from druidroles.http.epochs import EpochGuard
+from druidroles.leading_store import GivenUp, begin_term
 from druidroles.metadata import (
     LeaderEpoch,
     MetadataError,
     MetadataLocation,
     MetadataStore,
-    StaleEpochError,
     open_store,
 )
+from druidroles.metadata.unreadable import UNREADABLE
 from druidroles.model.server import NodeRole
 from druidroles.overlord.blacklist import BlacklistRule
 from druidroles.overlord.counts import Counts
@@ -50,10 +51,12 @@ _PAUSE_S = 1.0  # between a term that could not begin or was cut short and the n
 @attrs.frozen(kw_only=True)
 class OverlordSettings:
     """`metadata` is the SQLite file; `strategy` one of Druid's: equalDistribution, fillCapacity, until another is set
-    over HTTP; `parallel_ratio` Druid's `parallelIndexTaskSlotRatio`.
+    over HTTP; `parallel_ratio` Druid's `parallelIndexTaskSlotRatio`. `accept_empty`: lead on an empty metadata store
+    although the tree knows of data.
     """
 
     metadata: MetadataLocation
+    accept_empty: bool = False
     strategy: str = "equalDistribution"
     limits: Limits = attrs.field(factory=Limits)
     blacklist: BlacklistRule = attrs.field(factory=BlacklistRule)
@@ -69,6 +72,7 @@ class Overlord:
         self._settings = settings
         self._leaders = LeaderView(context.zk, context.paths.overlord_latch)
         self._counts = Counts(context.metrics)
+        self._given_up = GivenUp()
         show_leader(context.metrics, lambda: self.leading)
 
     @property
@@ -99,6 +103,8 @@ class Overlord:
                 store = await stack.enter_async_context(open_store(self._settings.metadata))
             except MetadataError as fault:
                 raise StartError(str(fault)) from None
+            count_unreadable = context.metrics.counter(*UNREADABLE)
+            store.unreadable.on_found = lambda table: count_unreadable.add(1, table=table)
             leaders = await stack.enter_async_context(self._leaders)
             await leaders.wait_synced()
             status = await stack.enter_async_context(
@@ -123,12 +129,18 @@ class Overlord:
         """One term. What the coordination layer's fence says comes out, and the latch judges it."""
         epoch = LeaderEpoch(role=STORE_ROLE, epoch=term.epoch)
         try:
-            await store.raise_epoch(epoch, self._context.url)
+            await begin_term(
+                self._context.zk,
+                self._context.paths,
+                store,
+                epoch,
+                self._context.url,
+                accept_empty=self._settings.accept_empty,
+            )
+            self._given_up.leads()
             await self._lead_fenced(term, epoch, store, status)
-        except* StaleEpochError as stale:
-            log.error("epoch %d is given up: %s", term.epoch, first_error(stale))
         except* MetadataError as fault:
-            log.error("epoch %d is given up, the metadata store fails: %s", term.epoch, first_error(fault))
+            self._given_up.say(first_error(fault))
         await trio.sleep(_PAUSE_S)
 
     async def _lead_fenced(self, term: Term, epoch: LeaderEpoch, store: MetadataStore, status: StatusAnnouncer) -> None:
@@ -155,6 +167,7 @@ class Overlord:
             self._leaders.revision.bump()
             try:
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(store.until_lost)
                     nursery.start_soon(_tell, leading, term, status)
                     await leading.run()
                     nursery.cancel_scope.cancel(reason="the term is over")

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from druidroles.model.decode import ModelError, as_object, get_bool, get_object, need_str
+from druidroles.model.decode import ModelError, as_object, get_bool, get_object, int_of, need_str
 from druidroles.model.interval import Interval
 from druidroles.model.period import Period
 from druidroles.model.server import DEFAULT_TIER
@@ -23,6 +23,22 @@ DEFAULT_REPLICANTS: Mapping[str, int] = {DEFAULT_TIER: 2}
 _KINDS = ("load", "drop", "broadcast")
 _SCOPES = ("Forever", "ByInterval", "ByPeriod", "BeforeByPeriod")
 RULE_TYPES = tuple(kind + scope for kind in _KINDS for scope in _SCOPES if kind == "drop" or scope != "BeforeByPeriod")
+
+
+def _keys(kind: str) -> frozenset[str]:
+    keys = {"type"}
+    if kind.endswith("ByInterval"):
+        keys.add("interval")
+    elif kind.endswith("ByPeriod"):
+        keys |= {"period"} if kind == "dropBeforeByPeriod" else {"period", "includeFuture"}
+    if kind.startswith("load"):
+        keys |= {"tieredReplicants", "useDefaultTierForNull"}
+    elif kind.startswith("broadcast"):
+        keys.add("colocatedDataSources")  # of old releases, which no longer use it
+    return frozenset(keys)
+
+
+RULE_KEYS = {kind: _keys(kind) for kind in RULE_TYPES}
 
 
 @attrs.frozen
@@ -96,7 +112,10 @@ def _replicants(obj: Mapping[str, Any]) -> Mapping[str, int]:
     tiers = get_object(obj, "tieredReplicants")
     if tiers is None:
         return DEFAULT_REPLICANTS if get_bool(obj, "useDefaultTierForNull", True) else {}
+    replicants: dict[str, int] = {}
     for tier, count in tiers.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        number = int_of(count)
+        if number is None or number < 0:
             raise ModelError(f"tieredReplicants: {tier} is not a number of copies (0 or more)")
-    return dict(tiers)
+        replicants[tier] = number
+    return replicants

@@ -7,9 +7,10 @@ from typing import Any
 
 import attrs
 
-from druidroles.model.decode import ModelError
+from druidroles.model.decode import ModelError, only_keys
+from druidroles.model.names import check_name
 from druidroles.model.segment import DataSegment
-from druidroles.rules.rule import DEFAULT_REPLICANTS, Rule
+from druidroles.rules.rule import DEFAULT_REPLICANTS, RULE_KEYS, Rule
 from druidroles.rules.verdict import Verdict
 
 DEFAULT = "_default"
@@ -32,16 +33,30 @@ def parse_rules(value: Any) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+def check_rules(value: Any) -> None:
+    """See that a list of rules may be stored: `parse_rules` reads it, it has no other key, its tiers can be names.
+
+    Stored rules are judged less strictly, as another Druid may have written them. Raises ModelError.
+    """
+    for index, rule in enumerate(parse_rules(value)):
+        only_keys(value[index], RULE_KEYS[rule.type], f"rule {index}")
+        for tier in rule.verdict.replicas:
+            check_name(tier, f"rule {index}: tieredReplicants: the tier")
+
+
 class Rules:
-    """The rules, from the JSON that the metadata store keeps by datasource.
+    """The rules, from the JSON that the metadata store keeps by datasource; `faults` of what is no JSON of rules.
 
     A datasource whose rules cannot be read has no verdict at all, and `faults` says why: to go by the default rules
     instead could drop what its own rules keep.
     """
 
-    def __init__(self, stored: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        self.stored: dict[str, Any] = {DEFAULT: DEFAULT_RULES, **stored}
-        self.faults: dict[str, str] = {}
+    def __init__(
+        self, stored: Mapping[str, Sequence[Mapping[str, Any]]], faults: Mapping[str, str] | None = None
+    ) -> None:
+        self.faults: dict[str, str] = dict(faults or {})
+        default = {} if DEFAULT in self.faults else {DEFAULT: DEFAULT_RULES}
+        self.stored: dict[str, Any] = {**default, **stored}
         self._of: dict[str, tuple[Rule, ...]] = {}
         for data_source, value in self.stored.items():
             try:

@@ -147,3 +147,15 @@ def postgres_server() -> Iterator[PostgresServer]:
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_tables_of_druid(url: str) -> None:
+    """The tables as Druid makes them: with the database's own collation, and without those of ours."""
+    import psycopg
+
+    from druidroles.metadata.postgres_schema import statements
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements():
+            if "coord_" not in statement:
+                connection.execute(statement.replace(' COLLATE "C"', ""))

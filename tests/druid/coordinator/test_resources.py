@@ -10,7 +10,7 @@ from fake_historicals import fake_historical
 
 from coordserver.client import connect
 from druidroles.coordination.discovery import announce_node
-from druidroles.metadata import LeaderEpoch
+from druidroles.metadata import LeaderEpoch, StoredRules
 from druidroles.model.segment import DataSegment
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 
@@ -148,7 +148,7 @@ async def test_rules_are_set_with_their_author_and_act_at_once(
 
 @pytest.mark.parametrize(
     ("body", "named"),
-    [({"type": "loadForever"}, "array"), ([{"type": "loadForever", "tieredReplicants": {"hot": "2"}}], "hot")],
+    [({"type": "loadForever"}, "array"), ([{"type": "loadForever", "tieredReplicants": {"hot": "two"}}], "hot")],
 )
 async def test_a_bad_rule_is_refused_and_nothing_is_stored(house: Any, ready: Any, body: Any, named: str) -> None:
     async with house.coordinator() as coordinator:
@@ -156,7 +156,7 @@ async def test_a_bad_rule_is_refused_and_nothing_is_stored(house: Any, ready: An
         response = await coordinator.http.post(f"{ROOT}/rules/wiki", json=body)
         assert response.status_code == 400
         assert named in response.json()["errorMessage"]
-        assert await house.store.rules() == {}
+        assert await house.store.rules() == StoredRules()
 
 
 async def test_segments_are_marked_unused_and_used_again(house: Any, days: Days, ready: Any) -> None:

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from postgres_server import ABSENT, PostgresServer, postgres_server
+from postgres_server import ABSENT, PostgresServer, make_tables_of_druid, postgres_server
 
 from druidroles.metadata import LeaderEpoch, open_sqlite_store
 from druidroles.metadata.sql_store import SqlMetadataStore
@@ -31,7 +31,7 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "postgres after Druid"])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """Opens one and the same store, as often as it is called."""
     ticks = count(1_700_000_000_000, 1000)
@@ -42,6 +42,8 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     if request.param == "sqlite":
         return lambda: open_sqlite_store(tmp_path / "metadata.sqlite", clock=clock)
     url = request.getfixturevalue("postgres").database()
+    if request.param == "postgres after Druid":
+        make_tables_of_druid(url)
     from druidroles.metadata.postgres import open_postgres_store
 
     return lambda: open_postgres_store(url, clock=clock)

@@ -6,7 +6,7 @@ import attrs
 import psycopg
 import pytest
 import trio
-from postgres_server import PostgresServer, postgres_server
+from postgres_server import PostgresServer, make_tables_of_druid, postgres_server
 
 from druidroles.metadata import (
     LeaderEpoch,
@@ -168,18 +168,20 @@ async def test_databases_that_cannot_be_used_are_refused_in_one_line(
             pass
 
 
-async def test_tables_that_compare_text_as_people_do_are_refused_with_what_to_do(postgres: PostgresServer) -> None:
+async def test_the_used_segments_are_scanned_by_an_index_also_in_tables_of_druid(postgres: PostgresServer) -> None:
     url = postgres.database()
-    async with open_postgres_store(url):
-        pass
+    make_tables_of_druid(url)
+    async with open_postgres_store(url) as store:
+        await store.raise_epoch(OVERLORD)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute('ALTER TABLE druid_segments ALTER COLUMN "end" TYPE VARCHAR(255) COLLATE "default"')
-        with pytest.raises(MetadataError, match='it needs: ALTER TABLE druid_segments ALTER COLUMN "end"') as caught:
-            async with open_postgres_store(url):
-                pass
-        connection.execute(str(caught.value).partition("it needs: ")[2])  # type: ignore[arg-type]
-    async with open_postgres_store(url):
-        pass
+        connection.execute("SET enable_seqscan = off")
+        connection.execute("SET enable_bitmapscan = off")
+        plan = connection.execute(
+            "EXPLAIN SELECT id, payload FROM druid_segments WHERE used = TRUE AND id COLLATE \"C\" > 'a'"
+            ' ORDER BY id COLLATE "C" LIMIT 500'
+        ).fetchall()
+    assert "idx_coord_segments_id" in str(plan)
+    assert "Sort" not in str(plan)
 
 
 def test_locations() -> None:

@@ -10,9 +10,12 @@ from druidroles.metadata import (
     Audit,
     LeaderEpoch,
     StaleEpochError,
+    StoredRules,
     TaskRow,
 )
 from druidroles.metadata.sql_store import SqlMetadataStore
+from druidroles.model.interval import Interval
+from druidroles.model.task import TaskLock
 
 
 def task(task_id: str, created: str) -> TaskRow:
@@ -46,16 +49,20 @@ async def test_a_task_from_submission_to_its_end(store: SqlMetadataStore, overlo
     assert await store.task("nothing") is None
 
 
+def lock(version: str) -> dict[str, Any]:
+    return TaskLock("group", "flights", Interval.parse("2013/2014"), version).to_json()
+
+
 async def test_locks_are_granted_revoked_and_dropped_with_their_task(
     store: SqlMetadataStore, overlord: LeaderEpoch
 ) -> None:
     await store.insert_task(overlord, task("a", "2024-01-01T00:00:00.000Z"))
     await store.insert_task(overlord, task("b", "2024-01-01T00:00:00.000Z"))
-    one = await store.add_lock(overlord, "a", {"version": "1", "revoked": False}, [])
+    one = await store.add_lock(overlord, "a", lock("1"), [])
     assert one is not None
-    two = await store.add_lock(overlord, "b", {"version": "2", "revoked": False}, [one, 999])
-    three = await store.add_lock(overlord, "a", {"version": "3", "revoked": False}, [])
-    assert [(lock.row_id, lock.task_id, lock.lock["revoked"]) for lock in await store.locks()] == [
+    two = await store.add_lock(overlord, "b", lock("2"), [one, 999])
+    three = await store.add_lock(overlord, "a", lock("3"), [])
+    assert [(held.row_id, held.task_id, held.lock["revoked"]) for held in await store.locks()] == [
         (one, "a", True),
         (two, "b", False),
         (three, "a", False),
@@ -63,19 +70,20 @@ async def test_locks_are_granted_revoked_and_dropped_with_their_task(
     assert three is not None
     await store.remove_locks(overlord, [three])
     await store.end_task(overlord, "a", {"status": "SUCCESS"})
-    assert await store.add_lock(overlord, "a", {"version": "4"}, [two or 0]) is None
-    assert [lock.row_id for lock in await store.locks()] == [two]
+    assert await store.add_lock(overlord, "a", lock("4"), [two or 0]) is None
+    assert [held.row_id for held in await store.locks()] == [two]
 
 
 async def test_the_newest_rules_count_and_changes_are_audited(store: SqlMetadataStore, overlord: LeaderEpoch) -> None:
-    assert await store.rules() == {}
+    assert await store.rules() == StoredRules()
     audit = Audit(author="ann", comment="because")
     await store.set_rules(overlord, "_default", [{"type": "loadForever"}], Audit())
     await store.set_rules(overlord, "flights", [{"type": "dropForever"}], Audit())
-    await store.set_rules(overlord, "flights", [{"type": "loadByPeriod"}], audit)
-    assert await store.rules() == {"_default": [{"type": "loadForever"}], "flights": [{"type": "loadByPeriod"}]}
+    await store.set_rules(overlord, "flights", [{"type": "loadByPeriod", "period": "P1D"}], audit)
+    rules = {"_default": [{"type": "loadForever"}], "flights": [{"type": "loadByPeriod", "period": "P1D"}]}
+    assert await store.rules() == StoredRules(rules=rules)
     entries = await store.audit_entries("rules", "flights")
-    assert [e.payload for e in entries] == [[{"type": "loadByPeriod"}], [{"type": "dropForever"}]]
+    assert [e.payload for e in entries] == [[{"type": "loadByPeriod", "period": "P1D"}], [{"type": "dropForever"}]]
     assert (entries[0].author, entries[0].comment) == ("ann", "because")
     assert len(await store.audit_entries("rules", limit=2)) == 2
 
