@@ -30,6 +30,7 @@ from coordserver.client import (
     TransactionFailedError,
 )
 from coordserver.client.values import Node
+from coordserver.core.errors import BadArgumentsError
 from druidroles.coordination.changes import Deltas
 from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
@@ -37,6 +38,7 @@ from druidroles.coordination.payloads import dumps, loads
 from druidroles.coordination.persistence import RETRY_S
 from druidroles.model.change_request import ChangeRequest, CoordMark
 from druidroles.model.decode import as_object, get_object
+from druidroles.model.names import name_fault
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +134,17 @@ class _Write:
     key: Key
     data: bytes
     replaces: int | None = None
+    refusals: int = 0
 
     def add_to(self, transaction: Transaction, path: str) -> Transaction:
         if self.replaces is not None:
             transaction.delete(path, self.replaces)
         return transaction.create(path, self.data, ephemeral=True)
+
+
+# How often one request may be refused and made possible anew, within one call. Each refusal says that the tree has
+# changed, so more than a few in a row are not progress.
+REFUSALS_MAX = 5
 
 
 class _RefusedError(Exception):
@@ -160,9 +168,19 @@ class LoadQueueWriter:
         self._term = term
 
     async def write(self, requests: Sequence[tuple[str, ChangeRequest]]) -> dict[Key, Outcome]:
-        """Write requests to servers, in multis of at most a hundred; what became of each."""
+        """Write requests to servers, in multis of at most a hundred; what became of each.
+
+        A request that cannot be written fails alone: one whose name the tree cannot hold is not tried, and one that is
+        refused again and again is given up.
+        """
         outcome: dict[Key, Outcome] = {}
-        waiting = [_Write((server, request.id), dumps(request.to_json())) for server, request in requests]
+        waiting: list[_Write] = []
+        for server, request in requests:
+            fault = name_fault(server) or name_fault(request.id)
+            if fault is None:
+                waiting.append(_Write((server, request.id), dumps(request.to_json())))
+            else:
+                outcome[server, request.id] = BadArgumentsError(f"{self._paths.load_queue}/…", f"the name {fault}")
         while waiting:
             batch = _cut(waiting)
             try:
@@ -170,7 +188,10 @@ class LoadQueueWriter:
             except ConnectionLossError as lost:  # what it did is found when it is refused the next time
                 await self._bear(lost)
             except _RefusedError as refused:
-                instead = await self._resolve(refused.write, refused.cause)
+                refused.write.refusals += 1
+                instead: Outcome | None = refused.cause
+                if refused.write.refusals <= REFUSALS_MAX:
+                    instead = await self._resolve(refused.write, refused.cause)
                 if instead is not None:
                     outcome[refused.write.key] = instead
                     waiting.remove(refused.write)
@@ -237,7 +258,7 @@ class LoadQueueWriter:
             except ConnectionLossError as lost:  # what it deleted is missing the next time
                 await self._bear(lost)
             except TransactionFailedError as failed:
-                if failed.index == 0 or not isinstance(failed.cause, (NoNodeError, BadVersionError)):
+                if failed.index == 0:
                     raise
                 refused = batch[failed.index - 1]
                 outcome[refused] = failed.cause

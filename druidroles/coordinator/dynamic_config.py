@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from druidroles.coordinator.view import Limits
-from druidroles.model.decode import ModelError, as_object
+from druidroles.model.decode import ModelError, as_object, bool_of, int_of
 
 CONFIG_NAME = "coordinator.config"
 INT_MAX = 2**31 - 1
@@ -41,17 +41,19 @@ _NOT_HERE = frozenset({"turboLoadingNodes", "cloneServers", "historicalTierAlias
 
 def _count(least: int, most: int = INT_MAX) -> Callable[[str, Any], int]:
     def read(key: str, value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        number = int_of(value)
+        if number is None or not least <= number <= most:
             raise ModelError(f"{key} is not an integer from {least} to {most}")
-        return value
+        return number
 
     return read
 
 
 def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
+    flag = bool_of(value)
+    if flag is None:
         raise ModelError(f"{key} is not true or false")
-    return value
+    return flag
 
 
 def _ratio(key: str, value: Any) -> float:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import trio
 
-from coordserver.client import BadVersionError, KeeperError, SessionExpiredError
+from coordserver.client import BadVersionError, KeeperError, NoNodeError, SessionExpiredError
 from druidroles.coordination.load_queue import Key, LoadQueues, LoadQueueWriter, Outcome, QueueEntry
 from druidroles.coordinator.actions import Action as Planned
 from druidroles.coordinator.actions import CancelDrop, CancelLoad, DropSegment, LoadSegment, MoveSegment
@@ -231,8 +231,8 @@ class Executor:
         log.warning("%s did not %s %s: %s", order.server, order.action.value, order.segment.id, cause)
         if server is None:
             return
+        self._view.failures.record(order.segment.id, order.server, cause, now_ms)
         if order.action is Action.LOAD:
-            self._view.failures.record(order.segment.id, order.server, cause, now_ms)
             self._view.cluster.end_load(server, order.segment.id)
         else:
             self._view.cluster.end_drop(server, order.segment.id)
@@ -340,6 +340,8 @@ class Executor:
             order = self._withdrawing.pop(key, None)
             if order is not None and isinstance(refusal, BadVersionError):
                 self._reinstate(order)
+            elif refusal is not None and not isinstance(refusal, NoNodeError):
+                log.warning("the request to %s about %s cannot be taken back: %s", *key, refusal)
 
     def _reinstate(self, order: Order) -> None:
         """It had been begun before it could be taken back: it counts again."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -27,7 +27,7 @@ from druidroles.coordination.published import tell_published
 from druidroles.coordinator.actions import MarkUnused
 from druidroles.coordinator.assembly import LeadingConfig, Views, follow_config, in_slices, make_view, wall_ms
 from druidroles.coordinator.balancing import Balancing
-from druidroles.coordinator.dynamic_config import DynamicConfig, read_stored
+from druidroles.coordinator.dynamic_config import CONFIG_NAME, DynamicConfig, read_stored
 from druidroles.coordinator.executor import Executor, monotonic_ms
 from druidroles.coordinator.explain import Explainer
 from druidroles.coordinator.kill import KillUnused
@@ -43,8 +43,10 @@ from druidroles.coordinator.planner import (
     take_awaiting,
 )
 from druidroles.coordinator.reader import MetadataReader, Snapshot
-from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError
+from druidroles.leading_store import begin_term
+from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, StoredRules
 from druidroles.model.decode import ModelError
+from druidroles.model.names import name_fault
 from druidroles.process import RoleContext
 from druidroles.rules.rules import Rules
 
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 ROLE = "coordinator"
 SLICE = 25  # segments planned between two checkpoints, about a millisecond
+NAMES_PER_SLICE = 2_000  # ids looked at between two checkpoints
 NOTED_S = 0.25  # between two looks whether the views are current
 CATCH_UP_S = 1.0  # for views to catch up; in a flood of news they may not
 BALANCED_PER_SLICE = 5  # copies looked at for a better place; each is compared with all servers of its tier
@@ -80,15 +83,15 @@ class Leading:
         self._balancing = Balancing(self.view, Random())
         self._duties = context.metrics.timer("coordinator/time", "How long a duty took.")
         self.overlord = OverlordClient(context.http, views.overlords, self.leader)
-        self._stored_rules: Mapping[str, Any] = {}
+        self._stored_rules = StoredRules()
         self._stored_config: Any = None
         self._planning = trio.Lock()
         self._wake = trio.Event()
         self._period_over = self._cleaning = self._interrupted = False
 
-    async def begin(self, url: str) -> None:
+    async def begin(self, url: str, *, accept_empty: bool) -> None:
         """Make this the term whose writes count; `url` is ours, for listings. Raises MetadataError."""
-        await self.store.raise_epoch(self.leader, url)
+        await begin_term(self._zk, self._context.paths, self.store, self.leader, url, accept_empty=accept_empty)
 
     async def run(self) -> None:
         """Lead, for ever."""
@@ -102,6 +105,7 @@ class Leading:
         self._picture.build(monotonic_ms())
         self.executor.current_ms = monotonic_ms()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.store.until_lost)
             nursery.start_soon(self.reader.follow, self._zk, self._context.paths)
             await self.reader.first()
             gc.freeze()  # to go through a hundred thousand segments in search of garbage takes a tenth of a second
@@ -148,16 +152,25 @@ class Leading:
         for step in self.view.used.replacing(snapshot.segments, snapshot.read_ms):
             changed = step or changed
             await trio.lowlevel.checkpoint()
+        for index, segment_id in enumerate(changed):
+            if index % NAMES_PER_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+            fault = name_fault(segment_id)
+            if fault is not None and segment_id in self.view.used:
+                self.store.unreadable.note("druid_segments", segment_id, f"no load queue can hold it: its id {fault}")
         async with self._planning:
             await in_slices(marking(self.view, [*changed, *take_awaiting(self.view)]))
             if snapshot.rules != self._stored_rules:
                 await self._take_rules(snapshot.rules)
-            self._take_config(snapshot.config)
+            if snapshot.config_fault is None:
+                self._take_config(snapshot.config)
+            else:  # named by the store
+                follow_config(self.view, self.config, self._settings)
         self._wake.set()
 
-    async def _take_rules(self, stored: Mapping[str, Any]) -> None:
+    async def _take_rules(self, stored: StoredRules) -> None:
         self._stored_rules = stored
-        self.rules = self.view.rules = Rules(stored)
+        self.rules = self.view.rules = Rules(stored.rules, stored.faults)
         for data_source, fault in self.rules.faults.items():
             log.error("the rules of %s cannot be read, so nothing is done there: %s", data_source, fault)
         await in_slices(marking_everything(self.view))
@@ -167,8 +180,8 @@ class Leading:
             self._stored_config = stored
             try:
                 self.config = read_stored(stored)
-            except ModelError as error:
-                log.error("the dynamic configuration cannot be read, so nothing of it changes: %s", error)
+            except ModelError as error:  # nothing of it changes
+                self.store.unreadable.note("druid_config", CONFIG_NAME, str(error))
             else:
                 log.info("the dynamic configuration is %s", self.config.to_json())
                 self._balancing.stir()

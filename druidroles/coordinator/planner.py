@@ -18,7 +18,7 @@ from itertools import islice
 
 from druidroles.coordinator.actions import Action, CancelLoad, DropSegment, LoadSegment, MarkUnused
 from druidroles.coordinator.overshadowing import is_overshadowed_by_served
-from druidroles.coordinator.replicas import plan_first_copy, plan_replicas
+from druidroles.coordinator.replicas import can_drop, plan_first_copy, plan_replicas
 from druidroles.coordinator.view import ClusterView
 from druidroles.model.segment import DataSegment
 from druidroles.rules.verdict import Verdict
@@ -61,7 +61,7 @@ def plan_segment(view: ClusterView, segment_id: str, now_ms: int, wall_ms: int) 
     if verdict is None or verdict.drop:
         view.wanting.satisfied(segment_id)
     if segment is None:
-        return _unload(view, segment_id)
+        return _unload(view, segment_id, now_ms)
     if view.used.is_overshadowed(segment):
         return list(_cancel_loads(view, segment_id))
     if verdict is None:
@@ -94,7 +94,7 @@ def _cancel_loads(view: ClusterView, segment_id: str) -> Iterator[CancelLoad]:
             yield CancelLoad(server.name, segment_id)
 
 
-def _unload(view: ClusterView, segment_id: str) -> list[Action]:
+def _unload(view: ClusterView, segment_id: str, now_ms: int) -> list[Action]:
     """Drop every copy of a segment that is not used (Druid's UnloadUnusedSegments)."""
     read_ms = view.used.read_ms
     if read_ms is None or read_ms <= view.cluster.announced_ms(segment_id):
@@ -102,7 +102,9 @@ def _unload(view: ClusterView, segment_id: str) -> list[Action]:
         return []
     actions: list[Action] = list(_cancel_loads(view, segment_id))
     for server in list(view.cluster.holders(segment_id)):
-        if segment_id in server.served and segment_id not in server.dropping:
+        if segment_id not in server.served or segment_id in server.dropping:
+            continue
+        if can_drop(view, server, segment_id, now_ms):
             view.cluster.begin_drop(server, segment_id)
             actions.append(DropSegment(server.name, server.served[segment_id]))
     return actions

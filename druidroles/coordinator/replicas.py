@@ -16,6 +16,7 @@ import attrs
 from druidroles.coordinator.actions import Action, CancelDrop, CancelLoad, DropSegment, LoadSegment
 from druidroles.coordinator.cluster import Server
 from druidroles.coordinator.view import ClusterView
+from druidroles.model.names import name_fault
 from druidroles.model.segment import DataSegment
 
 
@@ -50,6 +51,9 @@ def refusal(view: ClusterView, server: Server, segment: DataSegment, now_ms: int
 
     Ours beside Druid's reasons: it has said that it stops, or it failed at the segment a short while ago.
     """
+    fault = name_fault(segment.id)
+    if fault is not None:
+        return f"no load queue can hold a request for it: its id {fault}"
     if server.decommissioning:
         return "it is decommissioning"
     if server.stopping:
@@ -72,6 +76,8 @@ def refusal(view: ClusterView, server: Server, segment: DataSegment, now_ms: int
 def eligible(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) -> list[Server]:
     """The servers of a tier that may be told to load the segment: those without a `refusal`, found in a hurry."""
     segment_id, size, limit = segment.id, segment.size, view.limits.queue_length
+    if name_fault(segment_id) is not None:
+        return []
     failed = view.failures.of_segment(segment_id)
     found = [
         server
@@ -83,6 +89,17 @@ def eligible(view: ClusterView, segment: DataSegment, tier: str, now_ms: int) ->
         and (limit == 0 or len(server.loading) < limit)
     ]
     return [s for s in found if s.name not in failed or failed[s.name].until_ms <= now_ms] if failed else found
+
+
+def can_drop(view: ClusterView, server: Server, segment_id: str, now_ms: int) -> bool:
+    """Whether a server may be told now to drop a segment: not while it pauses after it failed to, and not if no load
+    queue can hold the request.
+    """
+    until_ms = view.failures.blocked_until(segment_id, server.name)
+    if until_ms > now_ms:
+        view.timers.wake(segment_id, until_ms)
+        return False
+    return name_fault(segment_id) is None
 
 
 def plan_first_copy(
@@ -112,7 +129,7 @@ def plan_replicas(view: ClusterView, segment: DataSegment, required: Mapping[str
         held += len(loads)
         actions += kept
         actions += loads
-    actions += _reduce(view, segment, tiers, required)
+    actions += _reduce(view, segment, tiers, required, now_ms)
     return actions
 
 
@@ -166,7 +183,11 @@ def _note_unplaced(view: ClusterView, segment: DataSegment, tier: str, now_ms: i
 
 
 def _reduce(
-    view: ClusterView, segment: DataSegment, tiers: Mapping[str, TierCopies], required: Mapping[str, int]
+    view: ClusterView,
+    segment: DataSegment,
+    tiers: Mapping[str, TierCopies],
+    required: Mapping[str, int],
+    now_ms: int,
 ) -> list[Action]:
     """Take back moves and loads, and drop copies, that are too many."""
     actions: list[Action] = []
@@ -183,7 +204,8 @@ def _reduce(
         # What has moved has its successor already, whatever other tiers lack.
         moved = sum(1 for s in copies.serving if s.leaving.get(segment.id) in {other.name for other in copies.serving})
         drops = min(len(copies.serving) - required.get(tier, 0), max(may_drop, moved))
-        for server in sorted(copies.serving, key=lambda s: _drop_rank(s, segment.id))[: max(drops, 0)]:
+        ranked = sorted(copies.serving, key=lambda s: _drop_rank(s, segment.id)) if drops > 0 else []
+        for server in [s for s in ranked if can_drop(view, s, segment.id, now_ms)][: max(drops, 0)]:
             view.cluster.begin_drop(server, segment.id)
             actions.append(DropSegment(server.name, segment))
             may_drop -= 1

@@ -14,6 +14,7 @@ from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
 from druidroles.http.body import read_json
 from druidroles.http.errors import DruidHttpError
 from druidroles.model.decode import ModelError
+from druidroles.model.names import check_name
 
 _NOT_HERE = {
     "config/compaction": "automatic compaction",
@@ -30,6 +31,10 @@ async def _set_config(request: Request, leading: Leading) -> Response:
     """What the body leaves out stays as it is, as in Druid. It is effective when this is answered."""
     try:
         config = DynamicConfig.parse(await read_json(request), leading.config)
+        for name in {*config.kill_data_sources} - {*leading.config.kill_data_sources}:
+            check_name(name, "killDataSourceWhitelist: the datasource")
+        for name in {*config.decommissioning_nodes} - {*leading.config.decommissioning_nodes}:
+            check_name(name, "decommissioningNodes: the server")
     except ModelError as error:
         raise DruidHttpError(400, str(error)) from error
     await leading.store.set_config(leading.leader, CONFIG_NAME, config.to_json(), audit_of(request))

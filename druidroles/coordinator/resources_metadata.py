@@ -21,7 +21,9 @@ from druidroles.coordinator.parameters import ROOT, count_param, has_flag, inter
 from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
 from druidroles.http.body import read_json, read_json_object
 from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import ModelError, only_keys
 from druidroles.model.interval import ETERNITY
+from druidroles.model.kill import read_versions
 from druidroles.model.segment import DataSegment
 
 _SEGMENTS_PER_CHUNK = 50  # about a millisecond of encoding
@@ -127,29 +129,37 @@ def _mark_datasource(used: bool) -> OnLeader:
 
 def _mark_segment(used: bool) -> OnLeader:
     async def mark(request: Request, leading: Leading) -> Response:
-        found = await _segment(leading, request.path_params["ds"], request.path_params["segment"])
-        return JSONResponse({"segmentStateChanged": await leading.set_used([found.id], used) > 0})
+        segment_id = request.path_params["segment"]
+        await _check_segment(leading, request.path_params["ds"], segment_id)
+        return JSONResponse({"segmentStateChanged": await leading.set_used([segment_id], used) > 0})
 
     return mark
 
 
 def _mark_some(used: bool) -> OnLeader:
-    """The body names an interval, within which all segments are marked, or some segments by id."""
+    """The body names an interval, within which all segments are marked, or those of some versions; or some by id."""
 
     async def mark(request: Request, leading: Leading) -> Response:
         name, body = request.path_params["ds"], await read_json_object(request)
+        try:
+            only_keys(body, ("interval", "segmentIds", "versions"), "the body")
+            versions = read_versions(body)
+        except ModelError as fault:
+            raise DruidHttpError(400, str(fault)) from None
         interval, ids = body.get("interval"), body.get("segmentIds")
         if (interval is None) is (ids is None):
             raise DruidHttpError(400, "the body needs either interval or segmentIds")
         if interval is not None:
             span = to_interval("interval", interval)
-            changed = await leading.store.set_used_in(leading.leader, name, span, used)
+            changed = await leading.store.set_used_in(leading.leader, name, span, used, versions)
             await leading.tell_changed()
             return JSONResponse({"numChangedSegments": changed})
+        if versions is not None:
+            raise DruidHttpError(400, "versions goes with interval, not with segmentIds")
         if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
             raise DruidHttpError(400, "segmentIds is not an array of ids")
         for segment_id in ids:
-            await _segment(leading, name, segment_id)
+            await _check_segment(leading, name, segment_id)
         return JSONResponse({"numChangedSegments": await leading.set_used(ids, used)})
 
     return mark
@@ -165,6 +175,12 @@ async def _kill_interval(request: Request, leading: Leading) -> Response:
     except OverlordError as error:
         raise DruidHttpError(503, str(error), error="Overlord unavailable") from error
     return Response()
+
+
+async def _check_segment(leading: Leading, data_source: str, segment_id: str) -> None:
+    """404 unless the datasource has the segment, be its payload readable or not."""
+    if await leading.store.data_source_of(segment_id) != data_source:
+        raise DruidHttpError(404, f"{data_source} has no segment {segment_id}", error="Not found")
 
 
 async def _segment(leading: Leading, data_source: str, segment_id: str) -> DataSegment:
