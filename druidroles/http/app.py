@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -21,6 +22,7 @@ from druidroles.http.errors import (
     handle_not_found,
     handle_unexpected,
 )
+from druidroles.http.paths import RefuseNul
 
 
 def package_version() -> str:
@@ -80,6 +82,7 @@ def make_app(routes: Sequence[BaseRoute]) -> Starlette:
     """The application for some routes. Errors that no route answers become Druid's error body."""
     return Starlette(
         routes=list(routes),
+        middleware=[Middleware(RefuseNul)],
         exception_handlers={
             DruidHttpError: handle_druid_error,
             404: handle_not_found,

@@ -18,6 +18,7 @@ from druidroles.metadata import LeaderEpoch, MetadataStore, Publication, Publish
 from druidroles.model.decode import ModelError, get_int, get_list, get_object, need_object, need_str, opt_str
 from druidroles.model.interval import Interval
 from druidroles.model.kill import read_unused_since, read_versions
+from druidroles.model.names import check_name
 from druidroles.model.segment import DataSegment
 from druidroles.model.task import TaskLock, TaskState, TaskStatus, task_id
 from druidroles.overlord.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # A waiting lockAcquire is answered null after this at the latest; the task asks again, perhaps another Overlord.
 WAIT_MS_MAX = 30_000
 BEGIN_AGAIN = "coordBeginAgain"  # ours
+# Of segmentTransactionalInsert: what these ask for would not be done. Other keys of a release of Druid are passed over.
+_NOT_DONE = ("segmentsToBeOverwritten", "segmentsToBeDropped", "startMetadata", "endMetadata")
 ACTION_TYPES = frozenset(
     (
         "lockAcquire",
@@ -178,8 +181,13 @@ class TaskActions:
             # There may be tens of thousands, and the session wants the loop too.
             await trio.lowlevel.checkpoint()
             segments.append(segment)
+            check_name(segment.version, "segments: version")
+            check_name(segment.id, "segments: the id")
             if segment.data_source != row.data_source:
                 raise ModelError(f"segments: {segment.id} is not of the task's datasource {row.data_source!r}")
+        for key in _NOT_DONE:
+            if action.get(key) not in (None, [], {}):
+                raise ModelError(f"{key} is not supported: nothing here appends, or is ingested from a stream")
         publication = Publication(task_id=row.id, attempt=row.attempt, segments=segments)
         try:
             inserted = await self._store.publish_segments(self._leader, publication)

@@ -15,10 +15,26 @@ import attrs
 import httpx2
 import trio
 
-from coordserver.client import ConnectionLossError, ThrottledError
-from coordserver.core.errors import DiskFullError
+from coordserver.client import (
+    BadVersionError,
+    ConnectionLossError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    ThrottledError,
+)
+from coordserver.core.errors import BadArgumentsError, DiskFullError, InvalidACLError, NoAuthError
 from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
-from druidroles.metadata import Audit, LeaderEpoch, MetadataError, MetadataStore, StaleEpochError, TaskRow
+from druidroles.metadata import (
+    Audit,
+    LeaderEpoch,
+    MetadataError,
+    MetadataStore,
+    StaleEpochError,
+    TaskRow,
+    UnreadableRowError,
+    UnstorableValueError,
+)
 from druidroles.model.decode import ModelError
 from druidroles.model.task import TaskLock, TaskState, TaskStatus
 from druidroles.overlord.actions import TaskActions
@@ -50,6 +66,18 @@ from druidroles.overlord.worker_config import NAME as WORKER_CONFIG
 from druidroles.overlord.worker_config import WorkerConfig
 
 log = logging.getLogger(__name__)
+
+# What the tree refuses about one znode, or the store about one value, whatever is asked of others.
+_OF_ONE = (
+    BadArgumentsError,
+    NoAuthError,
+    InvalidACLError,
+    NoNodeError,
+    NodeExistsError,
+    NotEmptyError,
+    BadVersionError,
+    UnstorableValueError,
+)
 
 RETRY_S = 1.0  # after the tree or the store refused something for a passing reason
 STOP_AGAIN_S = 5.0  # a worker takes up to this to end a process; then it is told again
@@ -97,34 +125,39 @@ class Leading:
         self._memory = Memory()
         self._stopping: set[Place] = set()
         self._retry = False
+        self._refused: dict[Action, str] = {}  # what the tree refused at the last look, and why
+        self._refused_now: dict[Action, str] = {}
         self._scope = trio.CancelScope()
 
     async def begin(self) -> None:
         """Read tasks, locks and configuration; the epoch must have been raised and the view be complete before.
 
-        Garbage in a row hurts nothing else: it is reported and passed over.
+        A row that cannot be read, or holds a name that no path can hold, hurts nothing else: it is passed over.
         """
         for row in await self.store.active_tasks():
             try:
                 queued(row)
             except ModelError as fault:
-                log.error("task %s is skipped: %s", row.id, fault)
+                self.store.unreadable.note("druid_tasks", row.id, str(fault))
             else:
                 self.tasks[row.id] = row
-        configured = await self.store.config(WORKER_CONFIG)
-        if configured is not None:
-            try:
-                self.config = WorkerConfig.parse(configured)
-            except ModelError as fault:
-                log.error("the stored worker configuration is not used: %s", fault)
-        held = []
-        for stored in await self.store.locks():
-            try:
-                held.append(HeldLock(stored.row_id, stored.task_id, TaskLock.from_json(stored.lock)))
-            except ModelError as fault:
-                log.error("lock %d of task %s is skipped: %s", stored.row_id, stored.task_id, fault)
+        await self._take_stored_config()
+        held = [
+            HeldLock(stored.row_id, stored.task_id, TaskLock.from_json(stored.lock))
+            for stored in await self.store.locks()
+        ]
         self.actions = TaskActions(self.store, self.leader, Lockbox(held), self._publications.note, self._wall_ms)
         log.info("epoch %d: %d active tasks, %d locks", self.leader.epoch, len(self.tasks), len(held))
+
+    async def _take_stored_config(self) -> None:
+        try:
+            configured = await self.store.config(WORKER_CONFIG)
+            if configured is not None:
+                self.config = WorkerConfig.parse(configured)
+        except UnreadableRowError as fault:
+            log.error("the stored worker configuration is not used: %s", fault)
+        except ModelError as fault:
+            self.store.unreadable.note("druid_config", WORKER_CONFIG, str(fault))
 
     async def run(self) -> None:
         """Lead until cancelled or deposed. Raises what the fences say (a CoordError, StaleEpochError), grouped."""
@@ -209,12 +242,13 @@ class Leading:
         self._retry = False
         try:
             for action in planned.actions:
-                await self._carry_out(action, nursery)
+                await self._carry_out_alone(action, nursery)
         except StaleEpochError:
             raise
         except (MetadataError, ConnectionLossError, ThrottledError, DiskFullError) as fault:
             log.warning("looking again in %.0f s after: %s", RETRY_S, fault)
             self._retry = True
+        self._refused, self._refused_now = self._refused_now, {}
         next_ms = [at for at in (planned.look_again_ms, self.blacklist.next_ms) if at is not None]
         again = min(next_ms) / 1000 if next_ms else float("inf")
         return min(again, trio.current_time() + RETRY_S) if self._retry else again
@@ -232,6 +266,16 @@ class Leading:
         return {task_id: task for task_id, (_, task) in self._queue_of.items()}
 
     # Acting
+
+    async def _carry_out_alone(self, action: Action, nursery: trio.Nursery) -> None:
+        """Carry out one action; what the tree refuses about it alone keeps no other from being carried out."""
+        try:
+            await self._carry_out(action, nursery)
+        except _OF_ONE as fault:
+            self._retry = True
+            if self._refused.get(action) != str(fault):
+                log.error("%s is refused, and tried again every %.0f s: %s", action, RETRY_S, fault)
+            self._refused_now[action] = str(fault)
 
     async def _carry_out(self, action: Action, nursery: trio.Nursery) -> None:
         match action:

@@ -209,11 +209,12 @@ class OverlordResources:
         return RelayedResponse(self._seat.http, url + query)
 
     async def _shut_down(self, request: Request, leading: Leading) -> Response:
+        """End a task. One whose row cannot be read is not listed, and ends here too, with its locks."""
+        task_id = request.path_params["id"]
         found = await self._find(request, leading)
-        if found is None:
+        if not await leading.shut_down(task_id, "Shutdown request from user") and found is None:
             return _unknown(request)
-        await leading.shut_down(found.row.id, "Shutdown request from user")
-        return JSONResponse({"task": found.row.id})
+        return JSONResponse({"task": task_id})
 
     async def _shut_down_all(self, request: Request, leading: Leading) -> Response:
         name = request.path_params["name"]

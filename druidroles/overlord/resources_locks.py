@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from druidroles.http.body import read_json, read_json_object
-from druidroles.model.decode import ModelError, as_object, get_int, get_list, get_object, need_int, need_str
+from druidroles.model.decode import ModelError, as_object, get_int, get_list, get_object, need_int, need_str, only_keys
 from druidroles.model.interval import Interval
 from druidroles.model.task import TaskLock
 from druidroles.overlord.leading import Leading
 
+_FILTER_KEYS = frozenset(("datasource", "priority", "intervals", "context"))
 Handler = Callable[[Request, Leading], Awaitable[Response]]
 
 
@@ -39,11 +40,12 @@ class LockFilter:
     def parse(cls, value: Any) -> LockFilter:
         """Read one; raises ModelError naming the field at fault."""
         obj = as_object(value, "a lock filter")
+        only_keys(obj, _FILTER_KEYS, "a lock filter")
         context = get_object(obj, "context") or {}
         return cls(
             need_str(obj, "datasource"),
             get_int(obj, "priority", get_int(context, "priority", 0)),
-            tuple(Interval.parse(str(text)) for text in get_list(obj, "intervals")),
+            tuple(Interval.parse(text) for text in _texts(get_list(obj, "intervals"))),
         )
 
     def takes(self, lock: TaskLock) -> bool:
@@ -71,6 +73,12 @@ async def _active_locks(request: Request, leading: Leading) -> Response:
         name: [lock.to_json() for lock in locks] for name, locks in _taken(leading, await _filters(request)).items()
     }
     return JSONResponse({"datasourceToLocks": found})
+
+
+def _texts(values: list[Any]) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise ModelError("intervals is not a list of intervals")
+    return values
 
 
 async def _filters(request: Request) -> list[LockFilter]:

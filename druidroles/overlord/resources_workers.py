@@ -74,7 +74,7 @@ async def _config(request: Request, leading: Leading) -> Response:
 
 
 async def _set_config(request: Request, leading: Leading) -> Response:
-    config = WorkerConfig.parse(await read_json_object(request))
+    config = WorkerConfig.parse_new(await read_json_object(request))
     author, comment = request.headers.get("X-Druid-Author", ""), request.headers.get("X-Druid-Comment", "")
     await leading.configure(config, Audit(author=author, comment=comment))
     return Response()

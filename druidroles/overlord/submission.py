@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from druidroles.metadata import TaskRow
-from druidroles.model.decode import ModelError, get_int, get_object, need_str, opt_str
+from druidroles.model.decode import ModelError, get_int, get_object, need_str, only_keys, opt_str
 from druidroles.model.iso import format_iso
 from druidroles.model.kill import KillSpec
+from druidroles.model.names import check_name
 from druidroles.model.task import (
     TaskStatus,
     new_task_id,
@@ -37,6 +38,33 @@ _INGESTIONS = (INDEX_PARALLEL, INDEX, SUB_TASK)
 SUB_TASK_TYPES = (SUB_TASK,)
 TASK_TYPES = (*_INGESTIONS, COMPACT, KILL, NOOP)
 
+_COMMON_KEYS = ("type", "id", "groupId", "dataSource", "resource", "context", "coord")
+# What a task of each type may hold: what is read here or by the task's process, what is refused by its own name, and
+# what Druid writes into tasks of its own (`forceTimeChunkLock` and so on stand in the context, which is free).
+TASK_KEYS: Mapping[str, frozenset[str]] = {
+    kind: frozenset((*_COMMON_KEYS, *more))
+    for kind, more in {
+        INDEX_PARALLEL: ("spec",),
+        INDEX: ("spec",),
+        SUB_TASK: ("spec", "supervisorTaskId", "subtaskSpecId", "numAttempts"),
+        COMPACT: (
+            "interval",
+            "segments",
+            "ioConfig",
+            "dimensionsSpec",
+            "transformSpec",
+            "metricsSpec",
+            "granularitySpec",
+            "segmentGranularity",
+            "projections",
+            "tuningConfig",
+            "metadata",
+        ),
+        KILL: ("interval", "versions", "markAsUnused", "batchSize", "limit", "maxUsedStatusLastUpdatedTime"),
+        NOOP: ("runTime", "startTime", "endTime", "isReadyTime", "isReadyResult"),
+    }.items()
+}
+
 # Druid's Tasks: batch ingestion 50, merging 25, what is not listed 0; `priority` in the context wins.
 _PRIORITIES = {INDEX_PARALLEL: 50, INDEX: 50, SUB_TASK: 50, COMPACT: 25}
 # A task's id is the name of a znode and of a directory; file names end at 255 bytes.
@@ -45,31 +73,18 @@ _ID_BYTES_MAX = 240
 TASK_BYTES_MAX = 512 * 1024
 
 
-def check_name(text: str, field: str) -> str:
-    """An id or a datasource's name that Druid allows (IdUtils); raises ModelError naming the field.
-
-    It is not empty, has no slash, begins with no dot, and can be shown.
-    """
-    if not text.strip():
-        raise ModelError(f"{field} is empty")
-    if text.startswith("."):
-        raise ModelError(f"{field} {text!r} begins with a dot")
-    if "/" in text or any(ch != " " and (ch.isspace() or not ch.isprintable()) for ch in text):
-        raise ModelError(f"{field} {text!r} has a slash or a character that cannot be shown")
-    return text
-
-
 def complete_task(posted: Mapping[str, Any], letters: str, now_ms: int) -> dict[str, Any]:
     """The posted task with id and groupId filled in. `letters` are eight random ones for the id, if it needs one."""
     kind = task_type(posted)
     if kind not in TASK_TYPES:
         raise ModelError(f"type {kind!r} is not supported (supported: {', '.join(TASK_TYPES)})")
+    only_keys(posted, TASK_KEYS[kind], f"the {kind} task")
     data_source = _data_source(posted, kind)
     task = dict(posted)
     task.pop("coord", None)
     if opt_str(posted, "id") is None:
         task["id"] = new_task_id(kind, data_source, letters, now_ms)
-    identifier = check_name(task_id(task), "id")
+    identifier = task_id(task)
     if len(identifier.encode()) > _ID_BYTES_MAX:
         raise ModelError(f"id is longer than {_ID_BYTES_MAX} bytes")
     task["groupId"] = check_name(task_group_id(task), "groupId")
@@ -87,7 +102,7 @@ def _check_work(task: Mapping[str, Any], kind: str) -> None:
             raise ModelError("spec.ioConfig.appendToExisting is not supported")
         parse_parallel(task["spec"])
     if kind == SUB_TASK:
-        need_str(task, "supervisorTaskId")
+        check_name(need_str(task, "supervisorTaskId"), "supervisorTaskId")
     elif kind == COMPACT:
         parse_compaction(task)
     elif kind == KILL:
@@ -115,6 +130,7 @@ def _data_source(posted: Mapping[str, Any], kind: str) -> str:
 
 def _check_resource(task: Mapping[str, Any]) -> None:
     resource = get_object(task, "resource") or {}
+    only_keys(resource, ("availabilityGroup", "requiredCapacity"), "resource")
     opt_str(resource, "availabilityGroup")
     if get_int(resource, "requiredCapacity", 1) < 1:
         raise ModelError("resource.requiredCapacity is below 1")
@@ -134,7 +150,11 @@ def new_row(task: Mapping[str, Any], now_ms: int) -> TaskRow:
 
 
 def queued(row: TaskRow) -> QueuedTask:
-    """A stored task as the planner needs it."""
+    """A stored task as the planner needs it. Raises ModelError naming what cannot be used."""
+    check_name(row.id, "id")
+    check_name(row.data_source, "dataSource")
+    if row.worker is not None:
+        check_name(row.worker, "worker")
     resource = get_object(row.payload, "resource") or {}
     return QueuedTask(
         id=row.id,

@@ -16,10 +16,13 @@ from druidroles.model.decode import (
     as_object,
     get_bool,
     get_object,
+    int_of,
     need_object,
     need_str,
+    only_keys,
     opt_str,
 )
+from druidroles.model.names import check_name
 from druidroles.overlord.select import (
     Affinity,
     Categories,
@@ -49,8 +52,15 @@ class WorkerConfig:
     json: Mapping[str, Any] | None = None
 
     @classmethod
+    def parse_new(cls, value: Any) -> WorkerConfig:
+        """Read one that is to be stored: with no key that nobody reads. Raises ModelError naming the field at fault."""
+        config = cls.parse(value)
+        _check_keys(value)
+        return config
+
+    @classmethod
     def parse(cls, value: Any) -> WorkerConfig:
-        """Read one; raises ModelError naming the field at fault."""
+        """Read a stored one, which another Druid may have written; raises ModelError naming the field at fault."""
         obj = as_object(value, "the worker configuration")
         kind = opt_str(obj, "type") or "default"
         if kind != "default":
@@ -116,10 +126,43 @@ def _limits(obj: Mapping[str, Any]) -> TaskLimits:
     with _within("taskLimits"):
         counts = get_object(given, "maxSlotCountByType") or {}
         ratios = get_object(given, "maxSlotRatioByType") or {}
+        slots: dict[str, int] = {}
         for kind, count in counts.items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            number = int_of(count)
+            if number is None or number < 0:
                 raise ModelError(f"maxSlotCountByType.{kind} is not a number of slots")
+            slots[kind] = number
         for kind, ratio in ratios.items():
             if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 < ratio <= 1:
                 raise ModelError(f"maxSlotRatioByType.{kind} is not a ratio above 0 and up to 1")
-    return TaskLimits(counts, ratios)
+    return TaskLimits(slots, ratios)
+
+
+def _check_keys(obj: Mapping[str, Any]) -> None:
+    """See that nothing is asked for that `WorkerConfig.parse` does not read, and that hosts and datasources are names.
+
+    `autoScaler` is read as a whole: only `noop` is taken, whatever else it holds.
+    """
+    only_keys(obj, ("type", "selectStrategy", "autoScaler"), "the worker configuration")
+    strategy = get_object(obj, "selectStrategy") or {}
+    kind = opt_str(strategy, "type") or ""
+    preference = "workerCategorySpec" if kind.endswith(_WITH_CATEGORY) else "affinityConfig"
+    only_keys(strategy, ("type", "taskLimits", preference), "selectStrategy")
+    only_keys(
+        get_object(strategy, "taskLimits") or {},
+        ("maxSlotCountByType", "maxSlotRatioByType"),
+        "selectStrategy.taskLimits",
+    )
+    spec = get_object(strategy, preference) or {}
+    only_keys(
+        spec, ("categoryMap" if kind.endswith(_WITH_CATEGORY) else "affinity", "strong"), f"selectStrategy.{preference}"
+    )
+    for name, entry in (get_object(spec, "categoryMap") or {}).items():
+        where = f"selectStrategy.workerCategorySpec.categoryMap.{name}"
+        only_keys(entry, ("defaultCategory", "categoryAffinity"), where)
+        for data_source in get_object(entry, "categoryAffinity") or {}:
+            check_name(data_source, f"{where}.categoryAffinity: the datasource")
+    for data_source, hosts in (get_object(spec, "affinity") or {}).items():
+        check_name(data_source, "selectStrategy.affinityConfig.affinity: the datasource")
+        for host in hosts:
+            check_name(host, f"selectStrategy.affinityConfig.affinity.{data_source}: the worker")

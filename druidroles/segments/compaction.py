@@ -14,6 +14,7 @@ from druidroles.model.decode import (
     get_object,
     need_object,
     need_str,
+    only_keys,
     opt_str,
 )
 from druidroles.model.granularity import Granularity
@@ -65,6 +66,7 @@ def parse_compaction(task: Mapping[str, Any]) -> CompactionSpec:
         refuse(dimensions, "spatialDimensions", "useSchemaDiscovery", "dimensionExclusions")
         named = get_list(dimensions, "dimensions")
     with within("granularitySpec"):
+        only_keys(granularity, ("segmentGranularity", "queryGranularity", "rollup"), "it")
         segment = granularity.get("segmentGranularity")
         chunks = None if segment is None else Granularity.parse(segment)
         cut = Granularity.parse(granularity.get("queryGranularity") or "none")
@@ -91,8 +93,10 @@ def _interval(task: Mapping[str, Any]) -> Interval:
     io = get_object(task, "ioConfig")
     if io is None:
         return Interval.parse(need_str(task, "interval"))
+    only_keys(io, ("type", "inputSpec", "dropExisting", "allowNonAlignedInterval"), "ioConfig")
     refuse(io, "dropExisting", "allowNonAlignedInterval")
     given = need_object(io, "inputSpec")
+    only_keys(given, ("type", "interval", "sha256OfSortedSegmentIds"), "ioConfig.inputSpec")
     kind = opt_str(given, "type") or "interval"
     if kind != "interval":
         raise ModelError(f"ioConfig.inputSpec.type {kind!r} is not supported; there is interval")

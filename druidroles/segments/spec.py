@@ -20,10 +20,12 @@ from druidroles.model.decode import (
     get_object,
     need_object,
     need_str,
+    only_keys,
     opt_str,
 )
 from druidroles.model.granularity import Granularity
 from druidroles.model.interval import Interval
+from druidroles.model.names import check_name
 from druidroles.segments.errors import SpecError
 from druidroles.segments.inputs import InputFormat, InputSource, parse_input_format, parse_input_source
 from druidroles.segments.times import FORMATS
@@ -39,6 +41,19 @@ METRIC_TYPES = {
     "doubleMin": "DOUBLE",
     "doubleMax": "DOUBLE",
 }
+# The keys that are read, or refused by their own name. `tuningConfig` is free: much in it tunes what is not here.
+_SPEC_KEYS = ("type", "dataSchema", "ioConfig", "tuningConfig")
+_IO_KEYS = ("type", "inputSource", "inputFormat", "appendToExisting", "dropExisting", "firehose")
+_SCHEMA_KEYS = (
+    "dataSource",
+    "timestampSpec",
+    "dimensionsSpec",
+    "metricsSpec",
+    "granularitySpec",
+    "transformSpec",
+    "parser",
+    "projections",
+)
 ROWS_PER_SEGMENT = 5_000_000  # Druid's DynamicPartitionsSpec.DEFAULT_MAX_ROWS_PER_SEGMENT
 
 
@@ -92,9 +107,11 @@ def parse_spec(task: Mapping[str, Any]) -> IngestionSpec:
     with within("spec"):
         schema, io = need_object(spec, "dataSchema"), need_object(spec, "ioConfig")
         tuning = get_object(spec, "tuningConfig") or {}
+        only_keys(spec, _SPEC_KEYS, "it")
     with within("dataSchema"):
         parts = {**_parse_schema(schema), **_parse_granularity(get_object(schema, "granularitySpec") or {})}
     with within("ioConfig"):
+        only_keys(io, _IO_KEYS, "it")
         refuse(io, "dropExisting", "firehose")
         source, form = need_object(io, "inputSource"), need_object(io, "inputFormat")
         append = get_bool(io, "appendToExisting", False)
@@ -126,13 +143,13 @@ def refuse(obj: Mapping[str, Any], *keys: str) -> None:
 
 
 def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    only_keys(schema, _SCHEMA_KEYS, "it")
     refuse(schema, "parser", "projections")
     transforms = get_object(schema, "transformSpec") or {}
     with within("dataSchema.transformSpec"):
         refuse(transforms, "filter", "transforms")
     data_source = need_str(schema, "dataSource")
-    if not data_source.strip() or "/" in data_source or data_source.startswith("."):
-        raise SpecError(f"dataSource {data_source!r} must not be empty, begin with a dot or hold a slash")
+    check_name(data_source, "dataSource")
     timestamp = need_object(schema, "timestampSpec")
     time_format = opt_str(timestamp, "format") or "auto"
     if time_format not in FORMATS:
@@ -156,6 +173,8 @@ def _parse_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_granularity(spec: Mapping[str, Any]) -> dict[str, Any]:
+    with within("granularitySpec"):
+        only_keys(spec, ("type", "segmentGranularity", "queryGranularity", "rollup", "intervals"), "it")
     kind = opt_str(spec, "type") or "uniform"
     if kind != "uniform":
         raise SpecError(f"granularitySpec.type {kind!r} is not supported; there is uniform")
