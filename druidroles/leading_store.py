@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from coordserver.client import Client, NoNodeError
+from druidroles.coordination.inventory import read_batch
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import loads
 from druidroles.metadata import LeaderEpoch, MetadataError, MetadataStore
@@ -51,13 +52,23 @@ async def data_in_tree(zk: Client, paths: DruidPaths) -> str | None:
     else:
         return f"{paths.coord_published} tells of a publication{_epoch(published)}"
     for server in await zk.children(paths.segments):
-        try:
-            batches = await zk.children(paths.segments_of(server))
-        except NoNodeError:
-            continue
-        if batches:
+        if await _announces(zk, paths.segments_of(server)):
             return f"{paths.segments_of(server)} announces segments"
     return None
+
+
+async def _announces(zk: Client, server: str) -> bool:
+    try:
+        batches = [f"{server}/{name}" for name in await zk.children(server)]
+    except NoNodeError:
+        return False
+    for batch in batches:
+        try:
+            if read_batch((await zk.get(batch)).data, {}):
+                return True
+        except (NoNodeError, ModelError):
+            continue
+    return False
 
 
 def _epoch(published: bytes) -> str:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
-from coordserver.client import BadVersionError, Client, NoNodeError, Term, TransactionFailedError, connect
+from coordserver.client import (
+    BadVersionError,
+    Client,
+    KeeperError,
+    NoNodeError,
+    NotEmptyError,
+    Term,
+    TransactionFailedError,
+    connect,
+)
+from coordserver.core.errors import BadArgumentsError
 from coordserver.testing.embedded import embedded_server
-from druidroles.coordination.load_queue import LoadQueues, LoadQueueWriter, QueueEntry
+from druidroles.coordination.load_queue import REFUSALS_MAX, LoadQueues, LoadQueueWriter, QueueEntry
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.model.change_request import Action, ChangeRequest, CoordMark
@@ -144,3 +155,53 @@ async def test_a_drop_has_the_segment_too(zk: Client) -> None:
     request = ChangeRequest.from_json(loads((await zk.get(path(1))).data))
     assert request == ChangeRequest(Action.DROP, segment(1), CoordMark(term.epoch, 2))
     assert attrs.asdict(request)["coord"]["failure"] is None
+
+
+def named(version: str, epoch: int) -> tuple[str, ChangeRequest]:
+    bad = attrs.evolve(segment(1), version=version)
+    return SERVER, ChangeRequest.load(bad, CoordMark(epoch))
+
+
+@pytest.mark.parametrize("version", ["v 1/ü", "v😀", "v\ufffd", "v\x01", "v" * 300])
+async def test_a_request_that_the_tree_cannot_hold_fails_alone(zk: Client, version: str) -> None:
+    """It was refused for want of a parent, and the whole batch was written again, for ever."""
+    term, writer = await leading(zk)
+    requests = [*(load(day, term.epoch) for day in range(3)), named(version, term.epoch)]
+    outcome = await writer.write([requests[3], *requests[:3]])
+    (bad,) = [what for (_, segment_id), what in outcome.items() if version in segment_id]
+    assert isinstance(bad, BadArgumentsError)
+    assert "the name" in str(bad)
+    assert len([what for what in outcome.values() if isinstance(what, int)]) == 3
+
+
+async def test_a_request_that_is_refused_again_and_again_is_given_up(
+    zk: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes it possible does not help: that is an error, and no reason to try for ever."""
+    term, writer = await leading(zk)
+    resolved = []
+
+    async def help_nothing(write: Any, cause: KeeperError) -> None:
+        resolved.append(write.key)
+
+    monkeypatch.setattr(writer, "_resolve", help_nothing)
+    other = ("h2:8083", load(2, term.epoch)[1])
+    await zk.ensure_path(PATHS.load_queue_of("h2:8083"))
+    outcome = await writer.write([load(1, term.epoch), other])
+    assert len(resolved) == REFUSALS_MAX
+    assert isinstance(outcome[SERVER, segment(1).id], NoNodeError)
+    assert isinstance(outcome["h2:8083", segment(2).id], int)
+
+
+async def test_a_request_that_cannot_be_deleted_keeps_no_other_from_being(zk: Client) -> None:
+    """Somebody has put a znode below it."""
+    term, writer = await leading(zk)
+    await writer.write([load(0, term.epoch), load(2, term.epoch)])
+    await zk.create(path(1), b"")
+    await zk.create(f"{path(1)}/child", b"")
+    outcome = await writer.delete({(SERVER, segment(day).id): -1 for day in range(3)})
+    assert {segment_id: type(what) for (_, segment_id), what in outcome.items()} == {
+        segment(0).id: type(None),
+        segment(1).id: NotEmptyError,
+        segment(2).id: type(None),
+    }

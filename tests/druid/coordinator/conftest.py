@@ -110,13 +110,13 @@ class House:
             await zk.ensure_path(self.paths.coord_published)
             await zk.set(self.paths.coord_published, b"")
 
-    def coordinator(self, port: int = 8081) -> AbstractAsyncContextManager[Running]:
+    def coordinator(self, port: int = 8081, *, accept_empty: bool = False) -> AbstractAsyncContextManager[Running]:
         """A Coordinator that runs while the block lasts."""
-        return _coordinator(self, port)
+        return _coordinator(self, port, accept_empty)
 
 
 @asynccontextmanager
-async def _coordinator(house: House, port: int) -> AsyncIterator[Running]:
+async def _coordinator(house: House, port: int, accept_empty: bool) -> AsyncIterator[Running]:
     settings = RoleSettings(
         role=NodeRole.COORDINATOR,
         coord=CoordUrl.parse(f"coord://{house.address}/druid"),
@@ -133,7 +133,8 @@ async def _coordinator(house: House, port: int) -> AsyncIterator[Running]:
     ):
         context = RoleContext(settings, zk, house.paths, unused, f"127.0.0.1:{port}")
         leading = LeadingConfig(damping=DAMPING)
-        role = Coordinator(context, CoordinatorSettings(metadata=house.metadata, leading=leading))
+        told = CoordinatorSettings(metadata=house.metadata, accept_empty=accept_empty, leading=leading)
+        role = Coordinator(context, told)
         transport = httpx2.ASGITransport(make_app(role.routes()))
         async with httpx2.AsyncClient(transport=transport, base_url=role.url) as http:
             await nursery.start(role.run)

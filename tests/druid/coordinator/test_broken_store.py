@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_historicals import fake_historical
+from role_routes import BODIES
 
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
@@ -99,15 +100,14 @@ async def test_a_leader_starts_beside_a_broken_row_and_loads_and_answers_everyth
             answer = await coordinator.http.get(ROOT + path)
             assert answer.status_code == 200, f"{path}: {answer.text}"
         assert await coordinator.get("/metadata/datasources/wiki/segments") == [segment.id]
-        readable = (
-            {"druid_rules": "an array"}.get(table) == kind
-            or (table == "druid_audit"
+        readable = {"druid_rules": "an array"}.get(table) == kind or (
+            table == "druid_audit"
             and kind
             in (
                 "null",
                 "an array",
                 "a number",
-            ))
+            )
         )
         counts = coordinator.role.leading.store.unreadable.counts()
         assert counts == ({} if readable or table in ("druid_tasks", "druid_tasklocks") else {table: 1})
@@ -255,3 +255,23 @@ async def test_names_that_no_path_can_hold_are_refused_where_rules_and_configura
         for name in ("a%F0%9F%98%80", "a%EF%BF%BD", "a%01"):
             answer = await coordinator.http.post(f"{ROOT}/rules/{name}", json=[])
             assert answer.status_code == 400, f"rules of {name}"
+
+
+@pytest.mark.parametrize("endpoint", [e for e, bodies in BODIES.items() if ROOT in e and isinstance(bodies, list)])
+async def test_a_body_with_a_key_that_nobody_reads_is_refused(
+    house: Any, days: Days, until: Until, endpoint: str
+) -> None:
+    await house.publish(*days([0]))
+    method, path = endpoint.split(" ")
+    async with house.coordinator() as coordinator:
+
+        async def ready() -> bool:
+            return coordinator.role.leading is not None and coordinator.role.leading.ready
+
+        await until(ready)
+        for body in BODIES[endpoint]:
+            answer = await coordinator.http.request(method, path.replace("{ds}", "wiki"), json=body)
+            assert answer.status_code == 400, f"{body}: {answer.text}"
+        assert await coordinator.get("/config/history") == []
+        assert await coordinator.get("/rules/history") == []
+        assert len(await coordinator.get("/metadata/datasources/wiki/segments")) == 1

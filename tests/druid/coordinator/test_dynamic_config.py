@@ -41,7 +41,7 @@ def test_what_is_left_out_stays_and_json_goes_to_and_fro() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("maxSegmentsToMove", "7"),
+        ("maxSegmentsToMove", "seven"),
         ("maxSegmentsToMove", -1),
         ("maxSegmentsToMove", True),
         ("balancerComputeThreads", 0),
