@@ -26,7 +26,6 @@ from coordserver.client import Client, TransactionFailedError, WatchEvent, Watch
 from coordserver.client.background import background
 from coordserver.client.values import Node
 from coordserver.core.errors import (
-    BadVersionError,
     ConnectionLossError,
     CoordError,
     KeeperError,
@@ -38,6 +37,7 @@ from druidroles.coordination.batches import Batches, Entries, batch_payload
 from druidroles.coordination.inventory import read_batch
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import compress, dumps_gz
+from druidroles.coordination.persistence import OF_ONE_ZNODE
 from druidroles.model.decode import ModelError
 from druidroles.model.segment import DataSegment
 from druidroles.model.server import DruidServerMetadata
@@ -157,7 +157,7 @@ class SegmentAnnouncer:
             await self._write([*group, *deletions])
         except TransactionFailedError as failed:
             at = failed.index - len(group)
-            if at >= 0 and isinstance(failed.cause, (NoNodeError, BadVersionError)):
+            if at >= 0 and isinstance(failed.cause, OF_ONE_ZNODE):
                 return requests[at]
             raise
         done = {name: left.pop(name) for name in list(left)[: len(group)]}

@@ -32,6 +32,7 @@ from coordserver.client.values import Node
 from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
+from druidroles.coordination.persistence import OF_ONE_ZNODE
 from druidroles.model.change_request import Action, ChangeRequest
 from druidroles.model.decode import ModelError
 
@@ -237,8 +238,15 @@ class RequestWriter:
                 return True
 
     async def _still_there(self, queued: QueuedRequest, error: Exception) -> bool:
-        """After a write failed, or may have: learn the version it has now. False if the znode is another, or gone."""
+        """After a write failed, or may have: learn the version it has now.
+
+        False if the znode is another, or gone, or if the servers refuse what is asked of it: that is tried no more, as
+        it would hold up the requests behind it.
+        """
         while True:
+            if isinstance(error, OF_ONE_ZNODE) and not isinstance(error, BadVersionError):
+                log.error("load request %s is left as it is: %s", queued.path, error)
+                return False
             if not isinstance(error, BadVersionError):
                 log.info("load request %s, again: %s", queued.path, error)
                 await trio.sleep(_RETRY_S)

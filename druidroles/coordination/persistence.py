@@ -12,11 +12,24 @@ from typing import TypeVar
 
 import trio
 
-from coordserver.client import ConnectionLossError
+from coordserver.client import BadVersionError, ConnectionLossError, NodeExistsError, NoNodeError, NotEmptyError
+from coordserver.core.errors import BadArgumentsError, InvalidACLError, NoAuthError, TooLargeError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# What a server refuses about one znode, and would refuse again: nothing that is asked of others is concerned.
+OF_ONE_ZNODE = (
+    BadArgumentsError,
+    NoAuthError,
+    InvalidACLError,
+    NoNodeError,
+    NodeExistsError,
+    NotEmptyError,
+    BadVersionError,
+    TooLargeError,
+)
 
 RETRY_S = 0.1  # the next try waits for a connection anyway
 

@@ -15,15 +15,9 @@ import attrs
 import httpx2
 import trio
 
-from coordserver.client import (
-    BadVersionError,
-    ConnectionLossError,
-    NodeExistsError,
-    NoNodeError,
-    NotEmptyError,
-    ThrottledError,
-)
-from coordserver.core.errors import BadArgumentsError, DiskFullError, InvalidACLError, NoAuthError
+from coordserver.client import ConnectionLossError, ThrottledError
+from coordserver.core.errors import DiskFullError
+from druidroles.coordination.persistence import OF_ONE_ZNODE
 from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
 from druidroles.metadata import (
     Audit,
@@ -68,16 +62,7 @@ from druidroles.overlord.worker_config import WorkerConfig
 log = logging.getLogger(__name__)
 
 # What the tree refuses about one znode, or the store about one value, whatever is asked of others.
-_OF_ONE = (
-    BadArgumentsError,
-    NoAuthError,
-    InvalidACLError,
-    NoNodeError,
-    NodeExistsError,
-    NotEmptyError,
-    BadVersionError,
-    UnstorableValueError,
-)
+_OF_ONE = (*OF_ONE_ZNODE, UnstorableValueError)
 
 RETRY_S = 1.0  # after the tree or the store refused something for a passing reason
 STOP_AGAIN_S = 5.0  # a worker takes up to this to end a process; then it is told again

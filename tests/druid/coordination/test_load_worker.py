@@ -13,6 +13,7 @@ from made_segments import make_segment
 
 from coordserver.client import Client, NoNodeError, WatchEvent, WatchKind, WatchStream
 from coordserver.client.background import background
+from coordserver.core.acl import READ_ACL_UNSAFE
 from druidroles.coordination.announcements import SegmentAnnouncer, announced_server
 from druidroles.coordination.inventory import read_batch
 from druidroles.coordination.load_requests import LoadQueueView, RequestWriter, Start
@@ -550,6 +551,20 @@ async def test_a_segment_too_large_to_announce_fails_alone(
     await eventually(failed)
     await coordinator.zk.wait_deleted(await coordinator.load(2))
     assert worker.keeper.begun == [of(2)]
+
+
+async def test_a_request_that_may_not_be_touched_holds_up_no_other(
+    worker: Worker, coordinator: Coordinator, paths: DruidPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its start was refused, and tried again for ever, before anything that came after it."""
+    path = paths.load_request(ME, of(1))
+    request = dumps(ChangeRequest.load(make_segment(1), MARK).to_json())
+    await coordinator.zk.create(path, request, ephemeral=True, acl=READ_ACL_UNSAFE)
+    for day in (2, 3):
+        await coordinator.zk.wait_deleted(await coordinator.load(day))
+    assert sorted(worker.keeper.begun) == [of(2), of(3)]
+    assert (await coordinator.zk.get(path)).stat.version == 0
+    assert len([r for r in caplog.records if "is left as it is" in r.getMessage()]) == 1
 
 
 async def test_the_work_goes_on_in_the_next_session(

@@ -354,3 +354,45 @@ def test_a_rule_of_zero_replicas_keeps_the_data_in_deep_storage_only(zero: dict[
     world.serve(world.server("a"), segment(1))
     world.use(segment(1), segment(2))
     assert world.plan() == [DropSegment("a", segment(1))]
+
+
+def test_a_drop_that_failed_is_ordered_again_after_a_pause_only() -> None:
+    """It was ordered again at once, refused again, and so on without end."""
+    world = World(rules={TIER: 1})
+    a = world.server("a")
+    world.serve(a, segment(1))
+    world.now_ms += 1
+    world.use()
+    assert world.plan() == [DropSegment("a", segment(1))]
+    failure = world.view.failures.record(segment(1).id, "a", "refused", world.now_ms)
+    world.cluster.end_drop(a, segment(1).id)
+    assert world.plan() == []
+    world.now_ms = failure.until_ms
+    world.wake()
+    assert world.plan() == [DropSegment("a", segment(1))]
+
+
+def test_a_surplus_copy_is_dropped_where_that_has_not_just_failed() -> None:
+    world = World(rules={TIER: 1})
+    for name in ("a", "b"):
+        world.serve(world.server(name), segment(1))
+    world.use(segment(1))
+    (order,) = [each for each in world.plan() if isinstance(each, DropSegment)]
+    world.view.failures.record(segment(1).id, order.server, "refused", world.now_ms)
+    world.cluster.end_drop(world.cluster.servers[order.server], segment(1).id)
+    other = "b" if order.server == "a" else "a"
+    assert world.plan() == [DropSegment(other, segment(1))]
+
+
+@pytest.mark.parametrize("version", ["v 1/ü", "v😀"])
+def test_what_no_load_queue_can_hold_is_neither_loaded_nor_dropped(version: str) -> None:
+    world = World()
+    bad = segment(1, version=version)
+    world.server("a")
+    world.use(bad)
+    assert world.plan() == []
+    world.serve(world.server("b"), bad)
+    world.now_ms += 1
+    world.use()
+    assert world.plan() == []
+    assert not world.cluster.has_dirt()
