@@ -36,6 +36,8 @@ from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
 from druidroles.http.metrics import Metrics
 from druidroles.http.serve import HttpServer
+from druidroles.model.decode import ModelError
+from druidroles.model.names import check_name
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 from druidroles.session import open_session
 
@@ -51,6 +53,14 @@ GC_THRESHOLDS = (50_000, 20, 10)
 
 class StartError(Exception):
     """The process cannot start; the message is one line that says what to do something about."""
+
+
+def require_name(text: str, option: str) -> None:
+    """StartError if what a process is to call itself cannot be a name."""
+    try:
+        check_name(text, option)
+    except ModelError as fault:
+        raise StartError(str(fault)) from None
 
 
 @attrs.frozen(kw_only=True)
@@ -192,6 +202,7 @@ async def run_role(
     `also`: further roles in the same process (a Coordinator as Overlord). They share port, session and metrics, and
     each is announced as what it is.
     """
+    require_name(settings.host, "--host")
     gc.set_threshold(*GC_THRESHOLDS)
     os.environ.update(settings.access.environment())  # tasks' processes are let in as this one is
     with claim_data_dir(settings.data_dir):

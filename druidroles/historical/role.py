@@ -29,7 +29,7 @@ from druidroles.historical.cache import SegmentCache
 from druidroles.historical.files import NewerFormatError
 from druidroles.historical.locations import CacheLocation, Locations, Selector
 from druidroles.model.server import DATA_NODE_SERVICE, DEFAULT_TIER, DruidServerMetadata, NodeRole, data_node_service
-from druidroles.process import Role, RoleContext, StartError, claim_data_dir
+from druidroles.process import Role, RoleContext, StartError, claim_data_dir, require_name
 from druidroles.query.resource import QueryResource
 
 MAX_SIZE = 300_000_000_000  # of the one location there is by default
@@ -203,4 +203,5 @@ class Historical:
 
 def build(context: RoleContext, settings: HistoricalSettings) -> Role:
     """The role, for `run_role`. Raises StartError."""
+    require_name(settings.tier, "--tier")
     return Historical(context, settings)

@@ -33,7 +33,7 @@ from druidroles.middlemanager.runner import TaskProcess
 from druidroles.middlemanager.task_dir import TaskDirectory, prune
 from druidroles.model.server import DEFAULT_WORKER_CATEGORY, WORKER_NODE_SERVICE, NodeRole, Worker
 from druidroles.model.task import TaskAnnouncement, TaskState, TaskStatus
-from druidroles.process import Role, RoleContext, StartError
+from druidroles.process import Role, RoleContext, StartError, require_name
 
 log = logging.getLogger(__name__)
 
@@ -275,5 +275,6 @@ def _ip(host: str) -> str:
 
 
 def build(context: RoleContext, settings: MiddleManagerSettings) -> Role:
-    """The role for `run_role`."""
+    """The role for `run_role`. Raises StartError."""
+    require_name(settings.category, "--category")
     return MiddleManager(context, settings)

@@ -27,7 +27,7 @@ from typing import Any
 import attrs
 
 from druidroles.durable import write_file
-from druidroles.model.decode import ModelError, as_object, need_str, opt_str
+from druidroles.model.decode import ModelError, as_object, need_str, opt_str, parse_json
 from druidroles.model.task import TaskState, task_id
 
 KEPT_TASKS = 1000  # whose logs and reports a worker keeps
@@ -135,8 +135,8 @@ class TaskDirectory:
     def result(self) -> Result | None:
         """How it ended; None where its process did not come to say so."""
         try:
-            return Result.from_json(json.loads((self.path / "result.json").read_bytes()))
-        except (OSError, ModelError, ValueError):
+            return Result.from_json(parse_json((self.path / "result.json").read_bytes()))
+        except (OSError, ModelError):
             return None
 
     @contextmanager

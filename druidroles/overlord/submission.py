@@ -46,7 +46,14 @@ TASK_KEYS: Mapping[str, frozenset[str]] = {
     for kind, more in {
         INDEX_PARALLEL: ("spec",),
         INDEX: ("spec",),
-        SUB_TASK: ("spec", "supervisorTaskId", "subtaskSpecId", "numAttempts"),
+        SUB_TASK: (
+            "spec",
+            "supervisorTaskId",
+            "supervisorAttempt",
+            "subtaskSpecId",
+            "numAttempts",
+            "partitionBase",
+        ),
         COMPACT: (
             "interval",
             "segments",
