@@ -94,7 +94,9 @@ class Committer:
         return self._in_flight
 
     def tick(self) -> None:
-        """Ten times a second: seal the log where it has been idle since the last time."""
+        """Ten times a second: have the log's place checked, and seal it where it has been idle since the last time."""
+        if self._failure is None:
+            self._writer.check()
         if self._in_flight and self._writer.is_done_unheard():
             self.collect()
             self._delivered()
@@ -108,7 +110,7 @@ class Committer:
             if isinstance(done, Exception):
                 self._failure = done
                 self._changed.set()
-            else:
+            elif self._failure is None:
                 self._durable(done)
 
     async def run(self) -> None:

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from enum import Enum
 
 import trio
 
@@ -34,6 +35,13 @@ _log = logging.getLogger(__name__)
 
 _Batch = tuple[bytes, int, int]
 """Encoded records, how many, and the index of the first."""
+
+
+class _Order(Enum):
+    """What the thread is asked for beside batches."""
+
+    CHECK = "check"
+    STOP = "stop"
 
 
 class LogWriter:
@@ -57,7 +65,8 @@ class LogWriter:
             self._ready.register(writes.fd, select.EPOLLIN)
         self.fd = self._ready.fileno()
         self._done: deque[int | Exception] = deque()
-        self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Batch | _Order] = queue.SimpleQueue()
+        self._checking = False
         self._stopping = threading.Event()
         self.stalled = False
         self._thread = threading.Thread(target=self._run, name="coord-log", daemon=True)
@@ -68,6 +77,12 @@ class LogWriter:
         """Write a batch of `count` encoded records; none seals the log. Nothing else may be on its way."""
         if not self._begin_in_library(payload, count, first_index):
             self._work.put((payload, count, first_index))
+
+    def check(self) -> None:
+        """Have our thread look whether the log is still in the data directory. `collect` gives the error if not."""
+        if not self._checking:
+            self._checking = True
+            self._work.put(_Order.CHECK)
 
     def collect(self) -> Iterator[int | Exception]:
         """What was made durable since: the index of its last record, or why that is not known."""
@@ -106,7 +121,7 @@ class LogWriter:
             for _ in self.collect():
                 pass
         self._stopping.set()
-        self._work.put(None)
+        self._work.put(_Order.STOP)
         await trio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
         self._ready.close()
         os.close(self._handed)
@@ -150,7 +165,10 @@ class LogWriter:
             self._prepared = None
             return self._log.failed(error)
         self._prepared = None
-        self._log.finish(prepared, time.perf_counter() - self._began)
+        try:
+            self._log.finish(prepared, time.perf_counter() - self._began)
+        except StorageError as error:
+            return error
         return self._log.next_index - 1
 
     # our own
@@ -159,9 +177,13 @@ class LogWriter:
         try:
             while True:
                 batch = self._work.get()
-                if batch is None:
+                if batch is _Order.STOP:
                     self._seal()
                     return
+                if batch is _Order.CHECK:
+                    self._log.check()
+                    self._checking = False
+                    continue
                 payload, count, first_index = batch
                 if not count:
                     self._seal()

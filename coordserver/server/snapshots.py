@@ -23,11 +23,16 @@ from coordserver.core.walk import StateWalk
 from coordserver.server.commit import Committer
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
+from coordserver.storage.layout import log_indexes, needed_for_start
 from coordserver.storage.snapshots import SnapshotInfo, SnapshotWriter, retain
 
 _log = logging.getLogger(__name__)
 
 CHECK_S = 0.5
+LOOK_S = 2.0
+"""How often the data directory is checked for the files that a start would need."""
+AGAIN_S = 30.0
+"""How long after a snapshot that failed such a file waits for another."""
 SLICE_S = 0.001
 REST_S = 0.001
 """Between two slices: requests and the log's thread have the interpreter to themselves, and a process that rests is not
@@ -62,6 +67,8 @@ class Snapshotter:
         self.taken = 0
         self._asked: list[Callable[[SnapshotInfo | None, int], None]] = []
         self._wake = trio.Event()
+        self._starts: set[int] = set()
+        self._look_at = 0.0
         self.total_s = 0.0
         self.max_s = 0.0
         self.saved_bytes_max = 0
@@ -73,10 +80,28 @@ class Snapshotter:
                 await self._wake.wait()
             self._wake = trio.Event()
             asked, self._asked = self._asked, []
-            if asked or self._machine.index >= self._due:
+            if asked or self._machine.index >= self._due or await self._is_start_at_risk():
                 info = await self.take()
                 for told in asked:
                     told(info, self.last[0] if self.last is not None else 0)
+
+    async def _is_start_at_risk(self) -> bool:
+        """Whether somebody removed a file that a start would need. A snapshot taken now replaces all of them."""
+        if trio.current_time() < self._look_at:
+            return False
+        self._look_at = trio.current_time() + LOOK_S
+        async with self._one:
+            try:
+                names = await trio.to_thread.run_sync(self._disk.names)
+            except OSError:
+                return False  # the log's own check tells it
+            starts = log_indexes(names)
+            missing = sorted(set(needed_for_start(self.last_index, self._starts.union(starts))) - set(names))
+            self._starts.update(starts)
+        if missing:
+            self._look_at = trio.current_time() + AGAIN_S  # unless a snapshot succeeds
+            _log.error("%s: gone from the data directory; a snapshot is taken in its place", ", ".join(missing))
+        return bool(missing)
 
     def ask(self, told: Callable[[SnapshotInfo | None, int], None]) -> None:
         """Have one taken soon, of the state as it is now or later; `told` gets it and its zxid, or None."""
@@ -86,7 +111,7 @@ class Snapshotter:
     async def take(self, *, hurried: bool = False) -> SnapshotInfo | None:
         """Take one now, behind one that is being taken. `hurried`: without rests, where nobody is served any more.
 
-        None, and a line in the log, if it cannot be written; the log still has everything.
+        None, and a line that says whether the log still has everything, if it cannot be written.
         """
         async with self._one:
             started = time.perf_counter()
@@ -96,15 +121,23 @@ class Snapshotter:
                 info = await self._write(walk, 0.0 if hurried else REST_S)
                 await trio.to_thread.run_sync(retain, self._disk, self.kept)
             except StorageError as error:
-                _log.error("snapshot at index %d failed, the log is kept: %s", walk.index, error)
+                await self._tell_failure(walk.index, error)
                 return None
             finally:
                 walk.close()
             self._count(walk, info, time.perf_counter() - started)
             return info
 
+    async def _tell_failure(self, index: int, error: StorageError) -> None:
+        if await trio.to_thread.run_sync(self._committer.log.is_whole):
+            _log.error("snapshot at index %d failed, the log has everything: %s", index, error)
+        else:
+            _log.error("snapshot at index %d failed, and the log is not whole either: %s", index, error)
+
     def _count(self, walk: StateWalk, info: SnapshotInfo, elapsed: float) -> None:
         self.last_index = walk.index
+        self._starts.clear()
+        self._look_at = 0.0
         self.last = walk.zxid, int(time.time())
         self.last_bytes = info.bytes
         self.taken += 1

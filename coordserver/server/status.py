@@ -286,13 +286,17 @@ class Status:
             "os.version": platform.release(),
             "user.name": _user(),
             "user.home": os.path.expanduser("~"),
-            "user.dir": os.getcwd(),
+            "user.dir": _working_directory(),
         }
 
     def directory_bytes(self) -> tuple[int, int]:
         """Bytes of snapshots and of the log; what goes away meanwhile counts nothing."""
         sizes = {SNAPSHOT: 0, LOG: 0}
-        for name in self.disk.names():
+        try:
+            names = self.disk.names()
+        except OSError:
+            names = []
+        for name in names:
             kind = name.partition(".")[0]
             if kind in sizes:
                 try:
@@ -344,6 +348,13 @@ def _open_files() -> int:
         return os.stat(_OPEN_FILES).st_size or len(os.listdir(_OPEN_FILES))
     except OSError:
         return -1
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
 
 
 def _user() -> str:

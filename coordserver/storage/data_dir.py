@@ -30,10 +30,11 @@ def open_data_dir(path: Path) -> Iterator[FileDisk]:
         raise StorageError(f"data directory {path}: held by another server{_holder(lock)}") from None
     except OSError as error:
         raise StorageError(f"data directory {path}: not writable: {error.strerror or error}") from error
+    disk = FileDisk(path, held)
     try:
-        yield FileDisk(path)
+        yield disk
     finally:
-        held.release()
+        disk.release()
 
 
 def _make(path: Path) -> None:

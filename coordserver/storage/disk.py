@@ -16,7 +16,14 @@ All methods raise OSError and nothing else.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class FileStatus(NamedTuple):
+    """`links`: how many names the file has; 0 once it was removed, or another file took its name."""
+
+    links: int
+    bytes: int
 
 
 class DiskFile(Protocol):
@@ -36,6 +43,9 @@ class DiskFile(Protocol):
 
     def sync(self) -> None:
         """Return once bytes and all metadata of the file are on the disk."""
+
+    def status(self) -> FileStatus:
+        """How many names the file has, and its size. Cheap: it waits for no disk."""
 
     def close(self) -> None:
         """Close without syncing. A second call does nothing."""
@@ -72,6 +82,13 @@ class Disk(Protocol):
 
     def open(self, name: str) -> DiskReader:
         """The file of that name as it is now."""
+
+    def gives(self, name: str, file: DiskFile) -> bool:
+        """Whether the directory is still the one that was opened, and `name` leads to this very file."""
+
+    def keep_lock(self) -> None:
+        """Make sure that no other process can lock the directory. A lock file that was removed is made again; OSError
+        if another process holds it."""
 
     def create(self, name: str, size: int) -> DiskFile:
         """A new file of `size` zero bytes, preallocated; one of that name is emptied first."""

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 from pathlib import Path
+
+from coordserver.storage.disk import DiskFile, FileStatus
+
+_log = logging.getLogger(__name__)
 
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
@@ -50,6 +55,14 @@ class FileDiskFile:
     def sync(self) -> None:
         os.fsync(self._descriptor)
 
+    def status(self) -> FileStatus:
+        found = os.fstat(self._descriptor)
+        return FileStatus(found.st_nlink, found.st_size)
+
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return _identity(os.fstat(self._descriptor))
+
     def close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
@@ -78,8 +91,11 @@ class FileDiskReader:
 class FileDisk:
     """A Disk in an existing directory of the file system."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: HeldFile | None = None) -> None:
+        """`lock` makes the directory this process's alone; `keep_lock` may replace it, `release` gives it up."""
         self.path = path
+        self._lock = lock
+        self._identity = _identity(path.stat())
 
     def names(self) -> list[str]:
         return sorted(os.listdir(self.path))
@@ -109,6 +125,30 @@ class FileDisk:
     def open(self, name: str) -> FileDiskReader:
         return FileDiskReader(os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC))
 
+    def gives(self, name: str, file: DiskFile) -> bool:
+        assert isinstance(file, FileDiskFile)
+        try:
+            here = _identity(self.path.stat()) == self._identity
+            return here and _identity((self.path / name).stat()) == file.identity()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def keep_lock(self) -> None:
+        lock = self._lock
+        if lock is None or lock.in_place():
+            return
+        try:
+            self._lock = hold(lock.path, f"{os.getpid()}\n".encode())
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "its lock file was replaced, and another server has locked it") from None
+        lock.release()
+        _log.warning("%s was removed or replaced; it is made and locked again", lock.path)
+
+    def release(self) -> None:
+        """Give up the lock. A second call does nothing."""
+        if self._lock is not None:
+            self._lock.release()
+
     def create(self, name: str, size: int) -> FileDiskFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open(self.path / name, flags, 0o640)
@@ -137,6 +177,10 @@ class FileDisk:
         return status.f_bavail * status.f_frsize
 
 
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
 def _data_end(descriptor: int, size: int) -> int:
     end = 0
     while end < size:
@@ -163,8 +207,16 @@ def _reserve(descriptor: int, size: int) -> None:
 class HeldFile:
     """A file with an exclusive flock, which the kernel drops when the process ends, however it ends."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
         self._descriptor = descriptor
+
+    def in_place(self) -> bool:
+        """Whether its path leads to this very file."""
+        try:
+            return _identity(self.path.stat()) == _identity(os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def release(self) -> None:
         """Give up the lock. A second call does nothing."""
@@ -186,4 +238,4 @@ def hold(path: Path, note: bytes) -> HeldFile:
     except OSError:
         os.close(descriptor)
         raise
-    return HeldFile(descriptor)
+    return HeldFile(path, descriptor)

@@ -41,6 +41,15 @@ def damaged(name: str) -> str:
     return name + ".damaged"
 
 
+def needed_for_start(snapshot_index: int, starts: Iterable[int]) -> list[str]:
+    """What a start reads: this snapshot (index 0: none), and of the segments that begin at `starts` those behind it."""
+    starts = sorted(starts)
+    covering = [start for start in starts if start <= snapshot_index + 1][-1:]
+    behind = [start for start in starts if start > snapshot_index + 1]
+    snapshot = [snapshot_name(snapshot_index)] if snapshot_index else []
+    return snapshot + [log_name(start) for start in covering + behind]
+
+
 def is_temporary(name: str) -> bool:
     """Whether a name is one that `temporary` makes."""
     return _TEMPORARY.fullmatch(name) is not None

@@ -153,7 +153,12 @@ class TxnLog:
         return PreparedAppend(segment.file, segment.position, batch, end - segment.position, count, crc, written)
 
     def finish(self, prepared: PreparedAppend, seconds: float) -> None:
-        """It is on the disk, and took so long."""
+        """It is on the disk, and took so long. Raises StorageError where the file is no longer part of the directory:
+        what was written to it is lost with it, and must not be acknowledged."""
+        if not self._broken:
+            self._require_whole()
+        if self._broken:
+            raise StorageError(self._broken)
         segment = self._segment
         segment.position += prepared.batch_bytes
         segment.chain = prepared.crc
@@ -178,6 +183,53 @@ class TxnLog:
             f"{error.strerror or error}; what the disk holds from there on is unknown"
         )
         return StorageError(self._broken)
+
+    def check(self) -> None:
+        """Look whether the directory, its lock and the open segment are still in their places.
+
+        Raises StorageError where they are not: the log is then broken for good, as after a failed write. One thread
+        calls this and `append_encoded`; another may call `finish` meanwhile.
+        """
+        if not self._broken:
+            self._require_whole()
+        if not self._broken:
+            try:
+                if not self._disk.gives(self._segment.name, self._segment.file):
+                    self._break("its name in the data directory no longer leads to it")
+                else:
+                    self._disk.keep_lock()
+            except OSError as error:
+                self._break(error.strerror or str(error))
+        if self._broken:
+            raise StorageError(self._broken)
+
+    def is_whole(self) -> bool:
+        """Whether the open segment is where a start looks for it. Any thread may ask; nothing changes."""
+        segment = self._segment
+        try:
+            whole = segment.file.status().bytes >= segment.size and self._disk.gives(segment.name, segment.file)
+        except OSError:
+            return False
+        return whole and not self._broken
+
+    def _require_whole(self) -> None:
+        """The part of `check` that costs a microsecond, so that it can stand before each acknowledgement."""
+        segment = self._segment
+        try:
+            status = segment.file.status()
+        except OSError as error:
+            self._break(error.strerror or str(error))
+            return
+        if not status.links:
+            self._break("it was removed or replaced")
+        elif status.bytes < segment.size:
+            self._break(f"it was cut to {status.bytes} of {segment.size} bytes")
+
+    def _break(self, why: str) -> None:
+        self._broken = (
+            f"{self._segment.name}: {why} while the server ran; nothing behind index {self._next_index - 1} is "
+            "acknowledged, and what the data directory holds is unknown"
+        )
 
     def seal(self) -> int:
         """Write an empty batch behind the last one, unless there is one; the number of bytes written.
@@ -208,6 +260,7 @@ class TxnLog:
 
     def _roll(self, batch_bytes: int) -> None:
         """Begin a segment that can take a batch of that size. One that holds no record is replaced by it."""
+        self.check()
         old = self._segment
         chain = old.chain if old.header.index < self._next_index else old.header.chain
         header = FileHeader(LOG_MAGIC, old.header.history_id, self._next_index, chain, self._salt())

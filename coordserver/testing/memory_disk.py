@@ -24,6 +24,8 @@ from random import Random
 
 import attrs
 
+from coordserver.storage.disk import DiskFile, FileStatus
+
 SECTOR_BYTES = 512
 
 
@@ -95,6 +97,13 @@ class MemoryFile:
         if failure is not None:
             raise failure
 
+    def status(self) -> FileStatus:
+        return FileStatus(self._disk.links_of(self._inode), len(self._inode.visible))
+
+    def is_inode(self, inode: _Inode) -> bool:
+        """Whether this is that inode's file."""
+        return self._inode is inode
+
     def close(self) -> None:
         """Nothing to do: the disk keeps the bytes."""
 
@@ -156,6 +165,17 @@ class MemoryDisk:
     def open(self, name: str) -> MemoryReader:
         self._step()
         return MemoryReader(self, self._inode(name))
+
+    def gives(self, name: str, file: DiskFile) -> bool:
+        assert isinstance(file, MemoryFile)
+        return name in self._visible and file.is_inode(self._visible[name])
+
+    def keep_lock(self) -> None:
+        """No other process sees this memory."""
+
+    def links_of(self, inode: _Inode) -> int:
+        """How many names lead to it."""
+        return sum(other is inode for other in self._visible.values())
 
     def create(self, name: str, size: int) -> MemoryFile:
         self._step()
