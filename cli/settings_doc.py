@@ -46,8 +46,9 @@ line at the start, unless its value says what this server does anyway (`forceSyn
   `client.portUnification=true`; `secureClientPort` takes nothing else.
 - `globalOutstandingLimit` holds for each connection, not for all of them together.
 - `preAllocSize` counts KiB, as there. `jute.maxbuffer` above 1 MiB raises `znode_bytes` and `frame_bytes` with it.
-- `dataDir` gets files of our own format; what ZooKeeper keeps in `version-2` below it is neither read nor touched.
-  `dataLogDir` has to be the same directory.
+- `dataDir` gets files of our own format, `dataLogDir` gets none. What a ZooKeeper left in them is not read in place:
+  a start is refused until `coord snapshot import-zookeeper` has brought it in (docs/storage.md). Then both formats may
+  lie in one directory, and ZooKeeper's files are not touched.
 - Key and trust stores are PEM files. `ssl.keyStore.password` and `passwordPath` are of an encrypted key;
   `ssl.clientAuth` is `need` where there is a trust store and it is not said otherwise.
 - `admin.serverPort`, and `metricsProvider.httpPort` with Prometheus' provider, open a port that speaks only HTTP,

@@ -21,11 +21,15 @@ def command(output: str | None, data_dir: Path) -> None:
     """
     from cli.running import CommandFailedError
     from coordserver.storage import StorageError, open_data_dir
-    from coordserver.storage.backup_check import check_directory
+    from coordserver.storage.backup_check import CheckReport, check_directory
+    from coordserver.storage.foreign import ForeignDirectoryError, require_ours_or_empty
 
     try:
+        require_ours_or_empty(data_dir.absolute())
         with open_data_dir(data_dir.absolute()) as disk:
             report = check_directory(disk)
+    except ForeignDirectoryError as fault:
+        report = CheckReport((), (), str(fault))
     except (StorageError, OSError) as fault:
         raise CommandFailedError(str(fault)) from None
     if output == "json":
@@ -37,5 +41,5 @@ def command(output: str | None, data_dir: Path) -> None:
             click.echo(f"a start: {line}")
         if report.refusal:
             click.echo(f"a start is refused: {report.refusal}")
-        click.echo("whole" if report.sound else "DAMAGED")
+        click.echo("whole" if report.sound else "NOT OURS" if not report.files else "DAMAGED")
     sys.exit(0 if report.sound else EXIT_FAILED)

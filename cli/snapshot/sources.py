@@ -15,6 +15,7 @@ from cli.snapshot.download import download
 from coordserver.config.address import Address
 from coordserver.core.machine import Machine
 from coordserver.storage import FileDisk, StorageError, open_data_dir, read_snapshot, read_state
+from coordserver.storage.foreign import require_ours_or_empty
 
 DEFAULT_SERVER = "127.0.0.1:2181"
 
@@ -71,6 +72,7 @@ def load_directory(path: Path) -> Machine:
     """The state that a server would start with on this directory, which no other may be running on."""
     if not path.is_dir():
         raise CommandFailedError(f"{path}: no such directory")
+    require_ours_or_empty(path)
     with open_data_dir(path) as disk:
         try:
             return read_state(disk, Machine)[0]

@@ -56,6 +56,11 @@ class ServerConfig:
     data_dir: Path = required(
         "Holds log and snapshots; made if its parent exists; one server at a time.", zoo_key="dataDir"
     )
+    zookeeper_log_dir: Path | None = setting(
+        None,
+        "Where a ZooKeeper kept its log apart: only looked at, so that no empty tree is started beside it.",
+        zoo_key="dataLogDir",
+    )
     tick_time_ms: int = setting(
         DEFAULT_TICK_TIME_MS,
         "It only sets the default bounds of the session timeout, 2 and 20 of it.",

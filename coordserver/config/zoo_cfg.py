@@ -211,6 +211,7 @@ class _Reader:
         """Log and snapshots are in one directory, and what no snapshot needs is removed with each new one."""
         log = self._take("dataLogDir")
         if log is not None and log != self._settings.get("data_dir"):
+            self._settings["zookeeper_log_dir"] = log
             self._dropped.append("dataLogDir")
         interval = self._number("autopurge.purgeInterval")
         if interval is not None and interval <= 0:

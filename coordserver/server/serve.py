@@ -43,6 +43,7 @@ from coordserver.server.ticker import Ticker, without_collections
 from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.disk import Disk
+from coordserver.storage.foreign import require_ours_or_empty
 from coordserver.storage.recovery import Recovered, recover
 from coordserver.storage.space import SpacePolicy
 from coordserver.wire.admin import Admin
@@ -109,6 +110,7 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
         raise_limit(config.max_connections)
     sockets = listener.bind(config.listen + config.secure_listen + config.admin_listen, config.listen_backlog)
     try:
+        require_ours_or_empty(config.data_dir, config.zookeeper_log_dir)
         handle = ServerHandle(tuple(listener.bound_address(sock) for sock in sockets))
         with open_data_dir(config.data_dir) as disk:
             # Before the first other thread, recovery's: it inherits which signals are blocked.

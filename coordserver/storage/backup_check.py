@@ -46,6 +46,8 @@ def check_directory(disk: Disk) -> CheckReport:
     files += [
         FileReport(name, disk.size(name), "unfinished; a start removes it") for name in names if is_temporary(name)
     ]
+    if not log_indexes(names) and not snapshot_indexes(names):
+        return CheckReport(tuple(files), ("no log and no snapshot: a new history begins, with an empty tree",))
     try:
         state, recovery = read_state(disk, Machine)
     except StorageError as fault:

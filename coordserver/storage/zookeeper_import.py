@@ -15,10 +15,10 @@ import attrs
 from coordserver.core.machine import Machine
 from coordserver.storage.errors import CorruptionError, StorageError
 from coordserver.storage.file_disk import FileDisk
+from coordserver.storage.foreign import VERSION_DIRECTORY
 from coordserver.storage.zookeeper_files import FileTxn, read_zookeeper_log, read_zookeeper_snapshot
 from coordserver.storage.zookeeper_tree import ZooKeeperTree
 
-VERSION_DIRECTORY = "version-2"
 _NAME = re.compile(r"(snapshot|log)\.([0-9a-fA-F]{1,16})(\.gz|\.snappy)?")
 _EPOCH_BITS = 32
 _NO_HISTORY = bytes(16)
