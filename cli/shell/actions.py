@@ -141,6 +141,9 @@ async def watch(zk: Client, path: str, *, recursive: bool, count: int, as_json: 
                 return
 
 
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999."""
+
 # Names as ZooKeeper's Stat class and as its command line print them.
 _JSON_NAMES: Sequence[str] = (
     "czxid",
@@ -181,4 +184,7 @@ def _echo_stat(stat: Stat, indent: str = "") -> None:
 
 
 def _instant(ms: int) -> str:
+    """ISO 8601; a number that no calendar has stays one."""
+    if not _FIRST_MS <= ms <= _LAST_MS:
+        return str(ms)
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

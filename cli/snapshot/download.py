@@ -6,7 +6,8 @@ import http.client
 import os
 import secrets
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cli.access import Access
@@ -20,7 +21,7 @@ _FAULT_BYTES = 4096
 
 
 def download(server: Address, access: Access, file: Path) -> None:
-    """Write the server's snapshot into `file`, which must not exist; it is not checked. Raises CommandFailedError."""
+    """Write the server's snapshot into `file`; it is not checked. Raises CommandFailedError."""
     connection = _connection(server, access)
     try:
         connection.request("GET", PATH, headers={"Authorization": _authorization(access)})
@@ -59,17 +60,28 @@ def _fault(response: http.client.HTTPResponse) -> str:
 
 
 def _save(response: http.client.HTTPResponse, file: Path) -> None:
-    """All of the body, synced; nothing is left where that fails."""
+    """All of the body, synced."""
+    with file.open("wb") as out, _faults_of(file):
+        while part := _read(response):
+            out.write(part)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """More of the body. What is wrong with the connection is not said of the file."""
     try:
-        with file.open("xb") as out:
-            while part := response.read(CHUNK_BYTES):
-                out.write(part)
-            out.flush()
-            os.fsync(out.fileno())
-    except BaseException:
-        with suppress(OSError):
-            file.unlink()
-        raise
+        return response.read(CHUNK_BYTES)
+    except OSError as fault:
+        raise http.client.HTTPException(_text(fault)) from None
+
+
+@contextmanager
+def _faults_of(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise CommandFailedError(f"{file}: {_text(fault)}") from None
 
 
 def _text(fault: Exception) -> str:

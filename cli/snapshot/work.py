@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -16,6 +15,7 @@ from cli.running import CommandFailedError, run
 from cli.snapshot.download import download
 from cli.snapshot.entries import Entry
 from cli.snapshot.json_lines import ExportError, read_entries
+from cli.snapshot.new_file import new_file
 from cli.snapshot.sources import Source, load_directory, load_file
 from coordserver.client import CoordError
 from coordserver.core.machine import Machine
@@ -38,31 +38,15 @@ def known_faults() -> Iterator[None]:
 
 
 def save_to(source: Source, access: Access, file: Path) -> Machine:
-    """Save a source's state into a new file, durable and read again when this returns."""
-    if file.exists():
-        raise CommandFailedError(f"{file}: exists")
-    with known_faults():
+    """Save a source's state into a new file, durable and read again before it gets its name."""
+    with known_faults(), new_file(file) as part:
         if source.server is not None:
-            return _downloaded(source, access, file)
-        assert source.path is not None
-        state = load_directory(source.path) if source.path.is_dir() else load_file(source.path)
-        save_snapshot(FileDisk(file.absolute().parent), state, name=file.name)
-        return verified(file)
-
-
-def _downloaded(source: Source, access: Access, file: Path) -> Machine:
-    """Under another name until it is proven whole."""
-    assert source.server is not None
-    part = file.with_name(file.name + ".part")
-    download(source.server, access, part)
-    try:
-        state = load_file(part)
-        os.replace(part, file)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-    FileDisk(file.absolute().parent).sync_directory()
-    return state
+            download(source.server, access, part)
+        else:
+            assert source.path is not None
+            state = load_directory(source.path) if source.path.is_dir() else load_file(source.path)
+            save_snapshot(FileDisk(part.parent), state, name=part.name)
+        return verified(part)
 
 
 def verified(file: Path) -> Machine:

@@ -163,7 +163,7 @@ class AsyncWrites:
         path = directory / temporary(log_name(0))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_DSYNC | os.O_CLOEXEC, 0o640)
         try:
-            before = time.time_ns().to_bytes(8, "big")
+            before = os.urandom(8)
             self.begin(descriptor, 5, before)
             return self.told(_TRIAL_S) and self.finished() == 8 and os.pread(descriptor, 16, 0) == bytes(5) + before
         finally:

@@ -177,9 +177,16 @@ def _second(ms: int) -> int:
 def _expiring(what: str, sets: dict[int, list[str]]) -> Pieces:
     yield f"{what} Sets ({len(sets)})/({len(sets)}):\n"
     for second in sorted(sets):
-        when = datetime.fromtimestamp(second, UTC).strftime("%a %b %d %H:%M:%S UTC %Y")
-        yield f"{len(sets[second])} expire at {when}:\n"
+        yield f"{len(sets[second])} expire at {_date(second)}:\n"
         yield from (f"\t{entry}\n" for entry in sets[second])
+
+
+def _date(second: int) -> str:
+    """As Java writes a date; a second that no calendar has stays a number."""
+    try:
+        return datetime.fromtimestamp(second, UTC).strftime("%a %b %d %H:%M:%S UTC %Y")
+    except (ValueError, OverflowError):
+        return str(second)
 
 
 def _wchs(teller: Teller) -> Pieces:

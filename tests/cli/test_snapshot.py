@@ -16,6 +16,7 @@ from server_process import ServerProcess
 from zookeeper_writer import SYSTEM, snapshot, znode
 
 from cli import main
+from cli.snapshot import download, work
 from coordserver.core.access import digest_identity
 from coordserver.core.machine import Machine
 from coordserver.storage import FileDisk, read_state
@@ -106,6 +107,49 @@ def test_saving_overwrites_nothing_and_leaves_nothing(server: ServerProcess, sav
     assert "refused" in refused("snapshot", "save", "127.0.0.1:1", tmp_path / "x")
     assert "no such file" in call("snapshot", "save", tmp_path / "nowhere", tmp_path / "x").output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["server", "directory", "file"])
+def test_what_a_killed_save_left_is_in_nobodys_way(
+    server: ServerProcess, saved: Path, tmp_path: Path, kind: str
+) -> None:
+    assert call("snapshot", "restore", saved, "--data-dir", tmp_path / "data").exit_code == 0
+    source = {"server": address(server), "directory": tmp_path / "data", "file": saved}[kind]
+    for left in ("snap.part", "snap.tmp", ".snap.0011223344556677.part", ".snap.0011223344556677.part.tmp"):
+        (tmp_path / left).write_bytes(b"left")
+    told("snapshot", "save", source, tmp_path / "snap", "--auth", SUPER)
+    assert told("snapshot", "verify", tmp_path / "snap")["whole"]
+    assert (tmp_path / "snap.part").read_bytes() == b"left"  # nobody knows whose it is
+    assert list(tmp_path.glob(".snap.*")) == []
+
+
+@pytest.mark.parametrize("name", ["snap", "other"])
+def test_two_saves_at_once_do_not_meet(
+    server: ServerProcess, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins and ends while the first downloads."""
+    first = download.download
+    second: list[Result] = []
+
+    def download_later(*arguments: Any) -> None:
+        monkeypatch.undo()
+        first(*arguments)
+        second.append(call("snapshot", "save", address(server), tmp_path / name, "--auth", SUPER))
+
+    monkeypatch.setattr(work, "download", download_later)
+    result = call("snapshot", "save", address(server), tmp_path / "snap", "--auth", SUPER)
+    assert [one.exit_code for one in second] == [0]
+    assert result.exit_code == (1 if name == "snap" else 0)
+    assert (f"{tmp_path / 'snap'}: exists" in result.output) == (name == "snap")
+    assert {path.name for path in tmp_path.iterdir()} == {"snap", name}
+    for path in tmp_path.iterdir():
+        assert told("snapshot", "verify", path)["whole"]
+
+
+def test_a_file_that_cannot_be_written_is_named(server: ServerProcess, tmp_path: Path) -> None:
+    """And not the server."""
+    for file, why in ((tmp_path / "none" / "snap", "No such file or directory"), ("/dev/full/x", "Not a directory")):
+        assert f"{file}: {why}" in refused("snapshot", "save", address(server), file, "--auth", SUPER)
 
 
 def test_a_server_whose_root_is_locked_gives_nobody_a_snapshot(tmp_path: Path) -> None:

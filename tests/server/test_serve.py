@@ -18,12 +18,15 @@ from coordserver.config.server import ServerConfig
 from coordserver.core.errors import StorageError
 from coordserver.core.operations import Op
 from coordserver.core.records import Record
+from coordserver.server.clock import SystemClock
 from coordserver.server.listener import ListenError
-from coordserver.server.serve import serve
+from coordserver.server.serve import serve, session_id_seed
 from coordserver.server.ticker import without_collections
 from coordserver.storage import NewerFormatError, open_data_dir, recover
+from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.file_disk import FileDiskFile
 from coordserver.wire import native_client as wire
+from coordserver.wire.fourletter import WORDS
 
 
 async def refusal(data_dir: Path, *listen: Address) -> BaseException:
@@ -259,3 +262,40 @@ def test_a_state_is_loaded_without_collections_and_frozen() -> None:
         assert gc.get_freeze_count() >= before + len(made)
     finally:
         gc.unfreeze()
+
+
+# -- clocks -----------------------------------------------------------------------------------------------------------
+
+
+class WallClock(SystemClock):
+    """One whose time of day is wrong."""
+
+    def __init__(self, wall_ms: int) -> None:
+        self._wall_ms = wall_ms
+
+    def wall_ms(self) -> int:
+        return self._wall_ms
+
+
+@pytest.mark.parametrize("wall_ms", [-(10**12), -1, 0, 4_102_444_800_000, 9_223_372_036_854, 2**53, 2**62])
+async def test_any_time_of_day_will_do(tmp_path: Path, wall_ms: int) -> None:
+    """Before 1970, far in the future, and beyond what a calendar has."""
+    async with running(tmp_path / "data", clock=WallClock(wall_ms)) as server:
+        client = await RawClient.open(server.address)
+        await client.create("/n", b"data")
+        assert (await client.ask(Op.GET_DATA, "/n", False)).fields[1][2] == wall_ms
+        for word in WORDS - {b"stmk", b"crst", b"srst"}:
+            assert await exchange(server.address, word) != b""
+    async with running(tmp_path / "data", clock=WallClock(-wall_ms)) as server:
+        client = await RawClient.open(server.address)
+        assert (await client.ask(Op.GET_DATA, "/n", False)).fields[0] == b"data"
+        assert (await client.create("/m")).error == 0
+
+
+@pytest.mark.parametrize("ns", [-1, -(2**62), 0, 2**63 - 1])
+def test_the_librarys_writes_are_tried_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ns: int) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: ns)
+    writes = AsyncWrites.tried(tmp_path)
+    if writes is not None:
+        writes.close()
+    assert session_id_seed(ns // 1_000_000) > 0

@@ -13,6 +13,7 @@ import trio
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
 from coordserver.core.operations import Op
+from coordserver.server.clock import Clock
 from coordserver.server.serve import ServerHandle, serve
 from coordserver.wire import native_client as wire
 
@@ -22,12 +23,12 @@ SMALL: dict[str, Any] = {"listen": (ANY_PORT,), "tick_time_ms": 500, "segment_by
 
 
 @asynccontextmanager
-async def running(data_dir: Path, **settings: Any) -> AsyncIterator[ServerHandle]:
+async def running(data_dir: Path, *, clock: Clock | None = None, **settings: Any) -> AsyncIterator[ServerHandle]:
     """A server with these settings, stopped gracefully at the end; raw clients dialled meanwhile are closed then."""
     config = ServerConfig(**{**SMALL, **settings}, data_dir=data_dir)
 
     async def run(*, task_status: trio.TaskStatus[ServerHandle]) -> None:  # noqa: ASYNC128 - serve says it
-        await serve(config, task_status=task_status)
+        await serve(config, clock=clock, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         handle: ServerHandle = await nursery.start(run)
