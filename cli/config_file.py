@@ -13,7 +13,7 @@ from coordserver.config.toml import load_toml
 from coordserver.config.zoo_cfg import load_zoo_cfg
 
 WARNINGS = "coord.config.warnings"
-"""Where a click context keeps what is to be logged once logging is set up."""
+"""Where a click context keeps the lines that are to be logged once logging is set up."""
 
 _TOML_SUFFIX = ".toml"
 _PROPERTIES_SUFFIXES = (".cfg", ".properties")
@@ -59,8 +59,10 @@ def is_zoo_cfg(path: Path) -> bool:
 
 def _zoo_cfg(ctx: click.Context, path: Path) -> dict[str, Any]:
     found = load_zoo_cfg(path)
+    lines = [f"{path}: {remark}" for remark in found.remarks]
     if found.ignored:
-        ctx.meta[WARNINGS] = f"{path}: keys that mean nothing here: {', '.join(found.ignored)}"
+        lines.insert(0, f"{path}: keys that mean nothing here: {', '.join(found.ignored)}")
+    ctx.meta[WARNINGS] = lines
     return dict(found.settings)
 
 

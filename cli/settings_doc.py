@@ -18,8 +18,8 @@ A setting comes from its flag, else from its environment variable, else from the
 has its default. `coord --config FILE server` and `coord server --config FILE` are the same; given both, the latter
 counts.
 
-Addresses are HOST:PORT; several are several flags, one list in TOML, and have spaces between them in the
-environment.
+Addresses are HOST:PORT; `[::]:PORT` is every address of IPv6 and of IPv4. Several are several flags, one list in
+TOML, and have spaces between them in the environment.
 
 The file is TOML, with the names below in the table `[server]`:
 
@@ -42,10 +42,14 @@ Keys may have the prefix `zookeeper.`, and their case does not matter. A key tha
 line at the start, unless its value says what this server does anyway (`forceSync=yes`). Not as in ZooKeeper:
 
 - Where the file says nothing, {defaults} hold.
-- `clientPort` without `clientPortAddress` is every IPv4 address. With a certificate it takes TLS as well, as with
-  `client.portUnification=true`; `secureClientPort` takes nothing else.
+- `clientPort` without `clientPortAddress` is every address of IPv4 and IPv6, as is `::`. With a certificate it takes
+  TLS as well, as with `client.portUnification=true`; `secureClientPort` takes nothing else.
 - `globalOutstandingLimit` holds for each connection, not for all of them together.
 - `preAllocSize` counts KiB, as there. `jute.maxbuffer` above 1 MiB raises `znode_bytes` and `frame_bytes` with it.
+- A number that ZooKeeper corrects (`snapCount=0`, `autopurge.snapRetainCount=1`) is corrected alike; one outside the
+  bounds of the setting becomes the nearest one that is allowed, or the default. A warning at the start names each.
+  Negative `maxClientCnxns` is no limit. `enforceQuota` is on for `true` only, and a warning names other words;
+  `admin.enableServer=no` turns it off.
 - `dataDir` gets files of our own format, `dataLogDir` gets none. What a ZooKeeper left in them is not read in place:
   a start is refused until `coord snapshot import-zookeeper` has brought it in (docs/storage.md). Then both formats may
   lie in one directory, and ZooKeeper's files are not touched.

@@ -90,8 +90,8 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 @click.pass_context
 def command(ctx: click.Context, /, data_dir: Path, **settings: Any) -> None:
     """Start the coordination server; SIGTERM or Ctrl-C stops it gracefully, a second one at once."""
-    if WARNINGS in ctx.meta:
-        _log.warning("%s", ctx.meta[WARNINGS])
+    for line in ctx.meta.get(WARNINGS, ()):
+        _log.warning("%s", line)
     try:
         config = ServerConfig(data_dir=data_dir.absolute(), **settings)
     except ConfigError as fault:

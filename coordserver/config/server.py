@@ -20,6 +20,7 @@ DEFAULT_LISTEN = Address("127.0.0.1", 2181)
 DEFAULT_TICK_TIME_MS = 2_000
 TLS_CLIENT_AUTH = ("none", "want", "need")
 AUTO = "auto"
+MAX_FRAME_BYTES = 2**31 - 1
 ALL_WORDS = frozenset(word.decode("ascii") for word in WORDS)
 REMOTE_WORDS = frozenset({"srvr", "ruok", "isro"})
 """Words that anybody may say: what scripts and read-only clients need, and nothing about other clients."""
@@ -169,7 +170,7 @@ class ServerConfig:
         most=2**60,
     )
     frame_bytes: int = setting(
-        4 * 1024 * 1024, "Longest request of the native protocol.", unit="bytes", least=1_024, most=2**31 - 1
+        4 * 1024 * 1024, "Longest request of the native protocol.", unit="bytes", least=1_024, most=MAX_FRAME_BYTES
     )
     jute_frame_bytes: int = setting(
         0xFFFFF,
@@ -177,9 +178,9 @@ class ServerConfig:
         unit="bytes",
         zoo_key="jute.maxbuffer",
         least=1_024,
-        most=2**31 - 1,
+        most=MAX_FRAME_BYTES,
     )
-    znode_bytes: int = setting(1024 * 1024, "Largest data of a znode.", unit="bytes", least=0, most=2**31 - 1)
+    znode_bytes: int = setting(1024 * 1024, "Largest data of a znode.", unit="bytes", least=0, most=MAX_FRAME_BYTES)
     acl_entries: int = setting(
         256, "Entries of an ACL; a longer one gets LimitExceeded. Stored ones stay.", least=1, most=100_000
     )

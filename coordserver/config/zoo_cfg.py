@@ -11,18 +11,33 @@ meet: to serve everybody instead would open what the file closes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from coordserver.config.properties import parse_properties
-from coordserver.config.server import ALL_WORDS, AUTO, ConfigError
+from coordserver.config.server import ALL_WORDS, AUTO, MAX_FRAME_BYTES, ConfigError
+from coordserver.config.zoo_values import (
+    NUMBERS,
+    TEXTS,
+    Reading,
+    admin_flag,
+    integer,
+    parse_integer,
+    quota_flag,
+    segment_size,
+    session_timeout,
+)
 
 PREFIX = "zookeeper."
-ANY_HOST = "0.0.0.0"
-_OFF = -1
+ANY_HOST = "::"
+"""Every address, IPv4 and IPv6, as Java's wildcard."""
+ANY_IPV4_HOST = "0.0.0.0"
+_LOOPBACK = "127.0.0.1"
+_DURATION = re.compile(r"[0-9]+(ms|s|m|h|d)")
 _PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
 _X509 = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
 _PEM_SUFFIX = ".pem"
@@ -52,10 +67,14 @@ _AS_IT_IS: Mapping[str, frozenset[str]] = {
 
 @frozen
 class ZooCfg:
-    """What a file says: `settings` by the names of ServerConfig, as a TOML file would have them; `ignored` keys."""
+    """What a file says: `settings` by the names of ServerConfig, as a TOML file would have them; `ignored` keys.
+
+    `remarks`: a line for each value that was corrected.
+    """
 
     settings: Mapping[str, Any]
     ignored: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def load_zoo_cfg(path: Path) -> ZooCfg:
@@ -82,14 +101,17 @@ class _Reader:
             self._left[key.strip().removeprefix(PREFIX).lower()] = (key.strip(), value.strip())
         self._settings: dict[str, Any] = {}
         self._dropped: list[str] = []
+        self._remarks: list[str] = []
 
     def read(self) -> ZooCfg:
         member = self._membership()
-        for key, name, convert in _KEYS:
-            value = self._take(key)
-            if value is not None:
-                self._settings.setdefault(name, _converted(key, value, convert))
-        self._unlimited()
+        for key, name in TEXTS.items():
+            text = self._take(key)
+            if text is not None:
+                self._settings[name] = text
+        if self._settings.get("data_dir") == "":
+            raise ConfigError("dataDir: it is empty")
+        self._numbers()
         self._addresses(member)
         self._administration()
         self._enforced_auth()
@@ -98,7 +120,7 @@ class _Reader:
         self._tls()
         self._directories()
         settings = {**ZOOKEEPER_DEFAULTS, **self._settings}
-        return ZooCfg(settings, (*self._dropped, *self._rest()))
+        return ZooCfg(settings, (*self._dropped, *self._rest()), tuple(self._remarks))
 
     def _take(self, key: str) -> str | None:
         found = self._left.pop(key.lower(), None)
@@ -106,7 +128,32 @@ class _Reader:
 
     def _number(self, key: str) -> int | None:
         value = self._take(key)
-        return None if value is None else _integer(key, value)
+        return None if value is None else integer(key, value)
+
+    def _note(self, name: str, reading: Reading) -> None:
+        if reading.value is not None:
+            self._settings[name] = reading.value
+        if reading.remark:
+            self._remarks.append(reading.remark)
+
+    def _numbers(self) -> None:
+        for number in NUMBERS:
+            value = self._take(number.key)
+            if value is not None:
+                self._note(number.setting, number.read(value))
+        for key, name in (
+            ("minSessionTimeout", "session_timeout_min_ms"),
+            ("maxSessionTimeout", "session_timeout_max_ms"),
+        ):
+            value = self._take(key)
+            if value is not None:
+                self._note(name, session_timeout(key, name, value))
+        value = self._take("preAllocSize")
+        if value is not None:
+            self._note("segment_bytes", segment_size("preAllocSize", value))
+        value = self._take("enforceQuota")
+        if value is not None:
+            self._note("enforce_quota", quota_flag("enforceQuota", value))
 
     def _rest(self) -> Iterator[str]:
         for key, (written, value) in self._left.items():
@@ -135,15 +182,6 @@ class _Reader:
         keys = [key for key in self._left if key.startswith("server.") and key.removeprefix("server.").isdigit()]
         return {key: self._left.pop(key)[1] for key in keys}
 
-    def _unlimited(self) -> None:
-        """Numbers by which ZooKeeper means its default, or no limit."""
-        for name in ("session_timeout_min_ms", "session_timeout_max_ms"):
-            if self._settings.get(name) == _OFF:
-                del self._settings[name]
-        for name in ("max_connections", "listen_backlog"):
-            if self._settings.get(name, 1) <= 0:
-                del self._settings[name]
-
     def _addresses(self, member: str) -> None:
         """`member`: [HOST:]PORT of the server line, which counts where the file names no port itself."""
         host, port = self._take("clientPortAddress"), self._number("clientPort")
@@ -151,13 +189,17 @@ class _Reader:
         if port is None and member:
             plain, _, secure = member.partition(";")
             named, _, digits = plain.rpartition(":")
-            host, port = named or host, _integer("server.N", digits)
+            host, port = named or host, integer("server.N", digits)
             if secure and secure_port is None:
                 named, _, digits = secure.rpartition(":")
-                secure_host, secure_port = named or secure_host, _integer("server.N", digits)
-        self._settings["listen"] = [_address(host, port)] if port is not None else []
+                secure_host, secure_port = named or secure_host, integer("server.N", digits)
+        if not secure_port:
+            secure_port = None  # 0 is ZooKeeper's word for none
+        elif not port:
+            port = None
+        self._settings["listen"] = [_address("clientPort", host, port)] if port is not None else []
         if secure_port is not None:
-            self._settings["secure_listen"] = [_address(secure_host, secure_port)]
+            self._settings["secure_listen"] = [_address("secureClientPort", secure_host, secure_port)]
         if port is None and secure_port is None:
             raise ConfigError("neither clientPort nor secureClientPort")
 
@@ -165,15 +207,20 @@ class _Reader:
         """AdminServer, and the metrics provider of Prometheus: where they were to listen, only HTTP is spoken."""
         addresses: list[str] = []
         enabled = self._take("admin.enableServer")
-        host, port = self._take("admin.serverAddress"), self._number("admin.serverPort")
+        host, written = self._take("admin.serverAddress"), self._take("admin.serverPort")
+        port = parse_integer(written) if written is not None else None
+        if written is not None and port is None:
+            self._remarks.append(f"admin.serverPort={written}: it is not a number; no port of its own is opened")
         if enabled is not None:
-            self._settings["admin_commands"] = "on" if _flag("admin.enableServer", enabled) else "off"
+            on = admin_flag("admin.enableServer", enabled)
+            self._note("admin_commands", Reading("on" if on.value else "off", on.remark))
         if port is not None and self._settings.get("admin_commands") != "off":
-            addresses.append(_address(host, port))
+            addresses.append(_address("admin.serverPort", host, port, ANY_IPV4_HOST))
         if self._left.get("metricsprovider.classname", ("", ""))[1] == _PROMETHEUS:
             del self._left["metricsprovider.classname"]
             host, port = self._take("metricsProvider.httpHost"), self._number("metricsProvider.httpPort")
-            addresses.append(_address(host, 7000 if port is None else port))
+            port = 7000 if port is None else port
+            addresses.append(_address("metricsProvider.httpPort", host, port, ANY_IPV4_HOST))
         if addresses:
             self._settings["admin_listen"] = list(dict.fromkeys(addresses))
 
@@ -205,7 +252,7 @@ class _Reader:
         longest = self._settings.get("jute_frame_bytes")
         if longest is not None and longest > 1024 * 1024:
             self._settings["znode_bytes"] = longest
-            self._settings["frame_bytes"] = max(4 * 1024 * 1024, longest + 64 * 1024)
+            self._settings["frame_bytes"] = min(max(4 * 1024 * 1024, longest + 64 * 1024), MAX_FRAME_BYTES)
 
     def _directories(self) -> None:
         """Log and snapshots are in one directory, and what no snapshot needs is removed with each new one."""
@@ -213,8 +260,10 @@ class _Reader:
         if log is not None and log != self._settings.get("data_dir"):
             self._settings["zookeeper_log_dir"] = log
             self._dropped.append("dataLogDir")
-        interval = self._number("autopurge.purgeInterval")
-        if interval is not None and interval <= 0:
+        interval = self._take("autopurge.purgeInterval")
+        if interval is None or _DURATION.fullmatch(interval):
+            return
+        if integer("autopurge.purgeInterval", interval) <= 0:
             self._dropped.append("autopurge.purgeInterval")
 
     def _tls(self) -> None:
@@ -251,56 +300,9 @@ def _require_pem(store: str, location: str, kind: str) -> None:
         raise ConfigError(f"{store}.location {location}: only PEM files can be read (NAME.pem, or {store}.type=PEM)")
 
 
-def _address(host: str | None, port: int) -> str:
-    host = (host or ANY_HOST).removeprefix("[").removesuffix("]")
+def _address(key: str, host: str | None, port: int, default: str = ANY_HOST) -> str:
+    """HOST:PORT. An empty host is loopback, as to Java; none at all is `default`."""
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"{key}: {port} is not a port")
+    host = (default if host is None else host or _LOOPBACK).removeprefix("[").removesuffix("]")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _converted(key: str, value: str, convert: Callable[[str, str], Any]) -> Any:
-    return convert(key, value)
-
-
-def _integer(key: str, value: str) -> int:
-    """As Java's Integer.decode: hexadecimal with 0x."""
-    try:
-        return int(value, 16) if value.lower().startswith(("0x", "-0x")) else int(value)
-    except ValueError:
-        raise ConfigError(f"{key}: {value!r} is not a number") from None
-
-
-def _kibibytes(key: str, value: str) -> int:
-    return _integer(key, value) * 1024
-
-
-def _flag(key: str, value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise ConfigError(f"{key}: {value!r} is neither true nor false")
-    return value.lower() == "true"
-
-
-def _text(key: str, value: str) -> str:
-    return value
-
-
-_KEYS: tuple[tuple[str, str, Callable[[str, str], Any]], ...] = (
-    ("dataDir", "data_dir", _text),
-    ("tickTime", "tick_time_ms", _integer),
-    ("minSessionTimeout", "session_timeout_min_ms", _integer),
-    ("maxSessionTimeout", "session_timeout_max_ms", _integer),
-    ("maxClientCnxns", "max_connections_per_address", _integer),
-    ("maxCnxns", "max_connections", _integer),
-    ("clientPortListenBacklog", "listen_backlog", _integer),
-    ("globalOutstandingLimit", "outstanding", _integer),
-    ("snapCount", "snapshot_every", _integer),
-    ("autopurge.snapRetainCount", "snapshots_kept", _integer),
-    ("preAllocSize", "segment_bytes", _kibibytes),
-    ("fsync.warningthresholdms", "fsync_warning_ms", _integer),
-    ("jute.maxbuffer", "jute_frame_bytes", _integer),
-    ("znode.container.checkIntervalMs", "container_check_ms", _integer),
-    ("znode.container.maxNeverUsedIntervalMs", "container_never_used_ms", _integer),
-    ("znode.container.maxPerMinute", "container_per_check", _integer),
-    ("enforceQuota", "enforce_quota", _flag),
-    ("DigestAuthenticationProvider.superDigest", "super_digest", _text),
-    ("X509AuthenticationProvider.superUser", "super_x509", _text),
-)
-"""Keys that are one setting each."""

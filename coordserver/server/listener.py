@@ -15,6 +15,10 @@ from coordserver.core.errors import CoordError
 _log = logging.getLogger(__name__)
 
 ACCEPTS_A_TURN = 64
+ANY_IPV6 = "::"
+"""Every address, those of IPv4 too, as in ZooKeeper; where the system has no IPv6, every IPv4 address."""
+ANY_IPV4 = "0.0.0.0"
+_MAPPED = "::ffff:"
 EXHAUSTED_PAUSE_S = 0.1
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _OURS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
@@ -42,12 +46,17 @@ def _bind(address: Address, backlog: int) -> socket.socket:
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
     family, kind, protocol, _, target = found[0]
-    sock = socket.socket(family, kind, protocol)
+    try:
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        if address.host == ANY_IPV6 and error.errno == errno.EAFNOSUPPORT:
+            return _bind(Address(ANY_IPV4, address.port), backlog)
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(target[0] != ANY_IPV6))
         sock.bind(target)
         sock.listen(backlog)
     except OSError as error:
@@ -60,6 +69,12 @@ def bound_address(sock: socket.socket) -> Address:
     """The address with the port that was really taken."""
     host, port = sock.getsockname()[:2]
     return Address(host, port)
+
+
+def peer_host(host: str) -> str:
+    """A peer's address. IPv4 over a dual-stack socket is written as IPv4, as ACLs and limits have it."""
+    mapped = host.removeprefix(_MAPPED)
+    return mapped if mapped != host and "." in mapped else host
 
 
 def close(sockets: Sequence[socket.socket]) -> None:
@@ -87,10 +102,11 @@ async def accept(
                 if error.errno in _EXHAUSTED:
                     await trio.sleep(EXHAUSTED_PAUSE_S)
                 break
-            if not room(peer[0]):
-                _log.warning("connection of %s closed: too many connections", peer[0])
+            host = peer_host(peer[0])
+            if not room(host):
+                _log.warning("connection of %s closed: too many connections", host)
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            add(sock, Address(*peer[:2]))
+            add(sock, Address(host, peer[1]))

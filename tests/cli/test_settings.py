@@ -70,7 +70,7 @@ def test_a_zoo_cfg_with_only_a_secure_port_listens_nowhere_else(started: list[Se
     path = tmp_path / "zoo.cfg"
     path.write_text("dataDir=/d\nsecureClientPort=7\nssl.keyStore.location=/k.pem\n")
     assert call("server", "--config", str(path)).output == ""
-    assert (started[0].listen, [str(one) for one in started[0].secure_listen]) == ((), ["0.0.0.0:7"])
+    assert (started[0].listen, [str(one) for one in started[0].secure_listen]) == ((), ["[::]:7"])
 
 
 @pytest.mark.parametrize(
