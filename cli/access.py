@@ -33,6 +33,8 @@ class AuthType(click.ParamType[Auth]):
             return Auth.parse(_read(value.removeprefix("@")) if value.startswith("@") else value)
         except OSError as fault:
             self.fail(f"{value.removeprefix('@')}: {fault.strerror}", param, ctx)
+        except UnicodeError:
+            self.fail("credentials are not text in UTF-8", param, ctx)
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cli.config_types import typed
 from coordserver.config.server import ConfigError
 from coordserver.config.toml import load_toml
 from coordserver.config.zoo_cfg import load_zoo_cfg
@@ -32,7 +33,11 @@ def load_for_root(ctx: click.Context, path: Path) -> dict[str, Any]:
     unknown = list(_unknown_keys(root, root.command, tables, ""))
     if unknown:
         raise click.UsageError(f"{path}: unknown keys: {', '.join(unknown)}")
-    return tables
+    faults: list[str] = []
+    found: dict[str, Any] = typed(root.command, root, tables, "", faults)
+    if faults:
+        raise click.UsageError(f"{path}: {'; '.join(faults)}")
+    return found
 
 
 def load_for_server(ctx: click.Context, path: Path) -> dict[str, Any]:

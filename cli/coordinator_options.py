@@ -26,6 +26,7 @@ class DurationType(click.ParamType[int]):
     """A duration as Druid writes it, PT60S or P90D; in milliseconds."""
 
     name = "duration"
+    takes_numbers = True
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The milliseconds, or a usage error."""
@@ -97,7 +98,7 @@ def print_plan(coord: CoordUrl, access: CoordAccess, metadata: Any, config: Lead
         if isinstance(metadata, Path) and not metadata.is_file():
             raise StartError(f"there is no metadata store {metadata}")
         async with (
-            access.connect(coord.hosts, session_timeout=10, name="coordinator --dry-run") as zk,
+            access.connect(coord.servers, session_timeout=10, name="coordinator --dry-run") as zk,
             opened_store(metadata) as store,
         ):
             found = list(rows(await dry_run(zk, DruidPaths(coord.base), store, config)))

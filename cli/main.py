@@ -6,6 +6,8 @@ operator can do something about are one line on stderr: exit code 2 for what was
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +15,13 @@ from pathlib import Path
 import click
 
 from cli.config_file import load_for_root
+from cli.environment import unknown_variables
+from cli.extras import missing_extra
 from cli.logs import FORMATS, LEVELS, setup_logging
 from coordserver import VERSION
 from druidroles.lifeline import follow_parent
+
+_log = logging.getLogger(__name__)
 
 COMMANDS = {
     "bench": "Measure latencies and rates.",
@@ -74,6 +80,11 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 def root(config: Path | None, log_level: str, log_format: str) -> None:
     """A coordination server in the manner of ZooKeeper, and the Druid roles that use it."""
     setup_logging(log_level, log_format)
+    command = click.get_current_context().command
+    assert isinstance(command, click.Group)
+    unknown = unknown_variables(command, os.environ)
+    if unknown:
+        _log.warning("environment variables that nothing reads: %s", unknown)
 
 
 def main() -> None:
@@ -87,4 +98,10 @@ def main() -> None:
         sys.exit(EXIT_USAGE if isinstance(fault, click.UsageError) else EXIT_FAILED)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
+    except (ModuleNotFoundError, BaseExceptionGroup) as fault:
+        line = missing_extra(fault)
+        if not line:
+            raise
+        click.echo(f"coord: {line}", err=True)
+        sys.exit(EXIT_FAILED)
     sys.exit(code if isinstance(code, int) else 0)

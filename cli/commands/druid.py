@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,7 +81,7 @@ def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
                 ),
                 click.option(
                     "--session-timeout",
-                    type=click.FloatRange(min=0.1),
+                    type=click.FloatRange(min=0.1, max=86_400),
                     default=10.0,
                     help="Seconds without contact after which the process counts as gone.",
                 ),
@@ -103,8 +104,10 @@ class LocationType(click.ParamType[Path | str]):
 
     name = "path|url"
 
-    def __init__(self, parse: Callable[[str], Path | str]) -> None:
+    def __init__(self, parse: Callable[[str], Path | str], needed: tuple[str, ...]) -> None:
+        """A URL needs the modules `needed`, which are imported at once: better here than after the start."""
         self._parse = parse
+        self._needed = needed
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """Where it is, or a usage error."""
@@ -112,7 +115,11 @@ class LocationType(click.ParamType[Path | str]):
             location = self._parse(str(value))
         except ValueError as fault:
             self.fail(str(fault), param, ctx)
-        return location.absolute() if isinstance(location, Path) else location
+        if isinstance(location, Path):
+            return location.absolute()
+        for module in self._needed:
+            import_module(module)
+        return location
 
 
 def _deep_storage_location(text: str) -> DeepStorageLocation:
@@ -129,13 +136,13 @@ def _metadata_location(text: str) -> MetadataLocation:
 
 deep_storage = click.option(
     "--deep-storage",
-    type=LocationType(_deep_storage_location),
+    type=LocationType(_deep_storage_location, ("obstore",)),
     required=True,
     help="Where segments are kept for good: a directory that all machines see, or s3://BUCKET/PREFIX.",
 )
 metadata = click.option(
     "--metadata",
-    type=LocationType(_metadata_location),
+    type=LocationType(_metadata_location, ("psycopg", "psycopg_pool")),
     required=True,
     help="The metadata store: an SQLite file, or postgresql://HOST/DATABASE for several machines.",
 )

@@ -130,7 +130,10 @@ async def _until_unreachable(zk: Client, patience_s: float, give_up: Callable[[]
     async with zk.states() as states:
         while True:
             with trio.CancelScope(deadline=deadline) as scope:
-                if await anext(states) is SessionState.CONNECTED:
+                state = await anext(states, None)
+                if state is None:  # the session is over, which the command itself finds
+                    return
+                if state is SessionState.CONNECTED:
                     deadline = math.inf
                 else:
                     deadline = min(deadline, trio.current_time() + patience_s)

@@ -24,11 +24,15 @@ def download(server: Address, access: Access, file: Path) -> None:
     """Write the server's snapshot into `file`; it is not checked. Raises CommandFailedError."""
     connection = _connection(server, access)
     try:
-        connection.request("GET", PATH, headers={"Authorization": _authorization(access)})
+        connection.putrequest("GET", PATH)
+        connection.putheader("Authorization", _authorization(access))
+        connection.endheaders()
         response = connection.getresponse()
         if response.status != http.client.OK or response.headers.get_content_type() != "application/octet-stream":
             raise CommandFailedError(f"{server}: {_fault(response)}")
         _save(response, file)
+    except ValueError:
+        raise CommandFailedError("the credentials cannot be sent over HTTP: they hold a line break") from None
     except (OSError, http.client.HTTPException) as fault:
         raise CommandFailedError(f"{server}: {_text(fault)}") from None
     finally:
@@ -42,15 +46,15 @@ def _connection(server: Address, access: Access) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(server.host, server.port, timeout=TIMEOUT_S, context=context)
 
 
-def _authorization(access: Access) -> str:
+def _authorization(access: Access) -> bytes:
     """What is shown. Where the root is open to everybody any identity will do, and one is drawn: that there is one at
     all proves that no browser was tricked into asking.
     """
     for scheme, auth in access.auth:
-        return f"{scheme} {auth.decode()}"
+        return scheme.encode() + b" " + auth
     if access.tls is not None and access.tls.cert is not None:
-        return "x509"
-    return f"digest anybody:{secrets.token_hex(8)}"
+        return b"x509"
+    return b"digest anybody:" + secrets.token_hex(8).encode()
 
 
 def _fault(response: http.client.HTTPResponse) -> str:

@@ -320,13 +320,16 @@ class Status:
         self.traffic.trace_mask = mask
 
     def may_administer(self, credentials: str, connection: Sequence[tuple[str, str]]) -> bool | None:
-        """Whether what an Authorization header and the connection prove has every right on the root."""
+        """Whether what an Authorization header and the connection prove has every right on the root.
+
+        The header's bytes come as Latin-1 text, whatever they mean; digests are made of bytes.
+        """
         scheme, _, data = credentials.strip().partition(" ")
         own = tuple(Identity(*identity) for identity in connection)
         if scheme.lower() == "x509":
             proven: tuple[Identity, ...] | None = tuple(one for one in own if one.scheme == "x509")
         else:
-            proven = self.credentials.identities(scheme.lower(), data.strip().encode(), own)
+            proven = self.credentials.identities(scheme.lower(), data.strip().encode("latin-1"), own)
         if not proven:
             return None
         acl = self.engine.machine.tree.nodes[ROOT].acl
