@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 from coordserver.core.acl import ACL
 from coordserver.storage.errors import CorruptionError
+from coordserver.storage.snappy_stream import MAGIC as SNAPPY_MAGIC
+from coordserver.storage.snappy_stream import decompress
 
 SNAPSHOT_MAGIC = b"ZKSN"
 LOG_MAGIC = b"ZKLG"
 GZIP_MAGIC = b"\x1f\x8b"
-SNAPPY_MAGIC = b"\x82SNAPPY\x00"
 VERSION = 2
 LOG_HEADER_BYTES = 16
 TXN_HEADER_BYTES = 32
@@ -138,13 +139,14 @@ class FileTxn(NamedTuple):
 
 
 def read_zookeeper_snapshot(name: str, data: bytes) -> FileSnapshot:
-    """Decode a snapshot file. Raises CorruptionError, which names the file and the place."""
+    """Decode a snapshot file, plain or compressed with gzip or snappy. Raises CorruptionError, which names the file and
+    the place, and ModuleNotFoundError for snappy without its extra."""
     if data.startswith(SNAPPY_MAGIC):
-        raise CorruptionError(
-            f"{name}: compressed with snappy, which is not read here; let ZooKeeper write one without "
-            "(snapshot.compression.method empty or gz), or give an older snapshot with the logs behind it"
-        )
-    if data.startswith(GZIP_MAGIC):
+        try:
+            data = decompress(data)
+        except ValueError as fault:
+            raise CorruptionError(f"{name}: not whole: {fault}") from None
+    elif data.startswith(GZIP_MAGIC):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as fault:

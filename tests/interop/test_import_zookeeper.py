@@ -196,6 +196,22 @@ def test_a_damaged_snapshot_is_passed_over_and_a_damaged_log_is_not(left: Left, 
         read_zookeeper(tmp_path)
 
 
+@pytest.mark.parametrize("method", ["snappy", "gz"])
+def test_snapshots_that_a_real_one_compressed(tmp_path: Path, method: str) -> None:
+    written = {**PROPERTIES, "snapshot.compression.method": method}
+    with real_zookeeper(tmp_path / "real", **written) as port:
+        client = opened(port)
+        for number in range(300):
+            create(client, f"/n{number}", b"%d" % number * 50)
+        client.drop()
+    files = tmp_path / "real" / "data" / "version-2"
+    assert any(path.suffix == f".{method}" and path.stat().st_size > 1_000 for path in files.glob("snapshot.*"))
+    found = read_zookeeper(tmp_path / "real" / "data")
+    assert not any(line.startswith("SNAPSHOT UNUSABLE") for line in found.report)
+    nodes = found.machine.tree.nodes
+    assert [nodes[f"/n{number}"].data for number in range(300)] == [b"%d" % number * 50 for number in range(300)]
+
+
 def _flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1

@@ -6,6 +6,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 
+from cramjam import snappy
+
 OPEN = ((31, "world", "anyone"),)
 
 
@@ -55,6 +57,15 @@ def snapshot(znodes: Iterable[bytes], sessions: Mapping[int, int] = {}, *, versi
     if version >= "3.9":
         data = seal(data + struct.pack(">q", 1))
     return data
+
+
+def snappy_stream(data: bytes, block_bytes: int = 32 * 1024) -> bytes:
+    """As SnappyOutputStream compresses it."""
+    stream = b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1)
+    for start in range(0, len(data), block_bytes):
+        block = bytes(snappy.compress_raw(data[start : start + block_bytes]))
+        stream += struct.pack(">i", len(block)) + block
+    return stream
 
 
 def seal(data: bytes) -> bytes:
