@@ -66,6 +66,9 @@ Both are answered on the client port. A word that is not in `fourletter_whitelis
 it. HTTP has `/livez`, `/readyz`, `/metrics` (Prometheus) and, if `admin_commands` allows it, `/commands` with the
 commands of ZooKeeper's AdminServer, under the same names and aliases.
 
+`hash`, `observers` and `zabstate` answer as a ZooKeeper that stands alone. `restore` answers 503 and names
+`coord snapshot restore`. `mntr` and `monitor` have a 0 for what cannot happen here, as elections.
+
 `connection_stat_reset`, `stat_reset` and `set_trace_mask` change something and so need, over HTTP, a header
 `Authorization: digest USER:PASSWORD` (or `ip`, or `x509` with a client's certificate) of somebody who has every
 right on `/`: the super user, or whoever the ACL of `/` names. As in ZooKeeper, the open ACL that `/` has at first

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -38,7 +39,7 @@ from coordserver.server.memory import MemoryKeeper
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
 from coordserver.server.space import SpaceKeeper
-from coordserver.server.status import Status
+from coordserver.server.status import StartFacts, Status
 from coordserver.server.ticker import Ticker, without_collections
 from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.data_dir import open_data_dir
@@ -115,10 +116,15 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
         with open_data_dir(config.data_dir) as disk:
             # Before the first other thread, recovery's: it inherits which signals are blocked.
             writes = AsyncWrites.tried(config.data_dir) if own_process else None
+            started = time.perf_counter()
             with without_collections() if own_process else nullcontext():
                 recovered = await trio.to_thread.run_sync(lambda: recover(disk, segment_bytes=config.segment_bytes))
+            took_ms = int((time.perf_counter() - started) * 1000)
+            start = StartFacts(took_ms, recovered.next_index - 1 - recovered.snapshot_index)
             try:
-                server = _Server(config, disk, recovered, clock or SystemClock(), writes, own_process=own_process)
+                server = _Server(
+                    config, disk, recovered, clock or SystemClock(), writes, start, own_process=own_process
+                )
                 await server.run(sockets, handle, task_status)
             finally:
                 recovered.log.close()
@@ -136,6 +142,7 @@ class _Server:
         recovered: Recovered[Machine],
         clock: Clock,
         writes: AsyncWrites | None,
+        start: StartFacts,
         *,
         own_process: bool,
     ) -> None:
@@ -192,6 +199,7 @@ class _Server:
             clock,
             self._traffic,
             self._credentials,
+            start,
         )
         self._admin = Admin(
             self._status, config.fourletter_words, commands=config.has_admin_commands, hosts=_names(config)
@@ -247,11 +255,13 @@ class _Server:
 
     def _connect(self, output: Output, host: str, speaks: frozenset[Speech]) -> PortConnection:
         traffic = Traffic(self._traffic)
+        self._traffic.plain(host, 1)
         make_tls = None
         certificates = self._certificates
         if certificates is not None:
 
             def make_tls(out: Output) -> TlsConnection:
+                self._traffic.plain(host, -1)
                 return TlsConnection(
                     out, certificates.context, lambda inner, who: self._port(inner, host, traffic, who)
                 )

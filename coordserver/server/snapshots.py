@@ -70,6 +70,7 @@ class Snapshotter:
         self._starts: set[int] = set()
         self._look_at = 0.0
         self.total_s = 0.0
+        self.min_s = 0.0
         self.max_s = 0.0
         self.saved_bytes_max = 0
 
@@ -140,6 +141,7 @@ class Snapshotter:
         self._look_at = 0.0
         self.last = walk.zxid, int(time.time())
         self.last_bytes = info.bytes
+        self.min_s = min(self.min_s, elapsed) if self.taken else elapsed
         self.taken += 1
         self.total_s += elapsed
         self.max_s = max(self.max_s, elapsed)

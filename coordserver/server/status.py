@@ -9,6 +9,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import attrs
 from attrs import define, field
@@ -50,6 +51,13 @@ _ALL_PERMISSIONS = tuple(1 << bit for bit in range(ALL.bit_length()))
 _MASK = "******"
 
 
+class StartFacts(NamedTuple):
+    """How long recovery took, and how many records of log it applied."""
+
+    ms: int
+    records: int
+
+
 @define
 class Status:
     """Answers `wire.facts.Teller`. `serving` is set once the port is open, and taken back when the stop begins.
@@ -69,6 +77,7 @@ class Status:
     clock: Clock
     traffic: ServerTraffic
     credentials: Credentials
+    start: StartFacts
     serving: bool = False
     addresses: tuple[Address, ...] = ()
     secure: tuple[Address, ...] = ()
@@ -115,6 +124,22 @@ class Status:
             auth_failed=self.traffic.auth_failed,
             requests_too_large=self.traffic.too_large,
             requests_refused=engine.refused,
+            connection_requests=self.traffic.connects,
+            connections_resumed=self.traffic.resumes,
+            connections_plain_local=self.traffic.plain_local,
+            connections_plain_remote=self.traffic.plain_remote,
+            response_bytes=self.traffic.response_bytes,
+            response_last=self.traffic.response_last,
+            response_min=self.traffic.response_least,
+            response_max=self.traffic.response_most,
+            watch_bytes=self.traffic.watch_bytes,
+            start_ms=self.start.ms,
+            start_records=self.start.records,
+            batches=log.batches_of_records,
+            batch_records_min=log.batch_records_min,
+            batch_records_max=log.batch_records_max,
+            fsync_min_us=int(log.sync_s_min * 1e6),
+            snapshot_min_ms=int(self.snapshotter.min_s * 1e3),
             fsync_last_us=int(log.sync_s_last * 1e6),
             fsync_max_us=int(log.sync_s_max * 1e6),
             fsync_total_us=int(log.sync_s_total * 1e6),

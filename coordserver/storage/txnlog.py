@@ -39,16 +39,20 @@ SLOW_SYNC_S = 1.0
 
 @attrs.frozen
 class LogStatistics:
-    """Counted since the log was opened. Times in seconds."""
+    """Counted since the log was opened. Times in seconds. A batch without records is a seal."""
 
     next_index: int
     segment: str
     position: int
     batches: int
     records: int
+    batches_of_records: int
+    batch_records_min: int
+    batch_records_max: int
     bytes_written: int
     syncs_slow: int
     sync_s_last: float
+    sync_s_min: float
     sync_s_max: float
     sync_s_total: float
 
@@ -90,7 +94,8 @@ class TxnLog:
         self._broken = ""
         self._sealed = True  # recovery leaves it so
         self._batches = self._records = self._bytes = self._syncs_slow = 0
-        self._sync_s_last = self._sync_s_max = self._sync_s_total = 0.0
+        self._sync_s_last = self._sync_s_min = self._sync_s_max = self._sync_s_total = 0.0
+        self._batches_of_records = self._batch_records_min = self._batch_records_max = 0
         self.slow_sync_s = SLOW_SYNC_S
         self.on_roll: Callable[[], None] = lambda: None
 
@@ -165,6 +170,12 @@ class TxnLog:
         segment.written = prepared.written
         self._next_index += prepared.records
         self._sealed = not prepared.records
+        if prepared.records:
+            least = self._batch_records_min
+            self._batch_records_min = min(least, prepared.records) if self._batches_of_records else prepared.records
+            self._batch_records_max = max(self._batch_records_max, prepared.records)
+            self._batches_of_records += 1
+        self._sync_s_min = min(self._sync_s_min, seconds) if self._batches else seconds
         self._batches += 1
         self._records += prepared.records
         self._bytes += prepared.batch_bytes
@@ -251,9 +262,13 @@ class TxnLog:
             position=self._segment.position,
             batches=self._batches,
             records=self._records,
+            batches_of_records=self._batches_of_records,
+            batch_records_min=self._batch_records_min,
+            batch_records_max=self._batch_records_max,
             bytes_written=self._bytes,
             syncs_slow=self._syncs_slow,
             sync_s_last=self._sync_s_last,
+            sync_s_min=self._sync_s_min,
             sync_s_max=self._sync_s_max,
             sync_s_total=self._sync_s_total,
         )

@@ -119,7 +119,7 @@ class Admin:
         try:
             body = _body(command, command.members(self.teller, request.query))
         except CommandError as fault:
-            return _error(200, name, str(fault))
+            return _error(fault.status, name, str(fault))
         return Response(200, http.JSON, self._listing(body) if command.long else "".join(body))
 
     def _refuse_change(self, name: str, request: Request, identities: Sequence[tuple[str, str]]) -> Response | None:

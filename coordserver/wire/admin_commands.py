@@ -25,6 +25,14 @@ Query = Mapping[str, str]
 class CommandError(Exception):
     """A command cannot be answered; the text goes into the answer's `error`."""
 
+    status = 200
+
+
+class NotOfferedError(CommandError):
+    """A command of ZooKeeper's that this server does not have, and what to do instead."""
+
+    status = 503  # as a ZooKeeper answers where an operator has turned the command off
+
 
 @frozen
 class Command:
@@ -180,6 +188,25 @@ def _leader(teller: Teller, query: Query) -> Pieces:
     raise CommandError("server is not initialized")  # a server that stands alone: ZooKeeper's own words
 
 
+def _hash(teller: Teller, query: Query) -> Pieces:
+    return _members((("digests", []),))  # as a ZooKeeper without digest.enabled: none is kept
+
+
+def _observers(teller: Teller, query: Query) -> Pieces:
+    return _members((("synced_observers", 0), ("observers", [])))
+
+
+def _restore(teller: Teller, query: Query) -> Pieces:
+    raise NotOfferedError(
+        "restore over HTTP is not offered: use coord snapshot restore FILE --server HOST:PORT for a subtree, or "
+        "--data-dir DIRECTORY for all of it while no server runs"
+    )
+
+
+def _zab_state(teller: Teller, query: Query) -> Pieces:
+    return _members((("voting", False), ("zabstate", "")))  # a server that stands alone
+
+
 def _monitor(teller: Teller, query: Query) -> Pieces:
     facts = teller.facts()
     yield from _members((("version", facts.version), ("server_state", "standalone")))
@@ -189,11 +216,17 @@ def _monitor(teller: Teller, query: Query) -> Pieces:
 def _server_stats(teller: Teller, query: Query) -> Pieces:
     facts = teller.facts()
     data, log = teller.directory_bytes()
+    responses = {
+        "last_buffer_size": facts.response_last,
+        "min_buffer_size": facts.response_min,
+        "max_buffer_size": facts.response_max,
+    }
     yield from _members(
         (
             ("version", facts.version),
             ("read_only", False),
             ("server_stats", _statistics(facts, data, log)),
+            ("client_response", responses),
             ("node_count", facts.node_count),
         )
     )
@@ -259,11 +292,15 @@ COMMANDS: tuple[Command, ...] = (
     Command(("dump",), _dump, long=True),
     Command(("environment", "env", "envi"), _environment, always=True),
     Command(("get_trace_mask", "gtmk"), _trace_mask, always=True),
+    Command(("hash",), _hash),
     Command(("initial_configuration", "icfg"), _initial_configuration),
     Command(("is_read_only", "isro"), _is_read_only),
     Command(("last_snapshot", "lsnp"), _last_snapshot),
     Command(("leader", "lead"), _leader),
     Command(("monitor", "mntr"), _monitor),
+    Command(("observer_connection_stat_reset", "orst"), _nothing),
+    Command(("observers", "obsr"), _observers),
+    Command(("restore", "rest"), _restore, changes=True),
     Command(("ruok",), _nothing, always=True),
     Command(("server_stats", "srvr"), _server_stats),
     Command(("set_trace_mask", "stmk"), _set_trace_mask, changes=True, always=True),
@@ -275,5 +312,6 @@ COMMANDS: tuple[Command, ...] = (
     Command(("watch_summary", "wchs"), _watch_summary),
     Command(("watches", "wchc"), _watches, long=True),
     Command(("watches_by_path", "wchp"), _watches_by_path, long=True),
+    Command(("zabstate",), _zab_state),
 )
 BY_NAME: dict[str, Command] = {name: command for command in COMMANDS for name in command.names}

@@ -10,6 +10,7 @@ import struct
 from typing import NamedTuple
 
 _LENGTH = struct.Struct(">I")
+LENGTH_BYTES = _LENGTH.size
 _length_at = _LENGTH.unpack_from
 _SHORT = 16_384
 _PEEK = 16

@@ -1,7 +1,7 @@
 """The numbers that can be watched: one table, told by `mntr`, by `/commands/monitor` and by `/metrics`.
 
-Names are ZooKeeper's where a number means the same as there; what is ours begins with `coord_`. What ZooKeeper counts
-of its own inside (its processors' queues, its caches) has no name here.
+Names are ZooKeeper's where a number means the same as there; what is ours begins with `coord_`. `mntr` has besides
+what cannot happen here as zeros (zookeeper_metrics.py), which `/metrics` leaves out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from attrs import frozen
 
 from coordserver.core.errors import ErrorCode
 from coordserver.wire.facts import ServerFacts
+from coordserver.wire.zookeeper_metrics import NEVER
 
 Number = int | float
 
@@ -43,6 +44,7 @@ class Summary:
     total: Callable[[ServerFacts], Number]
     most: Callable[[ServerFacts], Number]
     about: str
+    least: Callable[[ServerFacts], Number] = lambda f: 0
 
 
 def _gauge(name: str, value: Callable[[ServerFacts], Number], about: str) -> Metric:
@@ -78,6 +80,17 @@ METRICS: tuple[Metric, ...] = (
     _gauge("uptime", lambda f: f.uptime_ms, "Since the port was opened, in ms."),
     _gauge("coord_outstanding_bytes", lambda f: f.outstanding_bytes, "Of those requests, about."),
     _gauge("outstanding_tls_handshake", lambda f: f.tls_handshakes, "TLS handshakes under way."),
+    _gauge("last_client_response_size", lambda f: f.response_last, "Bytes of the last reply; -1: none yet."),
+    _gauge("min_client_response_size", lambda f: f.response_min, "Bytes of the smallest reply since the last reset."),
+    _gauge("max_client_response_size", lambda f: f.response_max, "Bytes of the largest reply since the last reset."),
+    _counter("response_bytes", lambda f: f.response_bytes, "Bytes of all replies."),
+    _counter("watch_bytes", lambda f: f.watch_bytes, "Bytes of all events that were sent."),
+    _gauge("non_mtls_local_conn_count", lambda f: f.connections_plain_local, "Connections of loopback without TLS."),
+    _gauge("non_mtls_remote_conn_count", lambda f: f.connections_plain_remote, "Other connections without TLS."),
+    _counter("connection_request_count", lambda f: f.connection_requests, "Handshakes."),
+    _counter("connection_revalidate_count", lambda f: f.connections_resumed, "Handshakes for a session that was open."),
+    _counter("sync_processor_request_queued", lambda f: f.records_logged, "Records given to the log and written."),
+    _counter("throttled_ops", lambda f: f.refusals.get(int(ErrorCode.THROTTLED), 0), "Requests answered Throttled."),
     _counter("bytes_received_count", lambda f: f.bytes_received, "Bytes read from connections."),
     _counter("connection_rejected", lambda f: f.connections_rejected, "Connections closed for being too many."),
     _counter("large_requests_rejected", lambda f: f.requests_too_large, "Requests longer than the limit."),
@@ -115,6 +128,7 @@ SUMMARIES: tuple[Summary, ...] = (
         lambda f: f.fsync_total_us // 1_000,
         lambda f: f.fsync_max_us // 1_000,
         "Time to sync a batch of the log, in ms.",
+        lambda f: f.fsync_min_us // 1_000,
     ),
     Summary(
         "snapshottime",
@@ -122,20 +136,47 @@ SUMMARIES: tuple[Summary, ...] = (
         lambda f: f.snapshot_total_ms,
         lambda f: f.snapshot_max_ms,
         "Time to write a snapshot, in ms.",
+        lambda f: f.snapshot_min_ms,
+    ),
+    Summary(
+        "dbinittime",
+        lambda f: 1,
+        lambda f: f.start_ms,
+        lambda f: f.start_ms,
+        "Time to recover the state at the start, in ms.",
+        lambda f: f.start_ms,
+    ),
+    Summary(
+        "startup_txns_loaded",
+        lambda f: 1,
+        lambda f: f.start_records,
+        lambda f: f.start_records,
+        "Records of log applied at the start.",
+        lambda f: f.start_records,
+    ),
+    Summary(
+        "sync_processor_batch_size",
+        lambda f: f.batches,
+        lambda f: f.records_logged,
+        lambda f: f.batch_records_max,
+        "Records written to the log at once.",
+        lambda f: f.batch_records_min,
     ),
 )
 
 
 def monitored(facts: ServerFacts) -> Iterator[tuple[str, Number]]:
-    """Every number under its name; a summary's parts as ZooKeeper's `mntr` names them."""
+    """Every number under its name; a summary's parts as ZooKeeper's `mntr` names them, and zeros for what cannot be."""
     for metric in METRICS:
         yield metric.name, metric.value(facts)
     for summary in SUMMARIES:
         count, total = summary.count(facts), summary.total(facts)
         yield f"avg_{summary.name}", round(total / count, 4) if count else 0.0
+        yield f"min_{summary.name}", summary.least(facts)
         yield f"max_{summary.name}", summary.most(facts)
         yield f"cnt_{summary.name}", count
         yield f"sum_{summary.name}", total
+    yield from NEVER
 
 
 def exposition(facts: ServerFacts) -> str:

@@ -16,7 +16,7 @@ from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
 from coordserver.wire.carrier import EncodeEvents, SessionCarrier
-from coordserver.wire.framing import Oversized, frame
+from coordserver.wire.framing import LENGTH_BYTES, Oversized, frame
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
 from coordserver.wire.packing import Unpacking, leading_int, pack, unpack_prefix
@@ -90,6 +90,7 @@ class NativeConnection(SessionCarrier):
         self._opening.clear()
         self.name = hello.name
         self._traffic.received += 1
+        self._traffic.server.greeted(hello.session_id)
         self._attachment = self._engine.connect(self, hello, self._identities, now_ms, wall_ms)
         self.resume(now_ms, wall_ms)
 
@@ -184,13 +185,17 @@ class NativeConnection(SessionCarrier):
             traffic.xid = number
         traffic.zxid = self._last_zxid = zxid
         fields = (detail,) if error else result
-        self.output.write(frame(pack((number, zxid, error, *fields))))
+        data = frame(pack((number, zxid, error, *fields)))
+        traffic.server.replied(len(data) - LENGTH_BYTES)
+        self.output.write(data)
 
     def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
         """Tell what one zxid changed."""
         self._traffic.notified += 1
         self._last_zxid = zxid
-        self.output.write(self._encode_events(zxid, events))
+        data = self._encode_events(zxid, events)
+        self._traffic.server.watch_bytes += len(data)
+        self.output.write(data)
 
     def close(self, reason: int) -> None:
         """The attachment ends; `reason` 0 after a close_session was answered, otherwise the peer is told."""

@@ -13,6 +13,7 @@ from collections import deque
 NO_OPERATION = 0
 NO_ZXID = -1
 NO_XID = -1
+NO_SIZE = -1
 
 
 class Latency:
@@ -47,7 +48,11 @@ class Latency:
 
 
 class ServerTraffic:
-    """What all connections of a server share: totals of those that have ended, and counts of what is rare."""
+    """What all connections of a server share: totals of those that have ended, and counts of what is rare.
+
+    `connects` are handshakes, `resumes` those for a session that there was. `plain_local` and `plain_remote` are
+    connections without TLS, of loopback and of other addresses. `response_…` are sizes of replies (-1: none yet).
+    """
 
     def __init__(self) -> None:
         self._latency = Latency()
@@ -57,6 +62,13 @@ class ServerTraffic:
         self.rejected = 0
         self.too_large = 0
         self.trace_mask = 306
+        self.connects = 0
+        self.resumes = 0
+        self.plain_local = 0
+        self.plain_remote = 0
+        self.watch_bytes = 0
+        self.response_bytes = 0
+        self.response_last = self.response_least = self.response_most = NO_SIZE
         self._ended = (0, 0, 0)
         self._base = (0, 0, 0)
 
@@ -67,6 +79,26 @@ class ServerTraffic:
             self._latency.record(self._took_ms, self._took)
             self._took = 0
         return self._latency
+
+    def replied(self, size: int) -> None:
+        """A reply of so many bytes was written."""
+        self.response_bytes += size
+        self.response_last = size
+        self.response_most = max(self.response_most, size)
+        if size < self.response_least or self.response_least == NO_SIZE:
+            self.response_least = size
+
+    def greeted(self, session_id: int) -> None:
+        """A client asked for a session, or for this one again."""
+        self.connects += 1
+        self.resumes += session_id != 0
+
+    def plain(self, host: str, change: int) -> None:
+        """Connections without TLS of this host are more, or fewer: one begins plain until it begins TLS."""
+        if is_loopback(host):
+            self.plain_local += change
+        else:
+            self.plain_remote += change
 
     def took(self, ms: int, count: int) -> None:
         """`count` requests took `ms` each. Those answered together took the same, and are put down together."""
@@ -91,6 +123,7 @@ class ServerTraffic:
         self._base = add(self._ended, open_counts)
         self._latency = Latency()
         self._took = 0
+        self.response_last = self.response_least = self.response_most = NO_SIZE
 
 
 class Traffic:
@@ -194,6 +227,11 @@ class Traffic:
         self.latency = Latency()
         self._recorded_at = -1
         self.op, self.xid, self.zxid = NO_OPERATION, NO_XID, NO_ZXID
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a peer's address is of this machine only."""
+    return host == "::1" or host.startswith("127.")
 
 
 def add(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from coordserver.storage import StorageError, async_writes
 from coordserver.storage.file_disk import FileDisk
 
 
-@pytest.mark.parametrize("most", [1 << 30, 7])
+@pytest.mark.parametrize("most", [1 << 30, 701])
 async def test_batches_go_by_the_library_though_it_takes_them_in_pieces(tmp_path: Path, most: int) -> None:
     writes = PlayedWrites(most=most)
     log = opened(tmp_path)

@@ -21,7 +21,7 @@ from coordserver.core.operations import Op
 from coordserver.core.pipeline import Attachment
 from coordserver.core.seam import Hello, Welcome
 from coordserver.wire.carrier import EncodeEvents, SessionCarrier
-from coordserver.wire.framing import Oversized
+from coordserver.wire.framing import LENGTH_BYTES, Oversized
 from coordserver.wire.jute import replies
 from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, PING_XID, RECONFIG, SASL
 from coordserver.wire.jute.primitives import RecordError, read_buffer, read_int, read_long, read_ustring
@@ -85,6 +85,7 @@ class JuteConnection(SessionCarrier):
         self._request = request = decode_connect(body)
         self._greeting = False
         self._traffic.received += 1
+        self._traffic.server.greeted(request.session_id)
         self._frames.limit = self._limits.jute_frame_bytes
         hello = Hello(
             request.session_id, request.password, request.timeout_ms, max(request.last_zxid, 0), None, "", False
@@ -192,31 +193,35 @@ class JuteConnection(SessionCarrier):
         if number >= 0:
             traffic.xid = number
         if op in _ANSWERED_BY_STAT and not error:
-            self.output.write(_frame_of_stat(number, zxid, result[0]))
+            data = _frame_of_stat(number, zxid, result[0])
         elif op == _CREATE and not error:
-            self.output.write(_frame_of_path(number, zxid, result[0]))
+            data = _frame_of_path(number, zxid, result[0])
         elif op == _MULTI:
-            self._reply_multi(number, zxid, error, result)
+            data = self._frame_of_multi(number, zxid, error, result)
         elif not error:
-            self.output.write(_frame(number, zxid, _OK, _ENCODERS[op](result)))
+            data = _frame(number, zxid, _OK, _ENCODERS[op](result))
         elif error == _UNIMPLEMENTED:
-            self.output.write(_frame(number, -1, error))
-            self._end()
+            data = _frame(number, -1, error)
         else:
-            self.output.write(_frame(number, zxid, AS_ZOOKEEPER.get(error, error)))
+            data = _frame(number, zxid, AS_ZOOKEEPER.get(error, error))
+        traffic.server.replied(len(data) - LENGTH_BYTES)
+        self.output.write(data)
+        if error == _UNIMPLEMENTED and op != _MULTI:
+            self._end()
 
-    def _reply_multi(self, xid: int, zxid: int, error: int, result: tuple[Any, ...]) -> None:
+    def _frame_of_multi(self, xid: int, zxid: int, error: int, result: tuple[Any, ...]) -> bytes:
         """Its results, or an error of the whole. Replies come in order, so the oldest kinds are its own."""
         kinds = self._multis.popleft()
         if error:
-            self.output.write(_frame(xid, zxid, AS_ZOOKEEPER.get(error, error)))
-        else:
-            self.output.write(_frame(xid, zxid, _OK, replies.multi(kinds, result[0])))
+            return _frame(xid, zxid, AS_ZOOKEEPER.get(error, error))
+        return _frame(xid, zxid, _OK, replies.multi(kinds, result[0]))
 
     def events(self, zxid: int, events: Sequence[tuple[int, str]]) -> None:
         """Tell what one zxid changed; -1 for what set_watches found changed long ago."""
         self._traffic.notified += len(events)
-        self.output.write(self._encode_events(zxid, events))
+        data = self._encode_events(zxid, events)
+        self._traffic.server.watch_bytes += len(data)
+        self.output.write(data)
 
     def close(self, reason: int) -> None:
         """The attachment ends; whatever the reason, ZooKeeper's clients are told by the closing of the connection."""
