@@ -31,10 +31,10 @@ def download(server: Address, access: Access, file: Path) -> None:
         if response.status != http.client.OK or response.headers.get_content_type() != "application/octet-stream":
             raise CommandFailedError(f"{server}: {_fault(response)}")
         _save(response, file)
+    except (OSError, http.client.HTTPException) as fault:  # a certificate that is not trusted is a ValueError, too
+        raise CommandFailedError(f"{server}: {_text(fault)}") from None
     except ValueError:
         raise CommandFailedError("the credentials cannot be sent over HTTP: they hold a line break") from None
-    except (OSError, http.client.HTTPException) as fault:
-        raise CommandFailedError(f"{server}: {_text(fault)}") from None
     finally:
         connection.close()
 
