@@ -8,7 +8,7 @@ of half a year.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -57,7 +57,7 @@ class Granularity:
             return _simple(kind)
         origin = _origin(obj.get("origin"))
         if kind == "duration":
-            duration = get_int(obj, "duration", 0)
+            duration = _duration(obj)
             if duration <= 0:
                 raise ModelError("duration is not a positive number of milliseconds")
             return DurationGranularity(duration, origin or 0)
@@ -195,6 +195,14 @@ def _simple(name: str) -> Granularity:
     if period is None:
         raise ModelError(f"granularity {name!r} is not supported")
     return PeriodGranularity(Period.parse(period))
+
+
+def _duration(obj: Mapping[str, Any]) -> int:
+    """Druid's parser of JSON takes a number as text, too."""
+    value = obj.get("duration")
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(2**63)):
+        return int(value)
+    return get_int(obj, "duration", 0)
 
 
 def _origin(value: Any) -> int | None:

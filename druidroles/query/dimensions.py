@@ -9,6 +9,9 @@ import attrs
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 from druidroles.query.fields import Fields
 
+# Druid's class for a dimension without a type, which its Router writes as the type. It has no output type of its own:
+# what is said of one is passed over, and values are strings.
+LEGACY = "LegacyDimensionSpec"
 OUTPUT_TYPES = ("STRING", "LONG", "DOUBLE", "FLOAT")
 
 
@@ -24,19 +27,21 @@ class DimensionSpec:
 
 
 def parse_dimension(value: Any, path: str) -> DimensionSpec:
-    """Read a name or a spec of type default."""
+    """Read a name, a spec of type default, or one of the forms that Druid's Router writes for these."""
     if isinstance(value, str):
         return DimensionSpec(value, value)
     if value is None:
         raise BadQueryError(f"{path} is missing")
     fields = Fields.of(value, path)
-    kind = fields.opt_str("type") or "default"
-    if kind != "default":
+    kind = fields.opt_str("type") or LEGACY
+    if kind not in ("default", "extraction", LEGACY):
         raise UnsupportedQueryError(f"{path}.type: dimension spec {kind!r} is not supported; there is default")
+    if kind == "extraction" and not fields.keeps_values():
+        raise UnsupportedQueryError(f"{path}.type: dimension spec 'extraction' is supported with identity alone")
     name = fields.need_str("dimension")
     output_type = (fields.opt_str("outputType") or "STRING").upper()
     if output_type not in OUTPUT_TYPES:
         raise UnsupportedQueryError(
             f"{path}.outputType {output_type!r} is not supported; there are {', '.join(OUTPUT_TYPES)}"
         )
-    return DimensionSpec(name, fields.opt_str("outputName") or name, output_type)
+    return DimensionSpec(name, fields.opt_str("outputName") or name, "STRING" if kind == LEGACY else output_type)

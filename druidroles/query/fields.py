@@ -13,6 +13,7 @@ import attrs
 
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 
+NUMBER_CHARACTERS_MAX = 100  # of a number that is given as text; a double has 24 at most
 DEPTH_MAX = 64  # of filters in filters; far beyond what people write, far below Python's recursion limit
 
 
@@ -80,6 +81,15 @@ class Fields:
             raise BadQueryError(f"{self.at(key)} is missing")
         return self.integer(key, least, least=least)
 
+    def need_number(self, key: str) -> int | float:
+        """A number that must be there; Druid also takes it as text."""
+        value = self.values.get(key)
+        if isinstance(value, str):
+            value = _number(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadQueryError(f"{self.at(key)} must be a number")
+        return value
+
     def items(self, key: str) -> list[Any]:
         """An array, empty where it is missing or null."""
         value = self.values.get(key)
@@ -104,12 +114,39 @@ class Fields:
     def refuse(self, *keys: str) -> None:
         """UnsupportedQueryError if one of these holds anything but null, false or emptiness."""
         for key in keys:
-            if self.values.get(key) not in (None, False, "", [], {}):
+            value = self.values.get(key)
+            if value not in (None, False, "", [], {}) and not (isinstance(value, str) and value.lower() == "false"):
                 raise UnsupportedQueryError(f"{self.at(key)} is not supported")
+
+    def keeps_values(self) -> bool:
+        """Whether `extractionFn` is identity, which Druid's Router writes where a query gave none."""
+        function = self.values.get("extractionFn")
+        return isinstance(function, Mapping) and function.get("type") == "identity"
+
+    def refuse_extraction(self) -> None:
+        """UnsupportedQueryError if `extractionFn` changes values."""
+        if not self.keeps_values():
+            self.refuse("extractionFn")
+
+    def comparator(self, key: str) -> str | None:
+        """The name of an order of strings in lower case, given as text or as `{"type": name}`; None where missing."""
+        if isinstance(self.values.get(key), Mapping):
+            return self.inner(key).need_str("type").lower()
+        name = self.opt_str(key)
+        return None if name is None else name.lower()
 
     def text(self, key: str) -> str | None:
         """A scalar as the string that Druid would compare with; None for null."""
         return scalar_text(self.values.get(key), self.at(key))
+
+
+def _number(text: str) -> int | float | None:
+    if len(text) > NUMBER_CHARACTERS_MAX:
+        return None
+    try:
+        return int(text) if text.lstrip("+-").isdecimal() else float(text)
+    except ValueError:
+        return None
 
 
 def scalar_text(value: Any, path: str) -> str | None:

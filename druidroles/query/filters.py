@@ -96,7 +96,7 @@ def optional_filter(fields: Fields, key: str = "filter") -> Filter | None:
 
 
 def _selector(fields: Fields) -> Filter:
-    fields.refuse("extractionFn")
+    fields.refuse_extraction()
     return Selector(fields.need_str("dimension"), fields.text("value"))
 
 
@@ -105,7 +105,7 @@ def _null(fields: Fields) -> Filter:
 
 
 def _in(fields: Fields) -> Filter:
-    fields.refuse("extractionFn")
+    fields.refuse_extraction()
     if fields.values.get("values") is None:
         raise BadQueryError(f"{fields.at('values')} is missing")
     values = (scalar_text(item, f"{fields.at('values')}[{n}]") for n, item in enumerate(fields.items("values")))
@@ -113,7 +113,7 @@ def _in(fields: Fields) -> Filter:
 
 
 def _bound(fields: Fields) -> Filter:
-    fields.refuse("extractionFn")
+    fields.refuse_extraction()
     lower, upper = fields.text("lower"), fields.text("upper")
     if lower is None and upper is None:
         raise BadQueryError(f"{fields.path} must have lower or upper")
@@ -128,11 +128,14 @@ def _bound(fields: Fields) -> Filter:
 
 
 def _ordering(fields: Fields) -> Ordering:
-    name = fields.opt_str("ordering")
+    name = fields.comparator("ordering")
     if name is None:
-        return Ordering.NUMERIC if fields.boolean("alphaNumeric") else Ordering.LEXICOGRAPHIC
+        fields.refuse("alphaNumeric")
+        return Ordering.LEXICOGRAPHIC
+    if fields.values.get("alphaNumeric") is not None and fields.boolean("alphaNumeric") is not (name == "alphanumeric"):
+        raise BadQueryError(f"{fields.at('alphaNumeric')} and {fields.at('ordering')} contradict each other")
     try:
-        return Ordering(name.lower())
+        return Ordering(name)
     except ValueError:
         raise UnsupportedQueryError(f"{fields.at('ordering')}: ordering {name!r} is not supported") from None
 

@@ -25,6 +25,11 @@ from druidroles.query.ordering import Having, LimitSpec, TopNMetric, parse_havin
 DEFAULT_TIMEOUT_MS = 300_000  # Druid's druid.server.http.defaultQueryTimeout
 MAX_TIMEOUT_MS = 3_600_000  # what a timeout of 0 ("none") means here: nothing runs for ever
 TIME = "__time"
+LONG_MAX = 2**63 - 1
+# Druid's class for intervals without a type; its Router writes that name for one.
+_LEGACY_INTERVALS = "LegacySegmentSpec"
+# Types that Druid has and that are not here. Others are a mistake.
+_OF_DRUID = frozenset({"dataSourceMetadata", "search", "segmentMetadata", "select", "windowOperator"})
 
 
 @attrs.frozen(kw_only=True)
@@ -113,10 +118,13 @@ def parse_query(value: Any) -> Query:
     kind = fields.need_str("queryType")
     parser = _PARSERS.get(kind)
     if parser is None:
-        raise UnsupportedQueryError(f"queryType {kind!r} is not supported; there are {', '.join(sorted(_PARSERS))}")
+        there_are = f"there are {', '.join(sorted(_PARSERS))}"
+        if kind in _OF_DRUID:
+            raise UnsupportedQueryError(f"queryType {kind!r} is not supported; {there_are}")
+        raise BadQueryError(f"queryType {kind!r} is not a type of query; {there_are}")
     context = fields.inner("context") if fields.values.get("context") is not None else Fields.of({}, "context")
     fields.refuse("virtualColumns", "postAggregations")
-    context.refuse("bySegment")
+    context.refuse("bySegment", "serializeDateTimeAsLong")
     return parser(fields, context)
 
 
@@ -152,14 +160,14 @@ def _parse_intervals(
         return (default,), None
     if isinstance(value, Mapping):
         spec = fields.inner("intervals")
-        kind = spec.need_str("type")
+        kind = spec.opt_str("type") or _LEGACY_INTERVALS
         if kind == "segments":
             segments = tuple(_parse_descriptor(item) for item in spec.inners("segments"))
             return condense([segment.interval for segment in segments]), segments
-        if kind != "intervals":
+        if kind not in ("intervals", _LEGACY_INTERVALS):
             raise UnsupportedQueryError(f"intervals.type {kind!r} is not supported; there are intervals, segments")
         fields, value = spec, spec.values.get("intervals")
-    texts = [value] if isinstance(value, str) else fields.items("intervals")
+    texts = value.rstrip(",").split(",") if isinstance(value, str) else fields.items("intervals")
     if value is None:
         raise BadQueryError("intervals is missing")
     return condense([_parse_interval(text, fields.at("intervals")) for text in texts]), None
@@ -248,13 +256,11 @@ def _scan(fields: Fields, context: Fields) -> Query:
     columns = fields.items("columns")
     if not all(isinstance(name, str) for name in columns):
         raise BadQueryError("columns must hold strings")
-    fields.refuse("orderBy")
+    fields.refuse("legacy")
     form = fields.opt_str("resultFormat") or "list"
     if form not in ("list", "compactedList"):
         raise UnsupportedQueryError(f"resultFormat {form!r} is not supported; there are list, compactedList")
-    order = (fields.opt_str("order") or "none").lower()
-    if order not in ("none", "ascending", "descending"):
-        raise BadQueryError(f"order {order!r} is none of none, ascending, descending")
+    order = _scan_order(fields)
     if order != "none" and columns and TIME not in columns:
         raise BadQueryError(f"order {order!r} needs {TIME} among the columns")
     return ScanQuery(
@@ -262,10 +268,26 @@ def _scan(fields: Fields, context: Fields) -> Query:
         names=tuple(dict.fromkeys(columns)),
         compacted=form == "compactedList",
         batch_size=fields.integer("batchSize", 20_480, least=1),
-        limit=fields.integer("limit", 0),
+        limit=limit if (limit := fields.integer("limit", 0)) < LONG_MAX else 0,  # Java's way to say that there is none
         offset=fields.integer("offset", 0),
         order={"none": 0, "ascending": 1, "descending": -1}[order],
     )
+
+
+def _scan_order(fields: Fields) -> str:
+    """`order`, or `orderBy` where that is an order by time: none, ascending or descending."""
+    order = (fields.opt_str("order") or "none").lower()
+    by = fields.inners("orderBy")
+    if by:
+        if len(by) > 1 or by[0].need_str("columnName") != TIME:
+            raise UnsupportedQueryError(f"orderBy is supported for {TIME} alone")
+        told = by[0].need_str("order").lower()
+        if order not in ("none", told):
+            raise BadQueryError("order and orderBy contradict each other")
+        order = told
+    if order not in ("none", "ascending", "descending"):
+        raise BadQueryError(f"order {order!r} is none of none, ascending, descending")
+    return order
 
 
 def _time_boundary(fields: Fields, context: Fields) -> Query:

@@ -10,6 +10,9 @@ import attrs
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 from druidroles.query.fields import Fields
 
+# What Druid's Router writes where a query gave just a name: its class for that form, under its own name.
+_LEGACY_METRIC = "LegacyTopNMetricSpec"
+
 
 @attrs.frozen
 class TopNMetric:
@@ -33,18 +36,19 @@ def parse_metric(fields: Fields, names: set[str]) -> TopNMetric:
 
 
 def _metric_spec(spec: Fields, names: set[str]) -> TopNMetric:
-    kind = spec.need_str("type")
-    if kind == "numeric":
+    kind = spec.opt_str("type") or _LEGACY_METRIC
+    if kind in ("numeric", _LEGACY_METRIC):
         return _by_name(spec.need_str("metric"), names, spec.at("metric"))
     if kind == "inverted":
         inner = spec.values.get("metric")
         metric = parse_metric(spec, names) if isinstance(inner, str) else _metric_spec(spec.inner("metric"), names)
         return attrs.evolve(metric, descending=not metric.descending)
-    if kind == "dimension":
+    if kind in ("dimension", "lexicographic"):
         spec.refuse("previousStop")
-        return TopNMetric(None, False, _is_numeric(spec, "ordering"))
+        return TopNMetric(None, False, kind == "dimension" and _is_numeric(spec, "ordering"))
     raise UnsupportedQueryError(
-        f"{spec.at('type')}: metric type {kind!r} is not supported; there are numeric, dimension, inverted"
+        f"{spec.at('type')}: metric type {kind!r} is not supported; there are numeric, dimension, lexicographic, "
+        "inverted"
     )
 
 
@@ -55,13 +59,12 @@ def _by_name(name: str, names: set[str], path: str) -> TopNMetric:
 
 
 def _is_numeric(spec: Fields, key: str) -> bool:
-    value = spec.values.get(key)
-    name = spec.inner(key).need_str("type") if isinstance(value, Mapping) else spec.opt_str(key) or "lexicographic"
-    if name.lower() not in ("lexicographic", "numeric"):
+    name = spec.comparator(key) or "lexicographic"
+    if name not in ("lexicographic", "numeric"):
         raise UnsupportedQueryError(
             f"{spec.at(key)}: ordering {name!r} is not supported; there are lexicographic, numeric"
         )
-    return name.lower() == "numeric"
+    return name == "numeric"
 
 
 @attrs.frozen
@@ -102,9 +105,9 @@ def _order_by(value: Any, path: str, names: set[str]) -> OrderBy:
     if name not in names:
         raise BadQueryError(f"{path}: the result has no column {name!r}")
     direction = (fields.opt_str("direction") or "ascending").lower()
-    if direction not in ("ascending", "descending"):
+    if not ("ascending".startswith(direction) or "descending".startswith(direction)):
         raise BadQueryError(f"{fields.at('direction')} {direction!r} is neither ascending nor descending")
-    return OrderBy(name, direction == "descending", _is_numeric(fields, "dimensionOrder"))
+    return OrderBy(name, "descending".startswith(direction), _is_numeric(fields, "dimensionOrder"))
 
 
 @attrs.frozen
@@ -152,13 +155,10 @@ def parse_having(fields: Fields, names: set[str]) -> Having:
         case "not":
             return Having(kind, parts=(parse_having(fields.inner("havingSpec"), names),))
         case "dimSelector":
-            fields.refuse("extractionFn")
+            fields.refuse_extraction()
             return Having(kind, _known(fields, "dimension", names), fields.text("value"))
         case "greaterThan" | "lessThan" | "equalTo":
-            value = fields.values.get("value")
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise BadQueryError(f"{fields.at('value')} must be a number")
-            return Having(kind, _known(fields, "aggregation", names), value)
+            return Having(kind, _known(fields, "aggregation", names), fields.need_number("value"))
     raise UnsupportedQueryError(f"{fields.at('type')}: having type {kind!r} is not supported")
 
 

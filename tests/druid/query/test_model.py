@@ -71,13 +71,24 @@ def nested(depth: int) -> Any:
             {**TOP_N, "dimension": {"type": "extraction", "dimension": "a"}},
             "dimension.type: dimension spec 'extraction'",
         ),
+        (
+            {**TOP_N, "dimension": {"type": "extraction", "dimension": "a", "extractionFn": {"type": "upper"}}},
+            "dimension.type: dimension spec 'extraction'",
+        ),
+        ({**TOP_N, "metric": {"type": "dimension", "ordering": {"type": "strlen"}}}, "metric.ordering"),
+        ({**TOP_N, "metric": {"type": "lexicographic", "previousStop": "b"}}, "metric.previousStop"),
+        (
+            {**TIMESERIES, "filter": {"type": "bound", "dimension": "a", "lower": "1", "alphaNumeric": True}},
+            "filter.alphaNumeric is not supported",
+        ),
+        ({**SCAN, "legacy": True}, "legacy is not supported"),
         ({**TOP_N, "metric": {"type": "other"}}, "metric.type: metric type 'other'"),
         ({**GROUP_BY, "subtotalsSpec": [["a"]]}, "subtotalsSpec is not supported"),
         ({**GROUP_BY, "having": {"type": "filter"}}, "having.type: having type 'filter'"),
         ({**GROUP_BY, "limitSpec": {"type": "other"}}, "limitSpec.type 'other'"),
         ({**GROUP_BY, "dimensions": [{"dimension": "a", "outputType": "ARRAY<LONG>"}]}, "dimensions[0].outputType"),
         ({**SCAN, "resultFormat": "valueVector"}, "resultFormat 'valueVector'"),
-        ({**SCAN, "orderBy": [{"columnName": "a"}]}, "orderBy is not supported"),
+        ({**SCAN, "orderBy": [{"columnName": "a", "order": "ascending"}]}, "orderBy is supported for __time alone"),
     ],
 )
 def test_what_is_not_supported_is_named(query: Any, named: str) -> None:
@@ -94,6 +105,26 @@ def test_what_is_not_supported_is_named(query: Any, named: str) -> None:
         (7, "the query must be an object"),
         ({}, "queryType is missing"),
         ({"queryType": 7}, "queryType must be a string"),
+        ({"queryType": "nope"}, "queryType 'nope' is not a type of query"),
+        ({**TIMESERIES, "intervals": "2013/2014,,2015/2016"}, "intervals: '' is not an interval"),
+        ({**TIMESERIES, "granularity": {"type": "duration", "duration": "1e3"}}, "granularity: duration"),
+        (
+            {
+                **TIMESERIES,
+                "filter": {
+                    "type": "bound",
+                    "dimension": "a",
+                    "lower": "1",
+                    "ordering": {"type": "lexicographic"},
+                    "alphaNumeric": True,
+                },
+            },
+            "filter.alphaNumeric and filter.ordering contradict each other",
+        ),
+        (
+            {**SCAN, "order": "descending", "orderBy": [{"columnName": "__time", "order": "ascending"}]},
+            "order and orderBy contradict",
+        ),
         ({**TIMESERIES, "dataSource": None}, "dataSource must be a string"),
         ({**TIMESERIES, "dataSource": {"type": "table"}}, "dataSource.name is missing"),
         ({"queryType": "timeseries", "dataSource": "wiki"}, "intervals is missing"),
@@ -127,7 +158,7 @@ def test_what_is_not_supported_is_named(query: Any, named: str) -> None:
         ({**GROUP_BY, "dimensions": ["n"]}, "the output name 'n' is given twice"),
         ({**GROUP_BY, "limitSpec": {"columns": ["b"]}}, "limitSpec.columns[0]: the result has no column 'b'"),
         ({**GROUP_BY, "limitSpec": {"columns": [{"dimension": "a", "direction": "up"}]}}, "direction 'up'"),
-        ({**GROUP_BY, "having": {"type": "greaterThan", "aggregation": "n", "value": "7"}}, "having.value must be"),
+        ({**GROUP_BY, "having": {"type": "greaterThan", "aggregation": "n", "value": "x"}}, "having.value must be"),
         ({**SCAN, "columns": [1]}, "columns must hold strings"),
         ({**SCAN, "order": "up"}, "order 'up'"),
         ({**SCAN, "order": "ascending", "columns": ["a"]}, "needs __time among the columns"),
@@ -173,7 +204,7 @@ def test_values_of_filters_are_text() -> None:
     for value, told in ((5, "5"), (1.5, "1.5"), (True, "true"), (None, None), ("", "")):
         filter_ = {"type": "selector", "dimension": "a", "value": value}
         assert parse_query({**SCAN, "filter": filter_}).filter == Selector("a", told)
-    bound = {"type": "bound", "dimension": "a", "upper": 5, "upperStrict": True, "alphaNumeric": True}
+    bound = {"type": "bound", "dimension": "a", "upper": 5, "upperStrict": True, "ordering": {"type": "numeric"}}
     assert parse_query({**SCAN, "filter": bound}).filter == Bound("a", None, "5", False, True, Ordering.NUMERIC)
 
 
@@ -197,3 +228,11 @@ def test_what_a_data_server_gets_is_the_query_with_other_intervals() -> None:
     assert isinstance(again, TopNQuery)
     assert (again.segments, again.timeout_ms) == (query.segments, 70)
     assert again.metric == parse_query(TOP_N).metric
+
+
+def test_a_dimension_without_a_type_is_of_strings() -> None:
+    """As in Druid, which has a class without an output type for it."""
+    for spec, told in (({"type": "default"}, "LONG"), ({}, "STRING"), ({"type": "LegacyDimensionSpec"}, "STRING")):
+        query = parse_query({**TOP_N, "dimension": {**spec, "dimension": "a", "outputType": "LONG"}})
+        assert isinstance(query, TopNQuery)
+        assert query.dimension.output_type == told

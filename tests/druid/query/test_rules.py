@@ -100,7 +100,7 @@ def test_doubles_that_are_no_numbers_travel_as_text(engine: Engine, wiki: list[P
     ends = [{"type": f"double{end}", "name": end, "fieldName": "d"} for end in ("Min", "Max", "Sum")]
     ((row),) = ask(engine, wiki, "timeseries", aggregations=ends)
     assert row["result"] == {"Min": "-Infinity", "Max": "NaN", "Sum": "NaN"}
-    dimension = {"dimension": "d", "outputName": "d", "outputType": "DOUBLE"}
+    dimension = {"type": "default", "dimension": "d", "outputName": "d", "outputType": "DOUBLE"}
     groups = ask(engine, wiki, "groupBy", dimensions=[dimension])
     assert [group["event"]["d"] for group in groups] == [None, "-Infinity", 1.5, "NaN"]
     query = parse_query(

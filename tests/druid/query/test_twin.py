@@ -202,7 +202,11 @@ ALL_OF_IT = st.just([f"{iso(START)}/{iso(END)}"])
 
 
 def _dimension(column: str, kind: str) -> Any:
-    return column if kind == "STRING" else {"dimension": column, "outputName": f"{column}_", "outputType": kind}
+    return (
+        column
+        if kind == "STRING"
+        else {"type": "default", "dimension": column, "outputName": f"{column}_", "outputType": kind}
+    )
 
 
 DIMENSIONS = st.builds(_dimension, COLUMNS, st.sampled_from(["STRING", "STRING", "LONG", "DOUBLE"]))
