@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
@@ -19,7 +19,8 @@ from druidroles.http.body import read_json_object
 from druidroles.http.disconnect import cancel_when_gone
 from druidroles.http.errors import DruidHttpError
 from druidroles.http.metrics import Metrics
-from druidroles.model.interval import ETERNITY
+from druidroles.model.decode import ModelError
+from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.segment import DataSegment, SegmentDescriptor
 from druidroles.query.encode import encode_results
 from druidroles.query.errors import BadQueryError, CapacityError, QueryCancelledError, QueryError
@@ -32,6 +33,7 @@ WAITING = 75  # beyond those that run; further queries get 429 at once
 CONTEXT_BYTES_MAX = 7 * 1024  # Druid's responseContextHeaderSize; clients refuse long headers
 QUERY_ID_MAX = 200
 SEGMENTS_AT_ONCE = 1_000
+INTERVALS_AT_ONCE = 100  # the columns of each are put together anew
 
 
 class BrokerResource:
@@ -73,7 +75,7 @@ class BrokerResource:
             ),
             Route("/druid/v2/datasources", self._data_sources),
             Route("/druid/v2/datasources/{name}", self._columns),
-            Route("/druid/v2/datasources/{name}/{part:path}", self._one_kind_of_columns),
+            Route("/druid/v2/datasources/{name}/{part}", self._one_kind_of_columns),
             Route("/druid/v2/{query_id}", self._cancel, methods=["DELETE"]),
             Route("/druid/broker/v1/loadstatus", self._load_status),
             Route("/druid/broker/v1/readiness", self._readiness),
@@ -154,35 +156,66 @@ class BrokerResource:
         return JSONResponse(self._view.data_sources())
 
     async def _columns(self, request: Request) -> Response:
-        return JSONResponse(await self._columns_of(request.path_params["name"]))
+        """Dimensions and metrics; with `full` by interval. `interval` narrows both (Druid's default: the last week)."""
+        name, within = request.path_params["name"], _interval(request)
+        if "full" in request.query_params:
+            return JSONResponse(await self._columns_by_interval(name, within))
+        return JSONResponse(await self._columns_of(name, within))
 
     async def _one_kind_of_columns(self, request: Request) -> Response:
-        columns = await self._columns_of(request.path_params["name"])
+        columns = await self._columns_of(request.path_params["name"], _interval(request))
         part = request.path_params["part"]
         if part not in columns:
             raise DruidHttpError(404, f"no resource at {request.url.path}", error="Not found")
         return JSONResponse(columns[part])
 
-    async def _columns_of(self, name: str) -> dict[str, list[str]]:
+    async def _columns_of(self, name: str, within: Interval) -> dict[str, list[str]]:
         """The names of dimensions and metrics in what shows; both empty for an unknown datasource, as in Druid."""
-        self.need_view()
-        timeline = self._view.timeline(name)
         dimensions: set[tuple[str, ...]] = set()
         metrics: set[tuple[str, ...]] = set()
-        for number, holder in enumerate(timeline.lookup(ETERNITY) if timeline is not None else ()):
-            if number % SEGMENTS_AT_ONCE == SEGMENTS_AT_ONCE - 1:
+        for number, (_, segments) in enumerate(self._shown(name, within), 1):
+            if number % SEGMENTS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
-            for chunk in holder.chunks:
-                segment: DataSegment = chunk.value.segment
-                dimensions.add(segment.dimensions)
-                metrics.add(segment.metrics)
+            dimensions.update(segment.dimensions for segment in segments)
+            metrics.update(segment.metrics for segment in segments)
         return {"dimensions": _union(dimensions), "metrics": _union(metrics)}
+
+    async def _columns_by_interval(self, name: str, within: Interval) -> dict[str, dict[str, list[str]]]:
+        """The same by interval; intervals that touch and have the same columns are one, as in Druid."""
+        found: list[tuple[Interval, dict[str, list[str]]]] = []
+        for number, (interval, segments) in enumerate(self._shown(name, within), 1):
+            if number % INTERVALS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            columns = {
+                "dimensions": _union({segment.dimensions for segment in segments}),
+                "metrics": _union({segment.metrics for segment in segments}),
+            }
+            if found and found[-1][0].end_ms == interval.start_ms and found[-1][1] == columns:
+                interval = Interval(found.pop()[0].start_ms, interval.end_ms)
+            found.append((interval, columns))
+        return {str(interval): columns for interval, columns in found}
+
+    def _shown(self, name: str, within: Interval) -> Iterator[tuple[Interval, list[DataSegment]]]:
+        """What shows of a datasource now, by time."""
+        self.need_view()
+        timeline = self._view.timeline(name)
+        for holder in timeline.lookup(within) if timeline is not None else ():
+            yield holder.interval, [chunk.value.segment for chunk in holder.chunks]
 
     async def _load_status(self, request: Request) -> Response:
         return JSONResponse({"inventoryInitialized": self._initialized()})
 
     async def _readiness(self, request: Request) -> Response:
         return Response(status_code=200 if self._initialized() else 503)
+
+
+def _interval(request: Request) -> Interval:
+    """The query parameter `interval`; all of time without it."""
+    text = request.query_params.get("interval")
+    try:
+        return Interval.parse(text) if text else ETERNITY
+    except ModelError as fault:
+        raise DruidHttpError(400, f"interval: {fault}") from None
 
 
 def _union(lists: Iterable[tuple[str, ...]]) -> list[str]:

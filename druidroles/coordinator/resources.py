@@ -55,9 +55,12 @@ async def _loadstatus_of(request: Request, leading: Leading) -> Response:
     if flag_is_true(request, "forceMetadataRefresh", True):
         await leading.reader.refresh()
     name = request.path_params["ds"]
-    segments = [s for s in leading.view.used.of_data_source(name) if interval is None or s.interval.overlaps(interval)]
-    if not segments:
+    used = list(leading.view.used.of_data_source(name))
+    segments = [segment for segment in used if interval is None or segment.interval.overlaps(interval)]
+    if not used:
         return Response(status_code=204)
+    if not segments:
+        return Response("No used segment found for the given datasource and interval", media_type="application/json")
     status = await load_status(leading.view, segments, wall_ms())
     if has_flag(request, "full"):
         return JSONResponse(status.under_replicated)

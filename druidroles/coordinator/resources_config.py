@@ -1,4 +1,4 @@
-"""The Coordinator over HTTP: its dynamic configuration, and what Druid configures here that there is not."""
+"""The Coordinator over HTTP: its dynamic configuration."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.model.decode import ModelError
 from druidroles.model.names import check_name
 
-_NOT_HERE = {
-    "config/compaction": "automatic compaction",
-    "compaction": "automatic compaction",
-    "lookups": "lookups",
+# Keys of Druid's that mean nothing here, with its defaults: who reads the configuration finds them.
+_MEANINGLESS = {
+    "mergeBytesLimit": 524_288_000,
+    "mergeSegmentsLimit": 100,
+    "killPendingSegmentsSkipList": [],
+    "debugDimensions": None,
 }
 
 
 async def _config(request: Request, leading: Leading) -> Response:
-    return JSONResponse(leading.config.to_json())
+    return JSONResponse({**_MEANINGLESS, **leading.config.to_json()})
 
 
 async def _set_config(request: Request, leading: Leading) -> Response:
@@ -46,13 +48,6 @@ async def _config_history(request: Request, leading: Leading) -> Response:
     return JSONResponse(await history(request, leading.store, "config", CONFIG_NAME))
 
 
-def _missing(what: str) -> OnLeader:
-    async def refuse(request: Request, leading: Leading) -> Response:
-        raise DruidHttpError(501, f"{what}: not supported by this Coordinator", error="Unsupported operation")
-
-    return refuse
-
-
 def config_routes(contender: Contender) -> list[BaseRoute]:
     """`/config` and its history."""
     handlers: list[tuple[str, str, OnLeader]] = [
@@ -60,11 +55,4 @@ def config_routes(contender: Contender) -> list[BaseRoute]:
         ("POST", "/config", _set_config),
         ("GET", "/config/history", _config_history),
     ]
-    routes: list[BaseRoute] = [
-        Route(ROOT + path, on_leader(contender, handle), methods=[method]) for method, path, handle in handlers
-    ]
-    for prefix, what in _NOT_HERE.items():
-        for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
-            handler = on_leader(contender, _missing(what))
-            routes.append(Route(ROOT + path, handler, methods=["GET", "POST", "DELETE"]))
-    return routes
+    return [Route(ROOT + path, on_leader(contender, handle), methods=[method]) for method, path, handle in handlers]

@@ -107,7 +107,7 @@ async def _datasources(request: Request, leading: Leading) -> Response:
     if has_flag(request, "full"):
         return JSONResponse([_full(name, some) for name, some in sources.items()])
     if has_flag(request, "simple"):
-        return JSONResponse([{"name": name, **_summary(some)} for name, some in sources.items()])
+        return JSONResponse([{"name": name, "properties": _summary(some)} for name, some in sources.items()])
     return JSONResponse(list(sources))
 
 

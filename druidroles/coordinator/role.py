@@ -21,6 +21,7 @@ from druidroles.coordinator.assembly import LeadingConfig, Views
 from druidroles.coordinator.leading import Leading
 from druidroles.coordinator.metrics import show_cluster
 from druidroles.coordinator.resources import cluster_routes, leader_routes
+from druidroles.coordinator.resources_absent import absent_routes
 from druidroles.coordinator.resources_config import config_routes
 from druidroles.coordinator.resources_datasources import datasource_routes
 from druidroles.coordinator.resources_metadata import metadata_routes
@@ -94,6 +95,7 @@ class Coordinator:
             *datasource_routes(self),
             *rules_routes(self),
             *config_routes(self),
+            *absent_routes(self),
         ]
 
     def discovery_services(self) -> dict[str, dict[str, object]]:

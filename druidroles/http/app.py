@@ -13,7 +13,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
+from druidroles.http.compression import Compressing
 from druidroles.http.errors import (
     DruidHttpError,
     error_response,
@@ -23,6 +25,10 @@ from druidroles.http.errors import (
     handle_unexpected,
 )
 from druidroles.http.paths import RefuseNul
+
+# What `/status` says as Druid's version: the release whose answers these are compared with. Tools read the field to see
+# what they may ask for, and would take the version of this package for a Druid before 0.14. Ours is told as a module.
+DRUID_VERSION = "28.0.0"
 
 
 def package_version() -> str:
@@ -40,7 +46,8 @@ def _memory() -> dict[str, int]:
 
 
 async def _status(request: Request) -> Response:
-    return JSONResponse({"version": package_version(), "modules": [], "memory": _memory()})
+    module = {"name": "druidroles", "artifact": "coordserver", "version": package_version()}
+    return JSONResponse({"version": DRUID_VERSION, "modules": [module], "memory": _memory()})
 
 
 async def _health(request: Request) -> Response:
@@ -57,8 +64,7 @@ def status_routes(self_discovered: Callable[[], bool], properties: Mapping[str, 
         return JSONResponse({"selfDiscovered": self_discovered()})
 
     async def discovered(request: Request) -> Response:
-        found = self_discovered()
-        return JSONResponse({"selfDiscovered": found}, status_code=200 if found else 503)
+        return Response(status_code=200 if self_discovered() else 503, media_type="application/json")
 
     async def show_properties(request: Request) -> Response:
         return JSONResponse(dict(properties))
@@ -79,10 +85,14 @@ async def _handle_http(request: Request, error: Exception) -> Response:
 
 
 def make_app(routes: Sequence[BaseRoute]) -> Starlette:
-    """The application for some routes. Errors that no route answers become Druid's error body."""
-    return Starlette(
+    """The application for some routes. Errors that no route answers become Druid's error body.
+
+    A slash at the end of a path counts for nothing, as in Druid. No redirect says so: behind a Router it would lead
+    the client to an address that it does not know.
+    """
+    app = Starlette(
         routes=list(routes),
-        middleware=[Middleware(RefuseNul)],
+        middleware=[Middleware(RefuseNul), Middleware(Compressing)],
         exception_handlers={
             DruidHttpError: handle_druid_error,
             404: handle_not_found,
@@ -91,3 +101,15 @@ def make_app(routes: Sequence[BaseRoute]) -> Starlette:
             500: handle_unexpected,
         },
     )
+
+    async def without_slash(scope: Scope, receive: Receive, send: Send) -> None:
+        path, raw = scope.get("path", ""), scope.get("raw_path", b"")
+        if scope["type"] == "http" and path.rstrip("/") and path.endswith("/") and raw.endswith(b"/"):
+            await app.router({**scope, "path": path.rstrip("/"), "raw_path": raw.rstrip(b"/")}, receive, send)
+            return
+        await nowhere(scope, receive, send)
+
+    nowhere = app.router.default
+    app.router.redirect_slashes = False
+    app.router.default = without_slash
+    return app

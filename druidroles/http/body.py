@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from druidroles.http.compression import is_packed, unpack
 from druidroles.http.errors import DruidHttpError
 from druidroles.model.decode import ModelError, parse_json
 
@@ -14,7 +15,8 @@ BODY_BYTES_MAX = 16 << 20  # Druid's task payloads reach a few MB; a query with 
 
 
 async def read_bytes(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
-    """The whole body, or a 413 that names the limit."""
+    """The whole body, unpacked where it is gzip, or a 413 that names the limit."""
+    packed = is_packed(request.headers.get("content-encoding"))
     declared = request.headers.get("content-length", "")
     body = bytearray()
     if not declared.isdigit() or int(declared) <= limit:
@@ -24,7 +26,7 @@ async def read_bytes(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
                 if len(body) > limit:
                     break
             else:
-                return bytes(body)
+                return await unpack(bytes(body), limit) if packed else bytes(body)
     raise DruidHttpError(413, f"the request body is over the limit of {limit} bytes", error="Request too large")
 
 

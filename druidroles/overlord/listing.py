@@ -17,7 +17,7 @@ from druidroles.overlord.select import WorkerLoad
 # Druid has not filled this field for years, but its clients expect a time.
 _NEVER = format_iso(0)
 
-STATES = ("waiting", "pending", "running", "complete")
+STATES = ("pending", "waiting", "running", "complete")
 
 
 @attrs.frozen
@@ -83,6 +83,7 @@ class TaskFilter:
     def parse(cls, parameter: Callable[[str], str | None]) -> TaskFilter:
         """Read the parameters; raises ModelError naming the one at fault."""
         state, created, most = parameter("state"), parameter("createdTimeInterval"), parameter("max")
+        state = None if state is None else state.lower()
         if state is not None and state not in STATES:
             raise ModelError(f"state {state!r} is not one of {', '.join(STATES)}")
         if most is not None and not (most.isascii() and most.isdigit()):

@@ -27,8 +27,9 @@ from druidroles.metadata import MetadataError, StaleEpochError
 from druidroles.model.decode import ModelError
 from druidroles.overlord.actions import ActionRefusedError, action_type
 from druidroles.overlord.leading import Leading
-from druidroles.overlord.listing import Listed, TaskFilter
+from druidroles.overlord.listing import STATES, Listed, TaskFilter
 from druidroles.overlord.resources_locks import lock_handlers
+from druidroles.overlord.resources_supervisors import supervisor_handlers
 from druidroles.overlord.resources_workers import worker_handlers
 from druidroles.overlord.submission import TASK_BYTES_MAX, complete_task, new_row
 from druidroles.segments.errors import IngestionError
@@ -39,8 +40,6 @@ BASE = "/druid/indexer/v1"
 ACTION_BYTES_MAX = 64 << 20  # a publication of 50,000 segments is half of it
 COMPLETE_MAX = 1000  # ended tasks that a listing reads unless it asks for another number
 SEARCHED_MAX = 10_000  # ended tasks that a listing looks through for those of a datasource or type
-# Of streaming ingestion and previews, which there are none of.
-_UNSUPPORTED = ("/supervisor", "/supervisor/{rest:path}", "/sampler")
 _LETTERS = "abcdefghijklmnop"  # those of Druid's random ids
 
 
@@ -99,7 +98,7 @@ class OverlordResources:
             ("/pendingSegments/{name}", self._pending_segments, "DELETE"),
             *worker_handlers(),
             *lock_handlers(),
-            *((path, _unsupported, method) for path in _UNSUPPORTED for method in ("GET", "POST")),
+            *supervisor_handlers(),
         ]
         return [
             Route(f"{BASE}/leader", self._leader),
@@ -169,7 +168,7 @@ class OverlordResources:
     async def _task(self, request: Request, leading: Leading) -> Response:
         found = await self._find(request, leading)
         if found is None:
-            return JSONResponse({"task": request.path_params["id"], "payload": None}, status_code=404)
+            return _unknown(request)
         return JSONResponse({"task": found.row.id, "payload": dict(found.row.payload)})
 
     async def _task_status(self, request: Request, leading: Leading) -> Response:
@@ -233,6 +232,9 @@ class OverlordResources:
     # Listings
 
     async def _tasks(self, request: Request, leading: Leading) -> Response:
+        state = request.query_params.get("state")
+        if state is not None and state.lower() not in STATES:
+            return PlainTextResponse(f"Invalid state : {state}, valid values are: [{', '.join(STATES)}]", 400)
         return await _list(TaskFilter.parse(request.query_params.get), leading)
 
     def _in_state(self, state: str) -> Handler:
@@ -241,11 +243,6 @@ class OverlordResources:
             return await _list(TaskFilter.parse(given.get), leading)
 
         return handler
-
-
-async def _unsupported(request: Request, leading: Leading) -> Response:
-    message = f"{request.url.path} is not supported: there are batch tasks only"
-    raise DruidHttpError(501, message, error="Unsupported operation")
 
 
 async def _list(wanted: TaskFilter, leading: Leading) -> Response:
@@ -259,4 +256,4 @@ async def _list(wanted: TaskFilter, leading: Leading) -> Response:
 
 
 def _unknown(request: Request) -> Response:
-    return JSONResponse({"task": request.path_params["id"], "status": None}, status_code=404)
+    return PlainTextResponse(f"Cannot find any task with id: [{request.path_params['id']}]", 404)

@@ -18,7 +18,6 @@ from druidroles.model.interval import Interval
 from druidroles.model.iso import parse_iso
 from druidroles.overlord.leading import Leading
 from druidroles.overlord.listing import worker_json
-from druidroles.overlord.select import STRATEGIES
 from druidroles.overlord.worker_config import NAME, WorkerConfig
 
 Handler = Callable[[Request, Leading], Awaitable[Response]]
@@ -61,16 +60,14 @@ async def _capacity(request: Request, leading: Leading) -> Response:
 
 
 async def _scaling(request: Request, leading: Leading) -> Response:
-    # Nothing scales by itself here, so there are no events.
-    return JSONResponse([])
+    # Nothing scales by itself here; Druid answers the same where no autoscaler is configured.
+    return Response(media_type="application/json")
 
 
 async def _config(request: Request, leading: Leading) -> Response:
+    """What an operator has set; an empty body where that is nothing, as in Druid."""
     given = leading.config.json
-    if given is not None:
-        return JSONResponse(dict(given))
-    name = next(name for name, strategy in STRATEGIES.items() if strategy is leading.rules.strategy)
-    return JSONResponse({"type": "default", "selectStrategy": {"type": name}, "autoScaler": None})
+    return Response(media_type="application/json") if given is None else JSONResponse(dict(given))
 
 
 async def _set_config(request: Request, leading: Leading) -> Response:

@@ -17,7 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from druidroles.http.body import BODY_BYTES_MAX
 from druidroles.http.client import CONNECT_TIMEOUT_S
+from druidroles.http.compression import is_packed, unpack
 from druidroles.http.disconnect import cancel_when_gone
 from druidroles.http.errors import DruidHttpError
 from druidroles.http.streaming import open_body
@@ -65,8 +67,13 @@ class Exchange:
         return self._body is None or self._body.replayable
 
     async def peek(self) -> bytes | None:
-        """The body, if there is one and it is small enough to be looked at."""
-        return None if self._body is None else await self._body.peek()
+        """The body, unpacked, if there is one and it is small enough to be looked at; None if it cannot be read."""
+        body = None if self._body is None else await self._body.peek()
+        try:
+            packed = body is not None and is_packed(self._request.headers.get("content-encoding"))
+            return await unpack(body, BODY_BYTES_MAX) if packed and body else body
+        except DruidHttpError:
+            return None  # whoever answers says what is wrong with it
 
     @asynccontextmanager
     async def sent_to(self, target: Target) -> AsyncIterator[httpx2.Response]:

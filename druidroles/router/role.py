@@ -66,6 +66,7 @@ class Router:
         overlord = self._to_leader("Overlord", self._overlords, b"")
         return [
             Route("/", self._home),
+            Route("/druid/router/v1/brokers", self._brokers_by_service),
             Route("/druid/v2/{query_id}", self._cancel_query, methods=["DELETE"]),
             *(Route(path, self._to_broker, methods=_METHODS) for path in ("/druid/v2", "/druid/v2/{rest:path}")),
             Route("/druid/coordinator/{rest:path}", coordinator, methods=_METHODS),
@@ -110,6 +111,13 @@ class Router:
                 "overlord": _leader(self._overlords),
             }
         )
+
+    async def _brokers_by_service(self, request: Request) -> Response:
+        """Druid's shape: the hosts of each service that queries may go to, also where nobody offers it."""
+        found: dict[str, list[str]] = {service: [] for service in sorted({*self._settings.tiers.services.values()})}
+        for node in self._brokers.nodes(NodeRole.BROKER):
+            found.setdefault(node.node.service, []).append(node.name)
+        return JSONResponse(found)
 
     # -- to a Broker ------------------------------------------------------------------------------------------------
 

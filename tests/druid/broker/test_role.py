@@ -71,6 +71,22 @@ async def test_what_there_is_to_be_queried(world: World, flights: list[Piece]) -
     assert columns["metrics"] == []
     assert await world.get("/druid/v2/datasources/flights/dimensions") == columns["dimensions"]
     assert await world.get("/druid/v2/datasources/unknown") == {"dimensions": [], "metrics": []}
+    assert await world.get("/druid/v2/datasources/flights/") == columns
+    for days, shown in (
+        ("2013-01-01/2013-01-03", columns),
+        ("2014-01-01/2014-01-02", {"dimensions": [], "metrics": []}),
+    ):
+        assert await world.get(f"/druid/v2/datasources/flights?interval={days}") == shown
+        assert await world.get(f"/druid/v2/datasources/flights/metrics?interval={days}") == []
+    assert await world.get("/druid/v2/datasources/flights?full&interval=2013-01-02T12/2013-01-05") == {
+        "2013-01-02T12:00:00.000Z/2013-01-05T00:00:00.000Z": columns
+    }
+    assert await world.get("/druid/v2/datasources/flights?full&interval=2014-01-01/2014-01-02") == {}
+    assert list(await world.get("/druid/v2/datasources/flights?full")) == [
+        "2013-01-01T00:00:00.000Z/2013-02-02T00:00:00.000Z"
+    ]
+    assert await world.get("/druid/v2/datasources/unknown?full") == {}
+    assert "interval: 'soon'" in (await world.get("/druid/v2/datasources/flights?interval=soon"))["errorMessage"]
     assert (await world.get("/druid/v2/datasources/flights/else"))["error"] == "Not found"
     assert await world.get("/druid/broker/v1/loadstatus") == {"inventoryInitialized": True}
     assert await world.ask({**COUNT_QUERY, "dataSource": "unknown"}) == [

@@ -61,6 +61,8 @@ async def test_what_the_leader_tells_of_a_loaded_cluster(house: Any, days: Days,
         assert await coordinator.get("/datasources/wiki/loadstatus?forceMetadataRefresh=false") == {"wiki": 100.0}
         none = await coordinator.http.get(f"{ROOT}/datasources/other/loadstatus?forceMetadataRefresh=true")
         assert none.status_code == 204
+        early = await coordinator.http.get(f"{ROOT}/datasources/wiki/loadstatus?interval=1950-01-01_1950-01-02")
+        assert (early.status_code, early.text) == (200, "No used segment found for the given datasource and interval")
         assert await coordinator.get("/loadqueue") == {"h1:8083": {"segmentsToLoad": [], "segmentsToDrop": []}}
         assert await coordinator.get("/loadqueue?simple") == {
             "h1:8083": {

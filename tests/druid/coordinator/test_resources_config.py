@@ -117,12 +117,53 @@ async def test_a_server_is_emptied_at_once_and_filled_again(house: Any, days: Da
         await until(even)
 
 
-@pytest.mark.parametrize(
-    "path", ["/config/compaction", "/config/compaction/wiki", "/compaction/status", "/lookups/config"]
-)
-async def test_what_is_not_there_says_so(house: Any, ready: Any, path: str) -> None:
+COMPACTION = {
+    "compactionConfigs": [],
+    "compactionTaskSlotRatio": 0.1,
+    "maxCompactionTaskSlots": 2147483647,
+    "useAutoScaleSlots": False,
+}
+NO_LOOKUPS = {"error": "No lookups found"}
+
+
+async def test_what_nobody_configured_is_answered_as_by_a_druid_without_it(house: Any, ready: Any) -> None:
+    """Druid's processes ask for lookups at their start and try again for minutes if the answer is not 404."""
     async with house.coordinator() as coordinator:
         await ready(coordinator)
-        answer = await coordinator.http.get(ROOT + path)
+        for path, status, body in (
+            ("/lookups/config", 404, None),
+            ("/lookups/config?discover=true", 200, []),
+            ("/lookups/config/all", 404, NO_LOOKUPS),
+            ("/lookups/config/__default?detailed=true", 404, NO_LOOKUPS),
+            ("/lookups/config/__default/one", 404, NO_LOOKUPS),
+            ("/lookups/status", 404, NO_LOOKUPS),
+            ("/lookups/nodeStatus", 404, NO_LOOKUPS),
+            ("/config/compaction", 200, COMPACTION),
+            ("/config/compaction/wiki", 404, None),
+            ("/config/compaction/wiki/history", 200, []),
+            ("/compaction/status", 200, {"latestStatus": []}),
+            ("/compaction/status?dataSource=wiki", 404, {"error": "unknown dataSource"}),
+            ("/compaction/progress", 400, {"error": "No DataSource specified"}),
+            ("/compaction/progress?dataSource=wiki", 404, {"error": "unknown dataSource"}),
+        ):
+            answer = await coordinator.http.get(ROOT + path)
+            assert (answer.status_code, answer.json() if answer.content else None) == (status, body), path
+
+
+@pytest.mark.parametrize("path", ["/config/compaction", "/config/compaction/taskslots", "/lookups/config"])
+async def test_what_would_configure_what_is_not_there_is_refused(house: Any, ready: Any, path: str) -> None:
+    async with house.coordinator() as coordinator:
+        await ready(coordinator)
+        answer = await coordinator.http.post(ROOT + path, json={})
         assert answer.status_code == 501
         assert answer.json()["error"] == "Unsupported operation"
+
+
+async def test_the_configuration_has_all_keys_of_druid(house: Any, ready: Any) -> None:
+    """Those too that mean nothing here; what is read may be posted again."""
+    async with house.coordinator() as coordinator:
+        await ready(coordinator)
+        told = await coordinator.get("/config")
+        assert {"mergeBytesLimit", "mergeSegmentsLimit", "killPendingSegmentsSkipList", "debugDimensions"} <= set(told)
+        assert (await coordinator.http.post(f"{ROOT}/config", json=told)).status_code == 200
+        assert await coordinator.get("/config") == told

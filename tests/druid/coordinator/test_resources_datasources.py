@@ -37,7 +37,7 @@ async def test_datasources_intervals_tiers_and_servers(house: Any, days: Days, u
                 "replicatedSize": 40,
             },
         }
-        assert await get("/datasources?simple") == [{"name": "wiki", **summary}]
+        assert await get("/datasources?simple") == [{"name": "wiki", "properties": summary}]
         assert await get("/datasources/wiki") == summary
         assert len((await get("/datasources/wiki?full"))["segments"]) == 2
         (full,) = await get("/datasources?full")

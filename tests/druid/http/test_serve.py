@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from druidroles.http.app import make_app, status_routes
+from druidroles.http.app import DRUID_VERSION, make_app, status_routes
 from druidroles.http.body import read_json_object
 from druidroles.http.errors import DruidHttpError
 from druidroles.http.serve import HttpServer
@@ -75,10 +75,25 @@ async def test_status_routes_answer_as_on_every_druid_process() -> None:
     """Druid documentation, "Service status API"."""
     async with serving() as (_, url), httpx2.AsyncClient(base_url=url) as client:
         assert (await client.get("/status/health")).json() is True
-        assert set((await client.get("/status")).json()) == {"version", "modules", "memory"}
-        assert (await client.get("/status/selfDiscovered")).status_code == 503
+        status = (await client.get("/status")).json()
+        assert set(status) == {"version", "modules", "memory"}
+        assert status["version"] == DRUID_VERSION == "28.0.0"
+        assert [module["artifact"] for module in status["modules"]] == ["coordserver"]
+        answer = await client.get("/status/selfDiscovered")
+        assert (answer.status_code, answer.content) == (503, b"")
         assert (await client.get("/status/selfDiscovered/status")).json() == {"selfDiscovered": False}
         assert (await client.get("/status/properties")).json() == {"a": "b"}
+
+
+async def test_a_slash_at_the_end_counts_for_nothing() -> None:
+    """No redirect says so, which would name an address that a client behind a Router does not know."""
+    async with serving() as (_, url), httpx2.AsyncClient(base_url=url) as client:
+        for path in ("/status/health/", "/status/health//", "/status/properties/"):
+            assert (await client.get(path)).status_code == 200, path
+        for path in ("/", "//", "/nowhere/", "/status/health%2F"):
+            assert (await client.get(path)).status_code == 404, path
+        assert (await client.get("/echo/")).status_code == 405
+        assert (await client.post("/echo/?x=1", json={"a": 1})).json() == {"a": 1}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -231,10 +231,15 @@ async def test_unknown_tasks_and_malformed_requests(server: ServerHandle, tmp_pa
     """Each is answered with what is wrong, and hurts nothing else."""
     async with overlord(server, tmp_path, "o1") as on:
         await leads(on)
-        for path in ("status", "log", "reports"):
-            response = await on.get(f"{API}/task/nobody/{path}")
-            assert (response.status_code, response.json()) == (404, {"task": "nobody", "status": None})
-        assert (await on.get(f"{API}/task/nobody")).status_code == 404
+        for path in ("", "/status", "/log", "/reports"):
+            response = await on.get(f"{API}/task/nobody{path}")
+            assert (response.status_code, response.text) == (404, "Cannot find any task with id: [nobody]")
+        response = await on.get(f"{API}/tasks?state=wrong")
+        assert (response.status_code, response.text) == (
+            400,
+            "Invalid state : wrong, valid values are: [pending, waiting, running, complete]",
+        )
+        assert (await on.get(f"{API}/tasks?state=RUNNING")).json() == []
         assert (await on.post(f"{API}/task/nobody/shutdown")).status_code == 404
         for body, named in (
             ({"type": "index_kafka"}, "index_kafka"),

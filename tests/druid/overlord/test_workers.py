@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 from indexing import ended, until
 from played_workers import API, Play, leads, overlord, submit
 
@@ -34,8 +32,7 @@ async def test_a_configuration_counts_at_once_and_for_the_next_leader(
     first, second = await play("w:1", 5), await play("w:2", 1)
     async with overlord(server, tmp_path, "o1", Limits()) as on:
         await leads(on)
-        default = (await on.get(f"{API}/worker")).json()
-        assert default == {"type": "default", "selectStrategy": {"type": "equalDistribution"}, "autoScaler": None}
+        assert (await on.get(f"{API}/worker")).content == b""
         refused = await on.post(f"{API}/worker", {"selectStrategy": {"type": "javascript"}})
         assert (refused.status_code, "javascript" in refused.json()["errorMessage"]) == (400, True)
         headers = {"X-Druid-Author": "ada", "X-Druid-Comment": "keep flights together"}
@@ -147,13 +144,23 @@ async def test_unknown_workers_and_silent_ones(server: ServerHandle, tmp_path: P
         assert (await on.post(f"{API}/worker/127.0.0.1:1/enable")).status_code == 502
 
 
-@pytest.mark.parametrize("path", ["supervisor", "supervisor/x/status", "sampler"])
-async def test_what_there_is_not_says_so(server: ServerHandle, tmp_path: Path, path: str) -> None:
-    """501 with Druid's error body, and the endpoints that have nothing to tell tell nothing."""
+async def test_what_there_is_not_says_so(server: ServerHandle, tmp_path: Path) -> None:
+    """Questions are answered as by a Druid without it; what would make a supervisor is refused by name."""
     async with overlord(server, tmp_path, "o1") as on:
         await leads(on)
-        for ask in (on.get, partial(on.post, body={})):
-            answer = await ask(f"{API}/{path}")
+        for path in ("supervisor", "sampler"):
+            answer = await on.post(f"{API}/{path}", body={})
             assert (answer.status_code, answer.json()["error"]) == (501, "Unsupported operation")
-        assert (await on.get(f"{API}/scaling")).json() == []
+        assert (await on.get(f"{API}/supervisor")).json() == []
+        assert (await on.get(f"{API}/supervisor?full")).json() == []
+        assert (await on.get(f"{API}/supervisor/history")).json() == {}
+        assert (await on.post(f"{API}/supervisor/terminateAll", body={})).json() == {"status": "success"}
+        for path in ("supervisor/x", "supervisor/x/status", "supervisor/x/history"):
+            answer = await on.get(f"{API}/{path}")
+            assert (answer.status_code, answer.text) == (404, "Cannot find any supervisor with id: [x]")
+            assert answer.headers["content-type"].startswith("text/plain")
+        assert (await on.post(f"{API}/supervisor/x/suspend", body={})).status_code == 404
+        for path in ("scaling", "worker"):
+            answer = await on.get(f"{API}/{path}")
+            assert (answer.status_code, answer.content) == (200, b"")
         assert (await on.get(f"{API}/totalWorkerCapacity")).json()["currentClusterCapacity"] == 0

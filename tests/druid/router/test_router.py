@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -42,7 +43,7 @@ def echo(name: str) -> list[BaseRoute]:
                 "target": request.scope["raw_path"].decode() + "?" + request.scope["query_string"].decode(),
                 "headers": dict(request.headers),
                 "size": len(body),
-                "head": body[:100].decode(),
+                "head": body[:100].decode(errors="replace"),
             },
             headers={"X-Druid-Query-Id": "q", "Keep-Alive": "timeout=9"},
         )
@@ -383,3 +384,32 @@ async def test_the_tier_of_the_data_decides_which_brokers_are_asked(tmp_path: Pa
         assert await asked(query("2021-02/2021-03")) == "cold"
         assert await asked(query("2020-02/2020-03", note="x" * (1 << 21))) == "cold"
         assert await asked({"queryType": "timeBoundary", "dataSource": "d"}) == "hot"
+        for body, name in ((json.dumps(query("2020-02/2020-03")).encode(), "hot"), (b"{", "cold")):
+            assert await passed_packed(world, gzip.compress(body)) == name
+        assert await passed_packed(world, b"not packed") == "cold"
+        brokers = (await world.http.get(world.url + "/druid/router/v1/brokers")).json()
+        assert {service: len(hosts) for service, hosts in brokers.items()} == {
+            "druid/broker-hot": 1,
+            "druid/broker-cold": 1,
+        }
+
+
+async def passed_packed(world: World, body: bytes) -> str:
+    """Which Broker gets a packed query; it gets it as it was sent."""
+    headers = {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
+    answer = await world.http.post(world.url + "/druid/v2", content=body, headers=headers)
+    assert answer.json()["size"] == len(body)
+    assert answer.json()["headers"]["content-encoding"] == "gzip"
+    return str(answer.json()["name"])
+
+
+async def test_the_brokers_by_service(world: World) -> None:
+    """Druid's shape: hosts with their port, an empty list where nobody offers the service."""
+    url = world.url + "/druid/router/v1/brokers"
+    assert (await world.http.get(url)).json() == {"druid/broker": []}
+    await world.announce_broker("127.0.0.1:18082")
+    await world.announce_broker("127.0.0.1:18083", "druid/other")
+    assert (await world.http.get(url)).json() == {
+        "druid/broker": ["127.0.0.1:18082"],
+        "druid/other": ["127.0.0.1:18083"],
+    }
