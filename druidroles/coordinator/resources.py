@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from druidroles.coordination.discovery import DiscoveryView
@@ -23,7 +23,7 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.model.server import DiscoveryDruidNode, NodeRole
 
 # Druid leaves these out of `/cluster` where there is none.
-_OPTIONAL_ROLES = (NodeRole.MIDDLE_MANAGER, NodeRole.INDEXER, NodeRole.ROUTER)
+_OPTIONAL_ROLES = (NodeRole.MIDDLE_MANAGER, NodeRole.INDEXER, NodeRole.PEON, NodeRole.ROUTER)
 
 
 def leader_routes(contender: Contender) -> list[BaseRoute]:
@@ -31,7 +31,7 @@ def leader_routes(contender: Contender) -> list[BaseRoute]:
 
     async def leader(request: Request) -> Response:
         url = contender.leader_url
-        return Response(status_code=204) if url is None else PlainTextResponse(url)
+        return Response(status_code=204) if url is None else Response(url, media_type="application/json")
 
     async def is_leader(request: Request) -> Response:
         leads = contender.leading is not None
@@ -112,7 +112,9 @@ def _server(server: Server) -> dict[str, Any]:
 
 
 def _server_full(server: Server) -> dict[str, Any]:
-    return {**_server(server), "segments": {i: segment.to_json() for i, segment in server.served.items()}}
+    """As in Druid without `currSize`."""
+    told = {key: value for key, value in _server(server).items() if key != "currSize"}
+    return {**told, "segments": {segment_id: segment.to_json() for segment_id, segment in server.served.items()}}
 
 
 async def _servers(request: Request, leading: Leading) -> Response:

@@ -15,10 +15,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from druidroles.coordinator.assembly import wall_ms
 from druidroles.coordinator.leading import Leading
 from druidroles.coordinator.overlord import OverlordError
 from druidroles.coordinator.parameters import ROOT, count_param, has_flag, interval_param, to_interval
+from druidroles.coordinator.planner import verdict_of
 from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
+from druidroles.coordinator.view import ClusterView
 from druidroles.http.body import read_json, read_json_object
 from druidroles.http.errors import DruidHttpError
 from druidroles.model.decode import ModelError, only_keys
@@ -89,14 +92,24 @@ async def _metadata_segments_of(request: Request, leading: Leading) -> Response:
 
 
 async def _metadata_segments(request: Request, leading: Leading) -> Response:
-    """All used segments, with `?includeOvershadowedStatus` each with `overshadowed` added."""
+    """All used segments, with `?includeOvershadowedStatus` each with that and the copies that its rule wants."""
     await leading.reader.refresh()
     used = leading.view.used
     wanted = set(request.query_params.getlist("datasources"))
     segments = [s for s in used.by_id.values() if not wanted or s.data_source in wanted]
     if not has_flag(request, "includeOvershadowedStatus"):
         return _streamed(segment.to_json() for segment in segments)
-    return _streamed({**segment.to_json(), "overshadowed": used.is_overshadowed(segment)} for segment in segments)
+    return _streamed(_with_status(leading.view, segment) for segment in segments)
+
+
+def _with_status(view: ClusterView, segment: DataSegment) -> dict[str, Any]:
+    """Druid's SegmentStatusInCluster. Of an overshadowed segment no rule wants anything."""
+    verdict = verdict_of(view, segment, wall_ms())
+    return {
+        **segment.to_json(),
+        "overshadowed": view.used.is_overshadowed(segment),
+        "replicationFactor": None if verdict is None else sum(verdict.replicas.values()),
+    }
 
 
 def _streamed(items: Iterable[dict[str, Any]]) -> Response:

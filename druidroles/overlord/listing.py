@@ -122,7 +122,7 @@ def worker_json(
         "availabilityGroups": sorted(load.groups),
         "runningTasks": sorted(running),
         "lastCompletedTaskTime": format_iso(last_completed_ms),
-        "blacklistedUntil": None if barred_until_ms is None else format_iso(barred_until_ms),
+        **({} if barred_until_ms is None else {"blacklistedUntil": format_iso(barred_until_ms)}),
     }
 
 

@@ -107,7 +107,7 @@ class OverlordResources:
         ]
 
     async def _leader(self, request: Request) -> Response:
-        return PlainTextResponse(self._seat.leader_url or "")
+        return Response(self._seat.leader_url or "", media_type="application/json")  # text all the same, as in Druid
 
     async def _is_leader(self, request: Request) -> Response:
         leads = self._seat.leading is not None
