@@ -78,6 +78,13 @@ class Interval:
         return pieces
 
 
+def interval_texts(text: str) -> list[str]:
+    """The texts of several intervals that are given as one, with commas between them; commas at the end count for
+    nothing, as in Druid.
+    """
+    return text.rstrip(",").split(",")
+
+
 @lru_cache(maxsize=16_384)
 def _parse(text: str) -> Interval:
     left, slash, right = text.partition("/")

@@ -67,7 +67,7 @@ class Fields:
         value = self.values.get(key)
         if value is None:
             return default
-        if isinstance(value, str) and value.lstrip("-").isdigit():
+        if isinstance(value, str) and len(value) <= NUMBER_CHARACTERS_MAX and value.removeprefix("-").isdecimal():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadQueryError(f"{self.at(key)} must be a whole number")

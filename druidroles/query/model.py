@@ -13,7 +13,7 @@ import attrs
 
 from druidroles.model.decode import ModelError
 from druidroles.model.granularity import Granularity
-from druidroles.model.interval import ETERNITY, Interval
+from druidroles.model.interval import ETERNITY, Interval, interval_texts
 from druidroles.model.segment import SegmentDescriptor
 from druidroles.query.aggregators import Aggregator, parse_aggregators
 from druidroles.query.dimensions import DimensionSpec, parse_dimension
@@ -167,7 +167,7 @@ def _parse_intervals(
         if kind not in ("intervals", _LEGACY_INTERVALS):
             raise UnsupportedQueryError(f"intervals.type {kind!r} is not supported; there are intervals, segments")
         fields, value = spec, spec.values.get("intervals")
-    texts = value.rstrip(",").split(",") if isinstance(value, str) else fields.items("intervals")
+    texts = interval_texts(value) if isinstance(value, str) else fields.items("intervals")
     if value is None:
         raise BadQueryError("intervals is missing")
     return condense([_parse_interval(text, fields.at("intervals")) for text in texts]), None

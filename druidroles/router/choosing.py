@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import attrs
 
 from druidroles.model.decode import ModelError, as_object, get_int, need_str, opt_str
-from druidroles.model.interval import Interval
+from druidroles.model.interval import Interval, interval_texts
 from druidroles.model.server import DEFAULT_TIER
 from druidroles.rules.rules import Rules
 
 DEFAULT_SERVICE = "druid/broker"
+PRIORITY_CHARACTERS_MAX = len(str(-(2**31)))
 
 
 @attrs.frozen
@@ -42,7 +43,7 @@ class Asked:
                 need_str(obj, "queryType"),
                 name if isinstance(name, str) else "",
                 tuple(_intervals(obj.get("intervals"))),
-                get_int(context, "priority", 0),
+                _priority(context),
                 opt_str(context, "brokerService"),
             )
         except ModelError:
@@ -50,10 +51,21 @@ class Asked:
 
 
 def _intervals(value: Any) -> list[Interval]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value.get("type") == "segments":
+        segments = value.get("segments")
+        value = [item.get("itvl") for item in segments if isinstance(item, dict)] if isinstance(segments, list) else []
+    elif isinstance(value, dict):
         value = value.get("intervals")
-    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    texts = interval_texts(value) if isinstance(value, str) else value if isinstance(value, list) else []
     return [Interval.parse(text) for text in texts if isinstance(text, str)]
+
+
+def _priority(context: Mapping[str, Any]) -> int:
+    """A number, or one as text, which Druid takes in a context."""
+    value = context.get("priority")
+    if isinstance(value, str) and len(value) <= PRIORITY_CHARACTERS_MAX and value.removeprefix("-").isdecimal():
+        return int(value)
+    return get_int(context, "priority", 0)
 
 
 @attrs.frozen

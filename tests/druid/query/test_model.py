@@ -135,6 +135,10 @@ def test_what_is_not_supported_is_named(query: Any, named: str) -> None:
         ({**TIMESERIES, "granularity": {"type": "period", "period": "P1D", "timeZone": "Mars"}}, "granularity: 'Mars'"),
         ({**TIMESERIES, "context": []}, "context must be an object"),
         ({**TIMESERIES, "context": {"timeout": "soon"}}, "context.timeout must be a whole number"),
+        *(
+            ({**TIMESERIES, "context": {"timeout": text}}, "context.timeout must be a whole number")
+            for text in ("--5", "²", "9" * 5_000, "1_0")
+        ),
         ({**TIMESERIES, "context": {"timeout": -1}}, "context.timeout must be at least 0"),
         ({**TIMESERIES, "descending": 1}, "descending must be true or false"),
         ({**TIMESERIES, "limit": 1.5}, "limit must be a whole number"),

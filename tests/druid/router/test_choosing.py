@@ -53,6 +53,14 @@ def query(*intervals: str, **context: Any) -> dict[str, Any]:
         ({**query("2023-01-01/2023-02-01"), "dataSource": "other"}, "b/default"),  # the default rules
         ({**query("2023-01-01/2023-02-01"), "dataSource": {"type": "table", "name": "d"}}, "b/cold"),
         ({**query(), "intervals": {"type": "intervals", "intervals": ["2023-01-01/2023-02-01"]}}, "b/cold"),
+        ({**query(), "intervals": "2023-01-01/2023-02-01,"}, "b/cold"),
+        ({**query(), "intervals": "2024-05-20/2024-05-21,2023-01-01/2023-02-01"}, "b/cold"),
+        ({**query(), "intervals": {"type": "LegacySegmentSpec", "intervals": ["2023-01-01/2023-02-01"]}}, "b/cold"),
+        (
+            {**query(), "intervals": {"type": "segments", "segments": [{"itvl": "2023-01-01/2023-02-01", "ver": "v"}]}},
+            "b/cold",
+        ),
+        (query("2023-01-01/2023-02-01", priority="2"), "b/hot"),
         ({"queryType": "timeBoundary", "dataSource": "d"}, "b/hot"),
         (query("2024-05-20/2024-05-21", priority=-1), "b/cold"),
         (query("2023-01-01/2023-02-01", priority=2), "b/hot"),
