@@ -15,6 +15,7 @@ from druidroles.broker.plan import Piece, plan
 from druidroles.broker.view import BrokerView
 from druidroles.http.body import read_json_object
 from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import whole_number
 from druidroles.model.interval import Interval
 from druidroles.query.model import Query, parse_query
 
@@ -85,8 +86,7 @@ class CandidatesResource:
 def _count(request: Request) -> int | None:
     """`?numCandidates=`: how many servers of each segment; all where it is missing or -1."""
     text = request.query_params.get("numCandidates", "-1")
-    try:
-        count = int(text)
-    except ValueError:
-        raise DruidHttpError(400, f"numCandidates {text!r} is not a number") from None
+    count = whole_number(text)
+    if count is None:
+        raise DruidHttpError(400, f"numCandidates {text[:40]!r} is not a number")
     return count if count >= 0 else None

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from druidroles.http.errors import DruidHttpError
-from druidroles.model.decode import ModelError
+from druidroles.model.decode import ModelError, whole_number
 from druidroles.model.interval import Interval
 
 ROOT = "/druid/coordinator/v1"
@@ -29,9 +29,10 @@ def count_param(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+    count = whole_number(text)
+    if count is None or count <= 0:
         raise DruidHttpError(400, f"{name} is not a positive number")
-    return int(text)
+    return count
 
 
 def to_interval(name: str, text: Any) -> Interval:

@@ -18,6 +18,7 @@ from druidroles.coordinator.leading import Leading
 from druidroles.coordinator.parameters import ROOT, has_flag, to_interval
 from druidroles.coordinator.redirect import Contender, OnLeader, on_leader
 from druidroles.http.errors import DruidHttpError
+from druidroles.model.decode import whole_number
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
 from druidroles.model.segment import DataSegment
@@ -228,16 +229,15 @@ async def _handoff_complete(request: Request, leading: Leading) -> Response:
     """Whether a Historical serves what a task has built, so that the task may go (or something newer does)."""
     query = request.query_params
     interval = to_interval("interval", query.get("interval"))
-    version, partition = query.get("version"), query.get("partitionNumber")
-    if version is None or partition is None or not partition.isdigit():
+    version, partition = query.get("version"), whole_number(query.get("partitionNumber", ""))
+    if version is None or partition is None:
         raise DruidHttpError(400, "version and partitionNumber are needed, the second a number")
     some = await served(leading, request.path_params["ds"])
     historicals = {server.name for server in leading.view.cluster.servers.values() if server.replicates}
     complete = any(
         one.segment.interval.contains(interval)
         and (
-            one.segment.version > version
-            or (one.segment.version == version and one.segment.partition_num == int(partition))
+            one.segment.version > version or (one.segment.version == version and one.segment.partition_num == partition)
         )
         and historicals.intersection(one.servers)
         for one in some.values()

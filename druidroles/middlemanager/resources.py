@@ -17,6 +17,7 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.http.relay import RelayedResponse
 from druidroles.middlemanager.runner import TaskProcess
 from druidroles.middlemanager.task_dir import TaskDirectory
+from druidroles.model.decode import whole_number
 from druidroles.model.task import UNKNOWN_LOCATION
 
 BASE = "/druid/worker/v1"
@@ -101,10 +102,11 @@ class WorkerResources:
 
     async def _log(self, request: Request) -> Response:
         text = request.query_params.get("offset", "0")
-        if not text.removeprefix("-").isdecimal():
-            raise DruidHttpError(400, f"offset {text!r} is not a number")
+        offset = whole_number(text)
+        if offset is None:
+            raise DruidHttpError(400, f"offset {text[:40]!r} is not a number")
         log = self._bench.directory(request.path_params["id"]).log
-        return await _slice(log, int(text), "text/plain; charset=utf-8")
+        return await _slice(log, offset, "text/plain; charset=utf-8")
 
     async def _reports(self, request: Request) -> Response:
         """The report, or that of the running process where it answers."""

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
+LONG_CHARACTERS = len(str(-(2**63)))
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "a boolean", dict: "an object", list: "an array"}
 
 
@@ -170,3 +171,11 @@ def get_list(obj: Mapping[str, Any], key: str) -> list[Any]:
     """The array at `key`, or an empty one where it is missing or null."""
     value: Any = obj.get(key)
     return value if type(value) is list else _other(value, key, list, [], False)
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text spells, as in a URL; None where it spells none, or one of more than 64 bits."""
+    if len(text) > LONG_CHARACTERS or not (text.isascii() and text.removeprefix("-").isdigit()):
+        return None
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from druidroles.model.decode import ModelError, as_object, get_int, need_str, opt_str
+from druidroles.model.decode import ModelError, as_object, get_int, need_str, opt_str, whole_number
 from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.iso import MS_PER_DAY, format_iso, parse_iso
 from druidroles.model.period import Period, from_local, to_local, zone
@@ -200,9 +200,8 @@ def _simple(name: str) -> Granularity:
 def _duration(obj: Mapping[str, Any]) -> int:
     """Druid's parser of JSON takes a number as text, too."""
     value = obj.get("duration")
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(2**63)):
-        return int(value)
-    return get_int(obj, "duration", 0)
+    spelled = whole_number(value) if isinstance(value, str) else None
+    return get_int(obj, "duration", 0) if spelled is None else spelled
 
 
 def _origin(value: Any) -> int | None:

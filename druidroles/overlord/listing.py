@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from druidroles.metadata import TaskRow
-from druidroles.model.decode import ModelError
+from druidroles.model.decode import ModelError, whole_number
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso, parse_iso
 from druidroles.model.task import UNKNOWN_LOCATION, TaskState, TaskStatus
@@ -86,14 +86,15 @@ class TaskFilter:
         state = None if state is None else state.lower()
         if state is not None and state not in STATES:
             raise ModelError(f"state {state!r} is not one of {', '.join(STATES)}")
-        if most is not None and not (most.isascii() and most.isdigit()):
-            raise ModelError(f"max {most!r} is not a number")
+        count = None if most is None else whole_number(most)
+        if most is not None and (count is None or count < 0):
+            raise ModelError(f"max {most[:40]!r} is not a number")
         return cls(
             state=state,
             data_source=parameter("datasource"),
             kind=parameter("type"),
             created=None if created is None else _created(created),
-            most=None if most is None else int(most),
+            most=count,
         )
 
     @property

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from druidroles.http.body import read_json_object
 from druidroles.http.errors import DruidHttpError
 from druidroles.metadata import Audit, AuditEntry
-from druidroles.model.decode import ModelError
+from druidroles.model.decode import ModelError, whole_number
 from druidroles.model.interval import Interval
 from druidroles.model.iso import parse_iso
 from druidroles.overlord.leading import Leading
@@ -78,11 +78,12 @@ async def _set_config(request: Request, leading: Leading) -> Response:
 
 
 async def _history(request: Request, leading: Leading) -> Response:
-    count, interval = request.query_params.get("count"), request.query_params.get("interval")
-    if count is not None and not (count.isascii() and count.isdigit() and int(count) > 0):
-        raise ModelError(f"count {count!r} is not a positive number")
+    given, interval = request.query_params.get("count"), request.query_params.get("interval")
+    count = HISTORY_MAX if given is None else whole_number(given)
+    if count is None or count <= 0:
+        raise ModelError(f"count {str(given)[:40]!r} is not a positive number")
     within = None if interval is None else Interval.parse(interval.replace("_", "/"))
-    most = HISTORY_MAX if count is None else min(int(count), HISTORY_MAX)
+    most = min(count, HISTORY_MAX)
     entries = await leading.store.audit_entries("config", NAME, most if within is None else HISTORY_MAX)
     taken = [entry for entry in entries if within is None or within.contains_ms(parse_iso(entry.created_date))]
     return JSONResponse([_audit_json(entry) for entry in taken[:most]])

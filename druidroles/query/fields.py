@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from druidroles.model.decode import whole_number
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 
 NUMBER_CHARACTERS_MAX = 100  # of a number that is given as text; a double has 24 at most
@@ -67,8 +68,8 @@ class Fields:
         value = self.values.get(key)
         if value is None:
             return default
-        if isinstance(value, str) and len(value) <= NUMBER_CHARACTERS_MAX and value.removeprefix("-").isdecimal():
-            value = int(value)
+        if isinstance(value, str):
+            value = whole_number(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadQueryError(f"{self.at(key)} must be a whole number")
         if value < least:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from druidroles.model.decode import LONG_CHARACTERS
 from druidroles.query.filters import And, Bound, Filter, In, IsNull, Not, Or, Ordering, Selector
 from druidroles.query.sqltext import Column, Parameters
 
@@ -55,10 +56,10 @@ def _parameter(column: Column, value: str, parameters: Parameters) -> str | None
 
 
 def number_of(text: str) -> int | float | None:
-    """The number that a string spells; whole ones keep all their digits."""
+    """The number that a string spells; whole ones keep all their digits, as far as a column can have them."""
     if not _NUMBER.fullmatch(text):
         return None
-    return int(text) if text.lstrip("+-").isdigit() else float(text)
+    return int(text) if len(text) <= LONG_CHARACTERS and text.lstrip("+-").isdigit() else float(text)
 
 
 def _is_long(number: float) -> bool:

@@ -12,13 +12,12 @@ from typing import Any, Protocol
 
 import attrs
 
-from druidroles.model.decode import ModelError, as_object, get_int, need_str, opt_str
+from druidroles.model.decode import ModelError, as_object, get_int, need_str, opt_str, whole_number
 from druidroles.model.interval import Interval, interval_texts
 from druidroles.model.server import DEFAULT_TIER
 from druidroles.rules.rules import Rules
 
 DEFAULT_SERVICE = "druid/broker"
-PRIORITY_CHARACTERS_MAX = len(str(-(2**31)))
 
 
 @attrs.frozen
@@ -63,9 +62,8 @@ def _intervals(value: Any) -> list[Interval]:
 def _priority(context: Mapping[str, Any]) -> int:
     """A number, or one as text, which Druid takes in a context."""
     value = context.get("priority")
-    if isinstance(value, str) and len(value) <= PRIORITY_CHARACTERS_MAX and value.removeprefix("-").isdecimal():
-        return int(value)
-    return get_int(context, "priority", 0)
+    spelled = whole_number(value) if isinstance(value, str) else None
+    return get_int(context, "priority", 0) if spelled is None else spelled
 
 
 @attrs.frozen

@@ -266,7 +266,8 @@ async def test_candidates_are_the_servers_of_each_piece(world: World, flights: l
     assert await world.get(f"{path}?intervals={day}") == [located[1]]
     assert [len(item["locations"]) for item in await world.get(f"{path}?intervals={day}&numCandidates=1")] == [1]
     assert await world.get(path) == []
-    for bad in ("intervals=yesterday", f"intervals={day}&numCandidates=x"):
+    numbers = [f"intervals={day}&numCandidates={bad}" for bad in ("x", "--1", "1_0", "9" * 5_000)]
+    for bad in ("intervals=yesterday", *numbers):
         assert (await world.http.get(f"{world.broker_url}{path}?{bad}")).status_code == 400
 
 

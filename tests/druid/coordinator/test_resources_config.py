@@ -44,7 +44,8 @@ async def test_it_is_stored_with_its_author_and_kept_by_the_next_leader(house: A
         assert '"maxSegmentsToMove":5' in older["payload"]
         assert len(await first.get("/config/history?count=1")) == 1
         assert await first.get("/config/history?interval=2000-01-01/2000-01-02") == []
-        assert (await first.http.get(f"{ROOT}/config/history?count=0")).status_code == 400
+        for bad in ("0", "-1", "²", "9" * 5_000):
+            assert (await first.http.get(f"{ROOT}/config/history?count={bad}")).status_code == 400
     async with house.coordinator(8181) as second:
         await ready(second)
         assert (await second.get("/config"))["maxSegmentsToMove"] == 6

@@ -68,6 +68,8 @@ async def test_datasources_intervals_tiers_and_servers(house: Any, days: Days, u
         handoff = f"/datasources/wiki/handoffComplete?interval={in_path}&version={one.version}&partitionNumber="
         assert await get(handoff + "0") is True
         assert await get(handoff + "1") is False
+        for bad in ("²", "--1", "9" * 5_000):
+            assert (await coordinator.http.get(f"{ROOT}{handoff}{bad}")).status_code == 400
 
 
 async def _served(coordinator: Any, until: Until) -> None:

@@ -292,4 +292,5 @@ async def test_the_process_is_killed(server: ServerHandle, tmp_path: Path, zk: C
         assert (await on.get(f"{API}/task/t1/reports")).status_code == 404
         for odd in ("..%2Flock", "../../lock", "nobody", "%2e%2e"):
             assert (await on.get(f"{API}/task/{odd}/log")).status_code == 404
-        assert (await on.get(f"{API}/task/t1/log?offset=x")).status_code == 400
+        for bad in ("x", "--1", "²", "9" * 5_000):
+            assert (await on.get(f"{API}/task/t1/log?offset={bad}")).status_code == 400

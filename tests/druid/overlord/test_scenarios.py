@@ -316,7 +316,7 @@ async def test_listings_ask_for_what_is_wanted(server: ServerHandle, tmp_path: P
         assert found["dataSource"] == "flights"
         assert (await on.get(f"{API}/tasks?type=compact")).json() == []
         assert (await on.get(f"{API}/tasks?createdTimeInterval=2000_2001")).json() == []
-        for bad in ("max=x", "state=odd", "createdTimeInterval=x"):
+        for bad in ("max=x", "max=-1", f"max={'9' * 5_000}", "state=odd", "createdTimeInterval=x"):
             assert (await on.get(f"{API}/tasks?{bad}")).status_code == 400
         assert (await on.post(f"{API}/taskStatus", [])).status_code == 400
         assert (await on.get(f"{API}/task/{found['id']}/segments")).status_code == 404

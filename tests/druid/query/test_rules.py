@@ -183,3 +183,11 @@ def test_a_file_that_is_gone_is_named_and_forgotten(engine: Engine, wiki: list[P
     first = engine.start(query, wiki[:1]).run()
     assert first[0]["events"] == [{"__time": 7, "x": "y"}]
     assert aside.exists()
+
+
+def test_a_filter_may_spell_a_number_of_any_length(engine: Engine, wiki: list[Piece]) -> None:
+    """It is compared as a number, and equals no row; Python would refuse to read it."""
+    for value in ("9" * 5_000, "0" * 5_000 + "7", "0" * 5_000 + ".5"):
+        filter_ = {"type": "selector", "dimension": "d", "value": value}
+        ((row),) = ask(engine, wiki, "timeseries", filter=filter_)
+        assert row["result"]["n"] == 0
