@@ -23,7 +23,7 @@ from druidroles.model.decode import ModelError
 from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.segment import DataSegment, SegmentDescriptor
 from druidroles.query.encode import encode_results
-from druidroles.query.errors import BadQueryError, CapacityError, QueryCancelledError, QueryError
+from druidroles.query.errors import BadContextError, CapacityError, QueryCancelledError, QueryError
 from druidroles.query.meter import QueryMeter
 from druidroles.query.model import Query, parse_query
 
@@ -228,17 +228,17 @@ def _with_id(body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     if context is None:
         context = {}
     if not isinstance(context, dict):
-        raise BadQueryError("context must be an object")
+        raise BadContextError("context must be an object")
     query_id = context.get("queryId")
     if query_id is None:
         query_id = str(uuid.uuid4())
     if not isinstance(query_id, str) or len(query_id) > QUERY_ID_MAX or not query_id.isascii():
-        raise BadQueryError(f"context.queryId must be a string of at most {QUERY_ID_MAX} ASCII characters")
+        raise BadContextError(f"context.queryId must be a string of at most {QUERY_ID_MAX} ASCII characters")
     if not query_id.isprintable():
-        raise BadQueryError("context.queryId holds characters that cannot be printed")
+        raise BadContextError("context.queryId holds characters that cannot be printed")
     partial = context.get("returnPartialResults")
     if partial not in (None, True, False):
-        raise BadQueryError("context.returnPartialResults must be true or false")
+        raise BadContextError("context.returnPartialResults must be true or false")
     return {**body, "context": {**context, "queryId": query_id}}, bool(partial)
 
 

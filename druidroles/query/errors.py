@@ -5,13 +5,42 @@ The codes are those of org.apache.druid.query.QueryException; clients tell failu
 
 from __future__ import annotations
 
+from typing import Any
+
 from druidroles.http.errors import DruidHttpError
 
 _PACKAGE = "org.apache.druid.query"
 
 
+# Druid's category of each code; of what is told with it since release 26, see `QueryError.body`.
+_CATEGORIES = {
+    "Query context parse failed": "INVALID_INPUT",
+    "Resource limit exceeded": "INVALID_INPUT",
+    "Query capacity exceeded": "CAPACITY_EXCEEDED",
+    "Query timeout": "TIMEOUT",
+    "Query cancelled": "CANCELED",
+    "Unsupported operation": "UNSUPPORTED",
+    "Unknown exception": "RUNTIME_FAILURE",
+}
+
+
 class QueryError(DruidHttpError):
     """A query that gets Druid's error body instead of a result."""
+
+    def body(self) -> dict[str, Any]:
+        """Druid's body. A query that could be read gets a category besides, by which tools tell failures apart."""
+        told = super().body()
+        category = _CATEGORIES.get(self.error)
+        if category is None:
+            return told
+        context = {"host": self.host, "errorClass": self.error_class, "legacyErrorCode": self.error}
+        return {
+            **told,
+            "errorCode": "legacyQueryException",
+            "persona": "OPERATOR",
+            "category": category,
+            "context": context,
+        }
 
 
 class BadQueryError(QueryError):
@@ -19,6 +48,15 @@ class BadQueryError(QueryError):
 
     def __init__(self, message: str) -> None:
         super().__init__(400, message, error="Json parse failed", error_class=f"{_PACKAGE}.BadJsonQueryException")
+
+
+class BadContextError(BadQueryError):
+    """The query's context is malformed: 400. The message names the key at fault."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.error = "Query context parse failed"
+        self.error_class = f"{_PACKAGE}.BadQueryContextException"
 
 
 class UnsupportedQueryError(QueryError):

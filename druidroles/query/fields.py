@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from druidroles.model.decode import whole_number
-from druidroles.query.errors import BadQueryError, UnsupportedQueryError
+from druidroles.query.errors import BadContextError, BadQueryError, UnsupportedQueryError
 
 NUMBER_CHARACTERS_MAX = 100  # of a number that is given as text; a double has 24 at most
 DEPTH_MAX = 64  # of filters in filters; far beyond what people write, far below Python's recursion limit
@@ -35,6 +35,10 @@ class Fields:
             raise BadQueryError(f"{path or 'the query'} must be an object")
         return cls(value, path, depth)
 
+    def bad(self, message: str) -> BadQueryError:
+        """What to raise for a malformed field: in the context it has a code of its own."""
+        return BadContextError(message) if self.path == "context" else BadQueryError(message)
+
     def at(self, key: str) -> str:
         """The path of one of its fields."""
         return f"{self.path}.{key}" if self.path else key
@@ -43,9 +47,7 @@ class Fields:
         """A string that must be there."""
         value = self.values.get(key)
         if not isinstance(value, str):
-            raise BadQueryError(
-                f"{self.at(key)} must be a string" if key in self.values else f"{self.at(key)} is missing"
-            )
+            raise self.bad(f"{self.at(key)} must be a string" if key in self.values else f"{self.at(key)} is missing")
         return value
 
     def opt_str(self, key: str) -> str | None:
@@ -60,7 +62,7 @@ class Fields:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
         if not isinstance(value, bool):
-            raise BadQueryError(f"{self.at(key)} must be true or false")
+            raise self.bad(f"{self.at(key)} must be true or false")
         return value
 
     def integer(self, key: str, default: int, *, least: int = 0) -> int:
@@ -71,15 +73,15 @@ class Fields:
         if isinstance(value, str):
             value = whole_number(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise BadQueryError(f"{self.at(key)} must be a whole number")
+            raise self.bad(f"{self.at(key)} must be a whole number")
         if value < least:
-            raise BadQueryError(f"{self.at(key)} must be at least {least}, not {value}")
+            raise self.bad(f"{self.at(key)} must be at least {least}, not {value}")
         return value
 
     def need_integer(self, key: str, *, least: int = 0) -> int:
         """A whole number that must be there."""
         if self.values.get(key) is None:
-            raise BadQueryError(f"{self.at(key)} is missing")
+            raise self.bad(f"{self.at(key)} is missing")
         return self.integer(key, least, least=least)
 
     def need_number(self, key: str) -> int | float:
@@ -88,7 +90,7 @@ class Fields:
         if isinstance(value, str):
             value = _number(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadQueryError(f"{self.at(key)} must be a number")
+            raise self.bad(f"{self.at(key)} must be a number")
         return value
 
     def items(self, key: str) -> list[Any]:
@@ -97,13 +99,13 @@ class Fields:
         if value is None:
             return []
         if not isinstance(value, list):
-            raise BadQueryError(f"{self.at(key)} must be an array")
+            raise self.bad(f"{self.at(key)} must be an array")
         return value
 
     def inner(self, key: str) -> Fields:
         """The object at `key`."""
         if self.values.get(key) is None:
-            raise BadQueryError(f"{self.at(key)} is missing")
+            raise self.bad(f"{self.at(key)} is missing")
         return Fields.of(self.values[key], self.at(key), self.depth + 1)
 
     def inners(self, key: str) -> list[Fields]:

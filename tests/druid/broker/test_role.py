@@ -107,6 +107,22 @@ async def test_query_ids_and_errors(world: World, flights: list[Piece]) -> None:
     assert bad.headers["x-druid-query-id"] == "mine"
     for context in ({"queryId": "a\nb"}, {"queryId": 7}, {"returnPartialResults": "perhaps"}, "none"):
         assert (await world.post({**COUNT_QUERY, "context": context})).status_code == 400
+    # As recorded from Apache Druid 28.0.0.
+    late = await world.post({**COUNT_QUERY, "context": {"timeout": "soon"}})
+    assert late.json() == {
+        "error": "Query context parse failed",
+        "errorClass": "org.apache.druid.query.BadQueryContextException",
+        "host": "127.0.0.1:8082",
+        "errorCode": "legacyQueryException",
+        "persona": "OPERATOR",
+        "category": "INVALID_INPUT",
+        "errorMessage": "context.timeout must be a whole number",
+        "context": {
+            "host": "127.0.0.1:8082",
+            "errorClass": "org.apache.druid.query.BadQueryContextException",
+            "legacyErrorCode": "Query context parse failed",
+        },
+    }
 
 
 async def test_sql_is_refused_by_name(world: World) -> None:

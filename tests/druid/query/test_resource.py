@@ -222,7 +222,7 @@ async def test_what_cannot_be_answered_gets_druids_error(
         response = await server.http.post("/druid/v2", content=body)
     assert response.status_code == status
     told = response.json()
-    assert set(told) == {"error", "errorMessage", "errorClass", "host"}
+    assert {"error", "errorMessage", "errorClass", "host"} <= set(told)
     assert (told["error"], told["host"]) == (error, "me:1")
     assert named in told["errorMessage"]
 

@@ -16,6 +16,7 @@ from http_servers import Served, dead_port, serve_http
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from coordserver.client import Client, connect
 from coordserver.testing.embedded import embedded_server
@@ -289,18 +290,17 @@ async def test_big_answers_stream_and_a_client_that_goes_ends_them(world: World)
     """The server behind is not read to its end for nobody."""
     ended = trio.Event()
 
-    class Endless(Zeros):
-        async def __anext__(self) -> bytes:
+    class Watched(StreamingResponse):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             try:
-                return await super().__anext__()
-            except trio.Cancelled:
+                await super().__call__(scope, receive, send)
+            finally:
                 ended.set()
-                raise
 
     async def answer(request: Request) -> Response:
         await request.body()
         size = int(request.query_params["pieces"])
-        return StreamingResponse(Endless(size) if size > 1000 else Zeros(size))
+        return (Watched if size > 1000 else StreamingResponse)(Zeros(size))
 
     await world.announce_broker((await world.serve([Route("/{rest:path}", answer, methods=METHODS)])).host_port)
     whole = await world.http.post(world.url + "/druid/v2?pieces=300", content=b"{}")
