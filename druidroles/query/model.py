@@ -20,7 +20,15 @@ from druidroles.query.dimensions import DimensionSpec, parse_dimension
 from druidroles.query.errors import BadQueryError, UnsupportedQueryError
 from druidroles.query.fields import Fields
 from druidroles.query.filters import Filter, optional_filter
-from druidroles.query.ordering import Having, LimitSpec, TopNMetric, parse_having, parse_limit_spec, parse_metric
+from druidroles.query.ordering import (
+    Having,
+    LimitSpec,
+    TopNMetric,
+    parse_having,
+    parse_limit_spec,
+    parse_metric,
+    parse_scan_order,
+)
 
 DEFAULT_TIMEOUT_MS = 300_000  # Druid's druid.server.http.defaultQueryTimeout
 MAX_TIMEOUT_MS = 3_600_000  # what a timeout of 0 ("none") means here: nothing runs for ever
@@ -260,7 +268,7 @@ def _scan(fields: Fields, context: Fields) -> Query:
     form = fields.opt_str("resultFormat") or "list"
     if form not in ("list", "compactedList"):
         raise UnsupportedQueryError(f"resultFormat {form!r} is not supported; there are list, compactedList")
-    order = _scan_order(fields)
+    order = parse_scan_order(fields, TIME)
     if order != "none" and columns and TIME not in columns:
         raise BadQueryError(f"order {order!r} needs {TIME} among the columns")
     return ScanQuery(
@@ -272,22 +280,6 @@ def _scan(fields: Fields, context: Fields) -> Query:
         offset=fields.integer("offset", 0),
         order={"none": 0, "ascending": 1, "descending": -1}[order],
     )
-
-
-def _scan_order(fields: Fields) -> str:
-    """`order`, or `orderBy` where that is an order by time: none, ascending or descending."""
-    order = (fields.opt_str("order") or "none").lower()
-    by = fields.inners("orderBy")
-    if by:
-        if len(by) > 1 or by[0].need_str("columnName") != TIME:
-            raise UnsupportedQueryError(f"orderBy is supported for {TIME} alone")
-        told = by[0].need_str("order").lower()
-        if order not in ("none", told):
-            raise BadQueryError("order and orderBy contradict each other")
-        order = told
-    if order not in ("none", "ascending", "descending"):
-        raise BadQueryError(f"order {order!r} is none of none, ascending, descending")
-    return order
 
 
 def _time_boundary(fields: Fields, context: Fields) -> Query:

@@ -167,3 +167,19 @@ def _known(fields: Fields, key: str, names: set[str]) -> str:
     if name not in names:
         raise BadQueryError(f"{fields.at(key)}: the result has no column {name!r}")
     return name
+
+
+def parse_scan_order(fields: Fields, time: str) -> str:
+    """A scan's `order`, or its `orderBy` where that is by the column `time` alone: none, ascending or descending."""
+    order = (fields.opt_str("order") or "none").lower()
+    by = fields.inners("orderBy")
+    if by:
+        if len(by) > 1 or by[0].need_str("columnName") != time:
+            raise UnsupportedQueryError(f"orderBy is supported for {time} alone")
+        told = by[0].need_str("order").lower()
+        if order not in ("none", told):
+            raise BadQueryError("order and orderBy contradict each other")
+        order = told
+    if order not in ("none", "ascending", "descending"):
+        raise BadQueryError(f"order {order!r} is none of none, ascending, descending")
+    return order
