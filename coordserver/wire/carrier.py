@@ -5,6 +5,9 @@ The driver calls `receive` with what it read, sends what lies in `output`, calls
 
 Backpressure: held frames are not handled, and the driver is told not to read (`wants_input`), while the handshake is
 being committed, while as many requests as allowed are unanswered, and while the peer does not read its answers.
+
+Between two frames the connection asks the work budget of its output. Once that is spent, the other frames wait for
+`resume`; until then the driver reads no more.
 """
 
 from __future__ import annotations
@@ -20,9 +23,6 @@ from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output
 from coordserver.wire.traffic import Traffic
-
-TURN_FRAMES = 512
-"""Frames of one connection handled before others have their turn."""
 
 EncodeEvents = Callable[[int, Sequence[tuple[int, str]]], bytes]
 
@@ -60,6 +60,7 @@ class SessionCarrier:
         self._most_bytes = limits.outstanding_bytes
         self._unanswered_bytes = 0
         self._frames = FrameBuffer(frame_bytes)
+        self._budget = output.budget
         self._attachment: Attachment | None = None
         self._greeting = True
         self._welcomed = False
@@ -89,6 +90,11 @@ class SessionCarrier:
         """Frames were held back that `resume` can handle once input is wanted."""
         return self._held and not self._ended
 
+    @property
+    def input_bytes(self) -> int:
+        """Bytes that were read and not handled: frames held back, and one that is unfinished."""
+        return len(self._frames)
+
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
         """Handle what was read; True where it is sure that more is wanted and nothing is held.
 
@@ -113,7 +119,7 @@ class SessionCarrier:
         return outstanding < most and self._unanswered_bytes <= self._most_bytes and not self._refusing
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
-        """Handle held frames as far as the limits allow, and not more than `TURN_FRAMES`: others wait."""
+        """Handle held frames as far as the limits and the work budget allow."""
         if not self.outstanding:
             self._unanswered_bytes = len(self._frames)
         self._held = self._take_frames(now_ms, wall_ms)
@@ -129,14 +135,15 @@ class SessionCarrier:
 
     def _take_frames(self, now_ms: int, wall_ms: int) -> bool:
         """Whether frames may be left that can be handled later."""
-        following, handle = self._frames.next, self._handle
-        for _ in range(TURN_FRAMES):
-            if not self.wants_input:
-                break
+        following, handle, budget = self._frames.next, self._handle, self._budget
+        meter = budget.meter
+        while self.wants_input:
             body = following()
             if body is None:
                 return False
             handle(body, now_ms, wall_ms)
+            if meter() > budget.limit:
+                break
         return len(self._frames) > 0
 
     def _prove(self, attachment: Attachment, scheme: str, auth: bytes) -> None:

@@ -91,7 +91,8 @@ class FrameBuffer:
         if held < length:
             return None
         self._offset = end = body + length
-        return bytes(buffer[body:end])
+        found = buffer[body:end]
+        return found if type(found) is bytes else bytes(found)
 
     def _oversized(self, length: int, held: int) -> Oversized | None:
         if held < min(_PEEK, length):

@@ -70,6 +70,11 @@ class NativeConnection(SessionCarrier):
         self._unpack = unpack or Unpacking(limits.frame_bytes).unpack
         self._last_zxid = 0
 
+    @property
+    def input_bytes(self) -> int:
+        """Bytes that were read and not handled, those of the handshake too."""
+        return len(self._opening) + len(self._frames)
+
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
         """Handle what was read; the handshake is the one thing that is no frame."""
         if not self._greeting:

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from coordserver.core.budget import UNLIMITED, WorkBudget
+
+LONG_BYTES = 4_096
+"""A write that is longer counts against the budget of bytes."""
+
 
 class Output:
     """Outgoing bytes of a connection.
 
-    `wake` is called when there is something to do, once until the driver has `looked`. It must not call back.
+    `wake` is called when there is something to do, once until the driver has `looked`. It must not call back. `budget`
+    is the driver's: it limits the work of the connection that writes here.
     """
 
-    __slots__ = ("_wake", "finished", "hard", "overflowed", "pending", "soft", "woken")
+    __slots__ = ("_wake", "budget", "finished", "hard", "overflowed", "pending", "soft", "woken")
 
-    def __init__(self, wake: Callable[[], None], *, soft: int, hard: int) -> None:
+    def __init__(self, wake: Callable[[], None], *, soft: int, hard: int, budget: WorkBudget = UNLIMITED) -> None:
+        self.budget = budget
         self.pending = bytearray()
         self.soft = soft
         self.hard = hard
@@ -37,6 +44,8 @@ class Output:
             self.pending.clear()
         else:
             self.pending += data
+            if len(data) > LONG_BYTES:
+                self.budget.count_answer(len(data))
         if not self.woken:
             self.woken = True
             self._wake()

@@ -1,8 +1,8 @@
 """The one port: a connection that finds out what it speaks and then is that.
 
 It has the shape that drivers know: `receive`, `resume`, `lost`, `wants_input`, `holds_input` and an `output`. A word or
-an HTTP request is answered by the connection itself, in slices: some pieces a turn, and none while the peer does not
-take what there is.
+an HTTP request is answered by the connection itself, in slices: some pieces a turn, as far as the work budget of its
+output allows, and none while the peer does not take what there is.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class SessionConnection(Protocol):
     @property
     def holds_input(self) -> bool: ...
 
+    @property
+    def input_bytes(self) -> int: ...
+
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool: ...
 
     def resume(self, now_ms: int, wall_ms: int) -> None: ...
@@ -55,6 +58,10 @@ class WrappingConnection(SessionConnection, Protocol):
     @property
     def shaking_hands(self) -> bool:
         """It is not agreed on with the peer yet."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait inside to be encoded."""
 
     def prepare(self) -> None: ...
 
@@ -133,10 +140,20 @@ class PortConnection:
         return self.session is not None and self.session.holds_input
 
     @property
+    def input_bytes(self) -> int:
+        """Bytes that were read and not handled."""
+        return len(self._head) + (self.session.input_bytes if self.session is not None else 0)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent, those that are not encrypted yet among them."""
+        return len(self.output.pending) + (self.wrapping.unsent if self.wrapping is not None else 0)
+
+    @property
     def hears(self) -> bool:
         """The socket is to be read. While it is being answered, a peer may have closed its half of the connection."""
         if self.session is not None:
-            return self.session.wants_input
+            return self.session.wants_input and not self.session.holds_input
         return self._answer is None and not self.output.finished
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
@@ -220,6 +237,7 @@ class PortConnection:
 
     def _go_on(self, answer: Generator[Piece, None, None]) -> None:
         taken = bytearray()
+        spent = self.output.budget.spent
         for _ in range(TURN_PIECES):
             try:
                 piece = next(answer)
@@ -230,7 +248,7 @@ class PortConnection:
                 self._waiting = True
                 break
             taken += piece.encode() if isinstance(piece, str) else piece
-            if len(taken) >= TURN_BYTES:
+            if len(taken) >= TURN_BYTES or spent():
                 break
         self.output.write(bytes(taken))
         if self._answer is None:

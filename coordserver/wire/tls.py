@@ -1,8 +1,12 @@
 """TLS on the one port, without a socket: encrypted bytes in and out, and inside it the same choice of protocols again.
 
 To the port it is one more kind of connection. OpenSSL works on two memory buffers, so that the poller drives TLS as it
-drives everything else; a handshake costs it about a millisecond. What the inner connection wants to say stays in the
-inner output until it is encrypted, and no more is encrypted than the outer output takes, so that both limits hold.
+drives everything else. What the inner connection wants to say stays in the inner output until it is encrypted, and
+little is encrypted ahead of the socket, so that both outputs stay within their limits. `unsent` tells the driver that
+plain bytes wait: it calls `prepare` again once the socket has taken what was encrypted.
+
+A step of the handshake costs about a millisecond. So `receive` only takes its bytes, and `resume` does it: the driver
+decides how many handshakes a turn has.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from coordserver.wire.sniff import Speech
 READ_BYTES = 65_536
 RECORD_BYTES = 16_384
 LENGTH_BYTES = 4
+AHEAD_BYTES = 256 * 1024
+"""So much is encrypted ahead of the socket."""
 
 
 class TlsConnection:
@@ -35,8 +41,10 @@ class TlsConnection:
         self._outgoing = ssl.MemoryBIO()
         self._verifies = context.verify_mode is not ssl.CERT_NONE
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._plain = Output(output.wake, soft=output.soft, hard=output.hard)
+        self._plain = Output(output.wake, soft=output.soft, hard=output.hard, budget=output.budget)
+        self._ahead = min(AHEAD_BYTES, output.soft)
         self._inner: PortConnection | None = None
+        self._held = False
         self._frame_left = 0
 
     @property
@@ -59,25 +67,51 @@ class TlsConnection:
     @property
     def holds_input(self) -> bool:
         """Bytes were read that `resume` may be able to handle."""
-        return self._inner is not None and self._inner.holds_input
+        return self._held or (self._inner is not None and self._inner.holds_input)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes that were read and not handled, encrypted or not."""
+        return self._incoming.pending + (self._inner.input_bytes if self._inner is not None else 0)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be encrypted."""
+        return len(self._plain.pending)
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> bool:
-        """Decrypt and handle. Raises WireError where the peer does not speak TLS, or ends it."""
+        """Decrypt and handle; a step of the handshake waits for `resume`. Raises WireError where the peer does not
+        speak TLS, or ends it.
+        """
         self._incoming.write(data)
+        if self._inner is None:
+            self._held = True
+        else:
+            self.resume(now_ms, wall_ms)
+        return False
+
+    def resume(self, now_ms: int, wall_ms: int) -> None:
+        """Go on with the handshake, or handle held input as far as the limits and the work budget allow."""
         try:
             inner = self._inner or self._handshake()
-            while inner is not None and (plain := self._decrypt()) is not None:
-                inner.receive(plain, now_ms, wall_ms)
+            self._held = inner is not None and self._handle(inner, now_ms, wall_ms)
         except ssl.SSLError as fault:
             self._pump()  # the alert that tells the peer why
             raise WireError(f"TLS: {fault.reason or fault}") from None
         self._pump()
-        return False
 
-    def resume(self, now_ms: int, wall_ms: int) -> None:
-        """Handle held input as far as the limits allow."""
-        if self._inner is not None:
-            self._inner.resume(now_ms, wall_ms)
+    def _handle(self, inner: PortConnection, now_ms: int, wall_ms: int) -> bool:
+        """Hand decrypted bytes to the inner connection; whether bytes may be left that can be handled later."""
+        spent = self._output.budget.spent
+        if inner.holds_input:
+            inner.resume(now_ms, wall_ms)
+        while inner.wants_input and not inner.holds_input:
+            if (plain := self._decrypt()) is None:
+                return False
+            inner.receive(plain, now_ms, wall_ms)
+            if spent():
+                break
+        return self._incoming.pending > 0 or self._tls.pending() > 0
 
     def lost(self, now_ms: int) -> None:
         """The peer is gone, or is being cut off."""
@@ -90,7 +124,7 @@ class TlsConnection:
         plain.looked()
         if self._inner is not None:
             self._inner.prepare()
-        while plain.pending and not self._output.crowded:
+        while plain.pending and len(self._output.pending) <= self._ahead:
             sent = self._tls.write(bytes(plain.pending[: self._record_bytes()]))
             del plain.pending[:sent]
             self._frame_left -= sent
