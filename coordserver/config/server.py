@@ -115,7 +115,7 @@ class ServerConfig:
     )
     max_connections: int = setting(
         20_000,
-        "Open connections; further ones are closed at once.",
+        "Open connections; further ones are closed at once. It is lowered to what the limit of open files leaves.",
         zoo_key="maxCnxns",
         least=1,
         most=1_000_000,
@@ -192,6 +192,23 @@ class ServerConfig:
         "Unread answers and events at which a connection is cut off. A multiRead of more data gets LimitExceeded.",
         unit="bytes",
         least=64 * 1024,
+        most=2**40,
+    )
+    output_total_bytes: int = setting(
+        0,
+        "Unread answers and events of all connections, above which those with the most are cut off; above half of it, "
+        "no further requests are read from who does not read; 0: a 16th of what the process may use, from 64 MiB or "
+        "four times output_bytes to 1 GiB.",
+        unit="bytes",
+        least=0,
+        most=2**40,
+    )
+    input_total_bytes: int = setting(
+        0,
+        "Unfinished requests of all connections, above which those with the most are cut off; 0: a 16th of what the "
+        "process may use, from 64 MiB or four times the longest request to 1 GiB.",
+        unit="bytes",
+        least=0,
         most=2**40,
     )
     handshake_ms: int = setting(
@@ -317,6 +334,11 @@ class ServerConfig:
             yield f"session timeouts: the least, {low} ms, is above the greatest, {high} ms"
         if self.znode_bytes > self.frame_bytes:
             yield f"znode_bytes: {self.znode_bytes} is above frame_bytes, {self.frame_bytes}"
+        if 0 < self.output_total_bytes < self.output_bytes:
+            yield f"output_total_bytes: {self.output_total_bytes} is below output_bytes, {self.output_bytes}"
+        longest = max(self.frame_bytes, self.jute_frame_bytes)
+        if 0 < self.input_total_bytes < longest:
+            yield f"input_total_bytes: {self.input_total_bytes} is below the longest request, {longest}"
         if self.fourletter_whitelist != AUTO:
             unknown = _parts(self.fourletter_whitelist) - ALL_WORDS - {"*"}
             if unknown:

@@ -11,12 +11,35 @@ from coordserver.wire.port import PortConnection
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
+SEND_BYTES = 256 * 1024
+"""Bytes sent at a time: the kernel may take megabytes, which costs as much as serving many others."""
 
 
 class Channel:
-    """A non-blocking socket with its connection. Only the poller touches it."""
+    """A non-blocking socket with its connection. Only the poller touches it.
 
-    __slots__ = ("blocked", "fd", "mask", "opened_ms", "peer", "port", "progress_ms", "socket")
+    `background`: it is served after the foreground, which settled sessions with little work are. `light_turns` in a row
+    bring it to the foreground. `queued`: it waits to go on with held input. `paused`: it is not read from because too
+    much output is unsent. `unsent` and `unread` are bytes that count against the totals of all connections.
+    """
+
+    __slots__ = (
+        "background",
+        "blocked",
+        "calm",
+        "fd",
+        "light_turns",
+        "mask",
+        "opened_ms",
+        "paused",
+        "peer",
+        "port",
+        "progress_ms",
+        "queued",
+        "socket",
+        "unread",
+        "unsent",
+    )
 
     def __init__(self, sock: socket.socket, peer: Address, port: PortConnection, now_ms: int) -> None:
         self.socket = sock
@@ -27,6 +50,13 @@ class Channel:
         self.progress_ms = now_ms
         self.blocked = False
         self.mask = 0
+        self.background = True
+        self.calm = False
+        self.light_turns = 0
+        self.queued = False
+        self.paused = False
+        self.unsent = 0
+        self.unread = 0
 
     @property
     def open(self) -> bool:
@@ -41,16 +71,24 @@ class Channel:
     def wanted_mask(self) -> int:
         """What epoll should report for it now. Hang-ups and errors are reported always."""
         port = self.port
-        hears = port.hears if port.session is None else port.session.wants_input
-        return (_IN if hears else 0) | (_OUT if self.blocked else 0)
+        return (_IN if port.hears and not self.paused else 0) | (_OUT if self.blocked else 0)
 
     def send(self, pending: bytearray, now_ms: int) -> None:
-        """Send what the kernel takes at once, and take it away. Raises OSError when the peer is gone."""
+        """Send up to `SEND_BYTES` and take away what the kernel took; `blocked` if it did not take all of them.
+
+        Raises OSError when the peer is gone.
+        """
         if not pending:
             self.blocked = False
             return
+        offered = len(pending)
         try:
-            sent = self.socket.send(pending)
+            if offered <= SEND_BYTES:
+                sent = self.socket.send(pending)
+            else:
+                offered = SEND_BYTES
+                with memoryview(pending) as whole:
+                    sent = self.socket.send(whole[:SEND_BYTES])
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent or not self.blocked:
@@ -60,4 +98,4 @@ class Channel:
             self.blocked = False
         else:
             del pending[:sent]
-            self.blocked = True
+            self.blocked = sent < offered

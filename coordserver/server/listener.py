@@ -84,9 +84,11 @@ def close(sockets: Sequence[socket.socket]) -> None:
 
 
 async def accept(
-    listening: socket.socket, add: Callable[[socket.socket, Address], None], room: Callable[[str], bool]
+    listening: socket.socket, add: Callable[[socket.socket, Address], None], room: Callable[[str, int], bool]
 ) -> None:
-    """Accept until cancelled. `room` says whether another connection of a host may stay; others are closed at once."""
+    """Accept until cancelled. `room` says whether another connection, of a host and with a descriptor, may stay; others
+    are closed at once.
+    """
     while True:
         await trio.lowlevel.wait_readable(listening)
         for _ in range(ACCEPTS_A_TURN):
@@ -103,7 +105,7 @@ async def accept(
                     await trio.sleep(EXHAUSTED_PAUSE_S)
                 break
             host = peer_host(peer[0])
-            if not room(host):
+            if not room(host, sock.fileno()):
                 _log.warning("connection of %s closed: too many connections", host)
                 sock.close()
                 continue

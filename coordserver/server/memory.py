@@ -24,6 +24,8 @@ SHARE = 0.8
 """Of what the process may use, where nothing is set."""
 RESIDENT_SHARE = 1.1
 """Of the ceiling: what the process may really take, once the estimate says that half of it is the state."""
+LEAST_FOR_CONNECTIONS = 64 * 1024 * 1024
+MOST_FOR_CONNECTIONS = 1024 * 1024 * 1024
 PROGRAM_BYTES = 64 * 1024 * 1024
 """What the program takes before there is any state."""
 
@@ -90,6 +92,13 @@ def resident_bytes() -> int:
 def usable_bytes() -> int:
     """What this process may use: the least of the machine's memory, its own limits, and those of its control groups."""
     return min(_limits())
+
+
+def share_for_connections(least: int) -> int:
+    """Bytes that all connections together may hold of one kind, where nothing is set: a 16th of what the process may
+    use, but `least` or more, and no more than 1 GiB.
+    """
+    return max(least, LEAST_FOR_CONNECTIONS, min(usable_bytes() // 16, MOST_FOR_CONNECTIONS))
 
 
 def _limits() -> Iterator[int]:

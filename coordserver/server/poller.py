@@ -5,9 +5,13 @@ waiting for theirs: a task per connection costs a scheduling round per request, 
 connections. Every wake-up handles all complete frames of what can be read, then starts the log, then sends once per
 connection.
 
-Epoll is level-triggered and puts what it reported at the end of its list, so stopping in the middle of a sweep is
-fair. A sweep stops after `BUDGET_S` and lets other tasks run. Work that is left over (frames held back until a peer
-has read its answers) is remembered and the poller nudges itself through an eventfd.
+A turn is bounded in time and in bytes of answers, wherever the work is: between two frames of a connection, between
+two connections, between two sends. Settled sessions with little work come first (the foreground). New connections,
+handshakes, sessions with much work, and long outputs have a share of each turn behind them, in rounds
+(server/background.py). What a turn leaves over comes first in the next one.
+
+A sweep takes turns for `BUDGET_S` and then lets other tasks run. Work that no socket reports is remembered, and the
+poller nudges itself through an eventfd.
 """
 
 from __future__ import annotations
@@ -17,17 +21,20 @@ import os
 import select
 import socket
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import trio
 
 from coordserver.config.address import Address
 from coordserver.core.errors import WireError
+from coordserver.server.background import Background
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
+from coordserver.server.held_bytes import ConnectionMemory
 from coordserver.server.inflow import Inflow
+from coordserver.server.sender import Sender
+from coordserver.server.turn import SLICE_S, TurnBudget
 from coordserver.wire.output import Output
 from coordserver.wire.port import EVERYTHING, PortConnection
 from coordserver.wire.sniff import Speech
@@ -39,6 +46,9 @@ _IN = select.EPOLLIN
 BUDGET_S = 0.004
 LINGER_S = 0.001
 """How long a sweep waits for what is about to come; sockets are heard meanwhile, other tasks are not."""
+LIGHT_BYTES = 64 * 1024
+"""More output than this makes a channel one with much work."""
+
 _REPORTS = 256
 
 
@@ -60,6 +70,8 @@ class Poller:
         *,
         output_soft: int,
         output_hard: int,
+        output_total: int,
+        input_total: int,
     ) -> None:
         self._connect = connect
         self._handled = handled
@@ -68,17 +80,25 @@ class Poller:
         self.inflow = inflow
         self._soft = output_soft
         self._hard = output_hard
+        self.memory = ConnectionMemory(output_total=output_total, input_total=input_total)
+        self._budget = TurnBudget()
         self._epoll = select.epoll()
+        self._background = Background(self._epoll, self._budget, self._handle, self._resume)
+        self._sender = Sender(self._settle)
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._attended: dict[int, Callable[[], None]] = {}
         self.attend(self._nudge, self._nudged)
+        self.attend(self._background.epoll.fileno(), self._background.wake)
         self._channels: dict[int, Channel] = {}
-        self._dirty: list[Channel] = []
-        self._resumable: deque[Channel] = deque()
+        self._left: list[tuple[int, int]] = []
+        self._now = (clock.now_ms(), clock.wall_ms())
+        self._sent_ms = clock.now_ms()
         self._reading = True
+        self._waiting = False
         self._hosts: dict[str, int] = {}
         self.accepted = 0
         self.cut_off = 0
+        self.cut_for_memory = 0
         self.bytes_received = 0
 
     def __len__(self) -> int:
@@ -96,10 +116,11 @@ class Poller:
     def add(self, sock: socket.socket, peer: Address, speaks: frozenset[Speech] = EVERYTHING) -> None:
         """Take over an accepted, non-blocking socket."""
         channel: Channel
-        output = Output(lambda: self._dirty.append(channel), soft=self._soft, hard=self._hard)
+        sender = self._sender
+        output = Output(lambda: sender.dirty.append(channel), soft=self._soft, hard=self._hard, budget=self._budget)
         channel = Channel(sock, peer, self._connect(output, peer.host, speaks), self._clock.now_ms())
         channel.mask = channel.wanted_mask()
-        self._epoll.register(channel.fd, channel.mask)
+        self._background.add(channel)
         self._channels[channel.fd] = channel
         self._hosts[peer.host] = self.of_host(peer.host) + 1
         self.accepted += 1
@@ -121,29 +142,26 @@ class Poller:
         deadline = time.perf_counter() + BUDGET_S
         while self._turn(deadline):
             if time.perf_counter() > deadline:
+                self._nudge_if_waiting()
                 return False
         return True
 
     def flush(self) -> None:
-        """Send what is pending, once per connection, and settle who is read from next."""
-        while self._dirty:
-            dirty, self._dirty = self._dirty, []
-            now_ms = self._clock.now_ms()
-            for channel in dirty:
-                self._settle(channel, now_ms)
-        if self._resumable:
-            os.eventfd_write(self._nudge, 1)  # whoever called may not call again
+        """Send what is pending, as far as the turn allows, and settle who is read from next."""
+        self._send()
+        self._nudge_if_waiting()  # whoever called may not call again
 
     def stop_reading(self) -> None:
         """Take no further input: the server is stopping. What is held is dropped, it was not acknowledged."""
         self._reading = False
-        self._resumable.clear()
+        self._left.clear()
+        self._background.stop_reading()
         for channel in self._channels.values():
             self._register(channel)
 
     def unsent(self) -> int:
         """Connections that have output pending."""
-        return sum(1 for channel in self._channels.values() if channel.output.pending)
+        return sum(1 for channel in self._channels.values() if channel.port.unsent)
 
     def check_deadlines(self, now_ms: int, handshake_ms: int, stall_ms: int) -> None:
         """Close connections that never said who they are, and those that have stopped reading."""
@@ -158,45 +176,69 @@ class Poller:
         """Close every socket at once."""
         for channel in list(self._channels.values()):
             self._drop(channel)
+        self._background.close()
         self._epoll.close()
         os.close(self._nudge)
 
     def _turn(self, deadline: float) -> bool:
-        """Handle what is there, as far as the deadline allows, and answer it; False if there was nothing."""
+        """Handle what is there, as far as the budget allows, and answer it; False if there was nothing."""
         reports = self._epoll.poll(0, _REPORTS)
-        if not reports:
+        if not reports and not self._waiting:
             if self._idle():
                 reports = self._epoll.poll(LINGER_S, _REPORTS)
             if not reports:
                 return False
-        now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
-        self._resume(deadline - BUDGET_S / 2, now_ms, wall_ms)
-        channels, receive, clock = self._channels, self._receive, time.perf_counter
-        for fd, mask in reports:
+        waiting, self._waiting = self._waiting, False
+        self._now = now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
+        channels, receive, clock, budget = self._channels, self._receive, time.perf_counter, self._budget
+        budget.begin(deadline)
+        rest = iter(self._with_left(reports) if self._left else reports)
+        for fd, mask in rest:
             channel = channels.get(fd)
             if channel is not None:
                 if mask == _IN and self._reading:
                     receive(channel, now_ms, wall_ms)
                 else:
-                    self._handle(channel, mask, now_ms, wall_ms)
-                if clock() > deadline:
+                    self._handle(channel, mask)
+                now = clock()
+                if now > budget.end:
+                    self._leave(rest)
                     break
+                budget.limit = now + SLICE_S
             elif fd in self._attended:
                 self._attended[fd]()
+        if (waiting or self._background.ready) and self._background.serve():
+            self._waiting = True
         if self.bytes_received >= self.inflow.weigh_at:
             self.inflow.weigh(self.bytes_received)
         self._handled()
-        self.flush()
+        self._send()
         return True
+
+    def _leave(self, rest: Iterator[tuple[int, int]]) -> None:
+        """Keep what this turn has no time for."""
+        self._left = [(fd, _IN) for fd, mask in rest if mask & _IN and fd in self._channels]
+        self._waiting = True
+
+    def _with_left(self, reports: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """First the channels that the last turn had no time for."""
+        channels = self._channels
+        left = {fd: mask for fd, mask in self._left if fd in channels and channels[fd].mask & mask}
+        self._left = []
+        return [*left.items(), *(report for report in reports if report[0] not in left)]
+
+    def _nudge_if_waiting(self) -> None:
+        if self._waiting:
+            os.eventfd_write(self._nudge, 1)
 
     def _nudged(self) -> None:
         os.eventfd_read(self._nudge)
 
-    def _handle(self, channel: Channel, mask: int, now_ms: int, wall_ms: int) -> None:
-        if mask & select.EPOLLOUT:
-            channel.output.wake()
+    def _handle(self, channel: Channel, mask: int) -> None:
+        if mask & select.EPOLLOUT and not channel.output.woken:
+            self._sender.put_off(channel)
         if mask & _IN and self._reading:
-            self._receive(channel, now_ms, wall_ms)
+            self._receive(channel, *self._now)
         elif mask & (select.EPOLLHUP | select.EPOLLERR):
             self._drop(channel)
 
@@ -219,59 +261,99 @@ class Poller:
         except WireError as error:
             self._cut(channel, str(error))
             return
-        if not port.output.woken and (carrier.holds_input or not carrier.wants_input):
+        self.memory.note_input(channel)
+        if not port.output.woken and (port.holds_input or not port.wants_input):
             port.output.wake()
 
-    def _resume(self, deadline: float, now_ms: int, wall_ms: int) -> None:
-        """Handle frames that were held back. One turn each; who has more queues up again when its output was sent."""
-        for _ in range(len(self._resumable)):
-            if time.perf_counter() > deadline:
-                return
-            channel = self._resumable.popleft()
-            if self._channels.get(channel.fd) is not channel:
-                continue
-            try:
-                channel.port.resume(now_ms, wall_ms)
-            except WireError as error:
-                self._cut(channel, str(error))
-                continue
-            channel.output.wake()
+    def _resume(self, channel: Channel) -> None:
+        """Go on with frames that were held back. A channel that has more queues up again when its output was sent."""
+        try:
+            channel.port.resume(*self._now)
+        except WireError as error:
+            self._cut(channel, str(error))
+            return
+        self.memory.note_input(channel)
+        channel.output.wake()
 
-    def _settle(self, channel: Channel, now_ms: int) -> None:
+    def _send(self) -> None:
+        """Send as far as the turn allows, and cut off those who hold too much of what all hold."""
+        self._sent_ms = self._clock.now_ms()
+        if self._sender.send():
+            self._waiting = True
+        if self.memory.exceeded:
+            for channel, why in self.memory.excess():
+                self.cut_for_memory += 1
+                self._cut(channel, why)
+
+    def _settle(self, channel: Channel, long: bool) -> None:
+        """Send, and decide whether the channel is read from next; put it off if its output is long and it is not the
+        turn of those.
+        """
         port = channel.port
         output = port.output
-        output.woken = False
+        pending = output.pending
+        heavy = len(pending) > LIGHT_BYTES or (port.wrapping is not None and port.wrapping.unsent > LIGHT_BYTES)
+        if heavy and not long and not output.overflowed:
+            self._sender.put_off(channel)
+            return
         if self._channels.get(channel.fd) is not channel:
             return
         if port.wrapping is not None:
-            port.wrapping.prepare()
+            port.wrapping.prepare()  # what it writes is sent below: the output is still woken
+        output.woken = False
         if port.traffic.waiting:
-            port.traffic.settle(now_ms)
+            port.traffic.settle(self._sent_ms)
         if output.overflowed:
             self._cut(channel, f"does not read: more than {output.hard} bytes pending")
             return
         try:
-            channel.send(output.pending, now_ms)
+            channel.send(pending, self._sent_ms)
         except OSError:
             self._drop(channel)
             return
-        if output.finished and not output.pending:
+        session = port.session
+        if (
+            channel.calm
+            and not (pending or heavy)
+            and session is not None
+            and session.wants_input
+            and not session.holds_input
+        ):
+            return  # the usual case: nothing changes
+        self._settle_rest(channel, heavy)
+
+    def _settle_rest(self, channel: Channel, heavy: bool) -> None:
+        """Close, or decide when the channel is sent to and read from next."""
+        port = channel.port
+        pending = port.output.pending
+        if pending or port.wrapping is not None or channel.unsent:
+            self._note_unsent(channel)
+        if port.output.finished and not pending:
             self._drop(channel)
             return
-        carrier = port.session or port
-        wants = self._reading and carrier.wants_input
-        if wants and carrier.holds_input:
-            self._resumable.append(channel)
-        if channel.mask != _IN or not wants or channel.blocked or port.session is None:
-            self._register(channel)
+        wants = self._reading and port.wants_input
+        holds = port.holds_input
+        if wants and holds and not channel.paused:
+            self._background.queue(channel)
+            self._waiting = True
+        light = not (heavy or holds or channel.blocked)
+        if channel.background or not light:
+            self._background.classify(channel, light=light)
+        self._register(channel)
+        channel.calm = light and wants and not (channel.background or channel.unsent) and port.wrapping is None
+
+    def _note_unsent(self, channel: Channel) -> None:
+        """Count what is left, send more of it later, and stop reading from a channel that holds much while all do."""
+        unsent = self.memory.note_output(channel)
+        channel.paused = channel.blocked and unsent > LIGHT_BYTES and self.memory.output.pressed
+        if unsent and not channel.blocked and not channel.output.woken:
+            self._sender.put_off(channel)
 
     def _register(self, channel: Channel) -> None:
         mask = channel.wanted_mask()
         if not self._reading:
             mask &= ~_IN
-        if mask != channel.mask:
-            channel.mask = mask
-            self._epoll.modify(channel.fd, mask)
+        self._background.watch(channel, mask)
 
     def _cut(self, channel: Channel, why: str) -> None:
         self.cut_off += 1
@@ -283,7 +365,8 @@ class Poller:
 
     def _drop(self, channel: Channel) -> None:
         del self._channels[channel.fd]
-        self._epoll.unregister(channel.fd)
+        self._background.remove(channel)
+        self.memory.forget(channel)
         channel.socket.close()
         channel.output.finish()
         channel.port.lost(self._clock.now_ms())

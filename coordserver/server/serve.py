@@ -33,9 +33,9 @@ from coordserver.server import listener
 from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock
 from coordserver.server.commit import Committer
-from coordserver.server.descriptors import raise_limit
+from coordserver.server.descriptors import Descriptors
 from coordserver.server.inflow import Inflow
-from coordserver.server.memory import MemoryKeeper
+from coordserver.server.memory import MemoryKeeper, share_for_connections
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
 from coordserver.server.space import SpaceKeeper
@@ -107,8 +107,7 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
     `own_process`: tune what belongs to the whole process, as garbage collection. Raises ListenError, StorageError; the
     latter in an ExceptionGroup once it serves.
     """
-    if own_process:
-        raise_limit(config.max_connections)
+    descriptors = Descriptors.of_process(raised=own_process)
     sockets = listener.bind(config.listen + config.secure_listen + config.admin_listen, config.listen_backlog)
     try:
         require_ours_or_empty(config.data_dir, config.zookeeper_log_dir)
@@ -123,7 +122,14 @@ async def serve(  # noqa: ASYNC128 - _Server.run says it
             start = StartFacts(took_ms, recovered.next_index - 1 - recovered.snapshot_index)
             try:
                 server = _Server(
-                    config, disk, recovered, clock or SystemClock(), writes, start, own_process=own_process
+                    config,
+                    disk,
+                    recovered,
+                    clock or SystemClock(),
+                    writes,
+                    start,
+                    descriptors,
+                    own_process=own_process,
                 )
                 await server.run(sockets, handle, task_status)
             finally:
@@ -143,11 +149,14 @@ class _Server:
         clock: Clock,
         writes: AsyncWrites | None,
         start: StartFacts,
+        descriptors: Descriptors,
         *,
         own_process: bool,
     ) -> None:
         self._config = config
         self._clock = clock
+        self._descriptors = descriptors
+        self._max_connections = descriptors.connections(config.max_connections)
         self._limits = wire_limits(config)
         self._engine = make_engine(config, recovered.machine, clock)
         self._credentials = Credentials(config.super_digest, config.super_x509, config.enforced_schemes)
@@ -165,6 +174,9 @@ class _Server:
             Inflow(self._engine, config.outstanding_total_bytes),
             output_soft=self._limits.output_soft_bytes,
             output_hard=self._limits.output_hard_bytes,
+            output_total=config.output_total_bytes or share_for_connections(4 * config.output_bytes),
+            input_total=config.input_total_bytes
+            or share_for_connections(4 * max(config.frame_bytes, config.jute_frame_bytes)),
         )
         self._committer = Committer(self._engine, recovered.log, self._poller.flush, writes)
         self._poller.attend(self._committer.fd, self._committer.collect)
@@ -200,6 +212,7 @@ class _Server:
             self._traffic,
             self._credentials,
             start,
+            self._max_connections,
         )
         self._admin = Admin(
             self._status, config.fourletter_words, commands=config.has_admin_commands, hosts=_names(config)
@@ -307,9 +320,13 @@ class _Server:
             output, makers, self._admin, make_tls, identities=identities, traffic=traffic, speaks=speaks
         )
 
-    def _has_room(self, host: str) -> bool:
+    def _has_room(self, host: str, descriptor: int) -> bool:
         of_host = self._config.max_connections_per_address
-        if len(self._poller) < self._config.max_connections and (not of_host or self._poller.of_host(host) < of_host):
+        if (
+            len(self._poller) < self._max_connections
+            and self._descriptors.leaves_enough(descriptor)
+            and (not of_host or self._poller.of_host(host) < of_host)
+        ):
             return True
         self._traffic.rejected += 1
         return False

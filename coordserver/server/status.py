@@ -24,6 +24,7 @@ from coordserver.core.engine import Engine
 from coordserver.core.paths import ROOT
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
+from coordserver.server.descriptors import open_files
 from coordserver.server.download import Download
 from coordserver.server.memory import MemoryKeeper
 from coordserver.server.poller import Poller
@@ -46,7 +47,6 @@ _TOLD_VERSION = f"{ZOOKEEPER_VERSION}-coordserver-{VERSION}, built on {_BUILT}"
 _READ_OR_WRITE = 0b101
 """Of epoll's bits those for reading and writing; they are the ones of Java's SelectionKey too."""
 
-_OPEN_FILES = "/proc/self/fd"
 _ALL_PERMISSIONS = tuple(1 << bit for bit in range(ALL.bit_length()))
 _MASK = "******"
 
@@ -78,6 +78,7 @@ class Status:
     traffic: ServerTraffic
     credentials: Credentials
     start: StartFacts
+    max_connections: int
     serving: bool = False
     addresses: tuple[Address, ...] = ()
     secure: tuple[Address, ...] = ()
@@ -119,6 +120,10 @@ class Status:
             connections_accepted=self.poller.accepted,
             connections_rejected=self.traffic.rejected,
             connections_cut_off=self.poller.cut_off,
+            connections_cut_for_memory=self.poller.cut_for_memory,
+            connections_max=self.max_connections,
+            output_bytes=self.poller.memory.output.total,
+            input_bytes=self.poller.memory.input.total,
             tls_handshakes=handshakes,
             sessions_expired=engine.expired,
             auth_failed=self.traffic.auth_failed,
@@ -150,7 +155,7 @@ class Status:
             snapshots=self.snapshotter.taken,
             snapshot_total_ms=int(self.snapshotter.total_s * 1e3),
             snapshot_max_ms=int(self.snapshotter.max_s * 1e3),
-            open_files=_open_files(),
+            open_files=open_files(),
             open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             uptime_ms=self.clock.now_ms() - self._opened_ms,
             loop_late_max_ms=self.ticker.late_ms_max,
@@ -368,14 +373,6 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _open_files() -> int:
-    """Linux tells the number of open files as the size of their directory; before 6.2 it has to be read."""
-    try:
-        return os.stat(_OPEN_FILES).st_size or len(os.listdir(_OPEN_FILES))
-    except OSError:
-        return -1
 
 
 def _working_directory() -> str:

@@ -38,6 +38,10 @@ class ServerFacts:
     connections_accepted: int = 0
     connections_rejected: int = 0
     connections_cut_off: int = 0
+    connections_cut_for_memory: int = 0
+    connections_max: int = 0
+    output_bytes: int = 0
+    input_bytes: int = 0
     tls_handshakes: int = 0
     sessions_expired: int = 0
     auth_failed: int = 0

@@ -97,6 +97,12 @@ METRICS: tuple[Metric, ...] = (
     _counter("stale_sessions_expired", lambda f: f.sessions_expired, "Sessions that were not heard of in time."),
     _counter("coord_connections_accepted", lambda f: f.connections_accepted, "Connections accepted."),
     _counter("coord_connections_cut_off", lambda f: f.connections_cut_off, "Connections closed for what they did."),
+    _counter(
+        "coord_connections_cut_for_memory", lambda f: f.connections_cut_for_memory, "Of those, for the totals of bytes."
+    ),
+    _gauge("coord_connections_max", lambda f: f.connections_max, "Connections that there may be."),
+    _gauge("coord_output_bytes", lambda f: f.output_bytes, "Answers and events that wait to be read."),
+    _gauge("coord_input_bytes", lambda f: f.input_bytes, "Bytes of unfinished requests."),
     _counter("coord_requests_refused", lambda f: f.requests_refused, "Requests refused before the log."),
     _counter("coord_fsyncs", lambda f: f.fsyncs, "Batches written to the log and synced."),
     _counter("coord_fsyncs_slow", lambda f: f.fsyncs_slow, "Syncs slower than fsync_warning_ms."),

@@ -1,0 +1,61 @@
+"""Who has output to send, and in which order: short outputs at once, long ones in pieces, in rounds."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from coordserver.server.background import SHARE_S
+from coordserver.server.channel import Channel
+
+SENDS_S = 0.002
+"""Time for sending short outputs in a turn, where many have some."""
+
+_MANY = 64
+
+
+class Sender:
+    """`settle` sends what a channel has, one piece; it is told whether it is the turn of long outputs.
+
+    An output that is woken adds its channel to `dirty`. A channel is in one list at most: its output stays woken.
+    """
+
+    def __init__(self, settle: Callable[[Channel, bool], None]) -> None:
+        self._settle = settle
+        self.dirty: list[Channel] = []
+        self._backlog: deque[Channel] = deque()
+
+    def put_off(self, channel: Channel) -> None:
+        """Send later, behind the short outputs."""
+        channel.output.woken = True
+        self._backlog.append(channel)
+
+    def send(self) -> bool:
+        """Send as far as the shares of a turn allow; whether more is to be sent."""
+        while self.dirty:
+            dirty, self.dirty = self.dirty, []
+            if len(dirty) > _MANY:
+                self._send_many(dirty)
+            else:
+                for channel in dirty:
+                    self._settle(channel, False)
+        if self._backlog:
+            self._send_backlog()
+        return bool(self._backlog or self.dirty)
+
+    def _send_many(self, dirty: list[Channel]) -> None:
+        clock = time.perf_counter
+        end = clock() + SENDS_S
+        for channel in dirty:
+            if clock() > end:
+                self.put_off(channel)
+            else:
+                self._settle(channel, False)
+
+    def _send_backlog(self) -> None:
+        end = time.perf_counter() + SHARE_S
+        for _ in range(len(self._backlog)):
+            self._settle(self._backlog.popleft(), True)
+            if time.perf_counter() > end:
+                return
