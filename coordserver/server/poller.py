@@ -57,7 +57,8 @@ class Poller:
 
     `connect` makes what speaks on a new socket of a host, given what may be spoken there. `handled` is called
     after requests were handled, before anything is sent; `idle` when there is nothing to read: whether something is
-    about to come all the same, for which a round of the scheduler would cost more than the wait.
+    about to come all the same, for which a round of the scheduler would cost more than the wait. `meter` tells the
+    seconds that turns are measured in.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Poller:
         output_hard: int,
         output_total: int,
         input_total: int,
+        meter: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._connect = connect
         self._handled = handled
@@ -81,10 +83,11 @@ class Poller:
         self._soft = output_soft
         self._hard = output_hard
         self.memory = ConnectionMemory(output_total=output_total, input_total=input_total)
-        self._budget = TurnBudget()
+        self._meter = meter
+        self._budget = TurnBudget(meter)
         self._epoll = select.epoll()
         self._background = Background(self._epoll, self._budget, self._handle, self._resume)
-        self._sender = Sender(self._settle)
+        self._sender = Sender(self._settle, meter)
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._attended: dict[int, Callable[[], None]] = {}
         self.attend(self._nudge, self._nudged)
@@ -139,9 +142,9 @@ class Poller:
 
     def sweep(self) -> bool:
         """Take turns until there is nothing to read or to go on with; False if the budget ended it before."""
-        deadline = time.perf_counter() + BUDGET_S
+        deadline = self._meter() + BUDGET_S
         while self._turn(deadline):
-            if time.perf_counter() > deadline:
+            if self._meter() > deadline:
                 self._nudge_if_waiting()
                 return False
         return True
@@ -190,7 +193,7 @@ class Poller:
                 return False
         waiting, self._waiting = self._waiting, False
         self._now = now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
-        channels, receive, clock, budget = self._channels, self._receive, time.perf_counter, self._budget
+        channels, receive, clock, budget = self._channels, self._receive, self._meter, self._budget
         budget.begin(deadline)
         rest = iter(self._with_left(reports) if self._left else reports)
         for fd, mask in rest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -21,7 +20,8 @@ class Sender:
     An output that is woken adds its channel to `dirty`. A channel is in one list at most: its output stays woken.
     """
 
-    def __init__(self, settle: Callable[[Channel, bool], None]) -> None:
+    def __init__(self, settle: Callable[[Channel, bool], None], meter: Callable[[], float]) -> None:
+        self._meter = meter
         self._settle = settle
         self.dirty: list[Channel] = []
         self._backlog: deque[Channel] = deque()
@@ -45,7 +45,7 @@ class Sender:
         return bool(self._backlog or self.dirty)
 
     def _send_many(self, dirty: list[Channel]) -> None:
-        clock = time.perf_counter
+        clock = self._meter
         end = clock() + SENDS_S
         for channel in dirty:
             if clock() > end:
@@ -54,8 +54,8 @@ class Sender:
                 self._settle(channel, False)
 
     def _send_backlog(self) -> None:
-        end = time.perf_counter() + SHARE_S
+        end = self._meter() + SHARE_S
         for _ in range(len(self._backlog)):
             self._settle(self._backlog.popleft(), True)
-            if time.perf_counter() > end:
+            if self._meter() > end:
                 return

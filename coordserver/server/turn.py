@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from coordserver.core.budget import WorkBudget
@@ -21,7 +20,7 @@ class TurnBudget(WorkBudget):
 
     __slots__ = ("_bytes_left", "end")
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock, _OVER)
         self.end = _OVER
         self._bytes_left = 0
