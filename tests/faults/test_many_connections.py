@@ -17,6 +17,7 @@ import pytest
 from scale import scaled
 from server_process import ServerProcess
 
+from coordserver.core.operations import Op
 from coordserver.wire.jute import client as jute
 
 IDLE = scaled(2_000, 10_000)
@@ -25,6 +26,8 @@ STORM = 2_000
 OPENED = scaled(3_000, 20_000)
 AT_ONCE = 100
 LOW_LIMIT = 512
+FEW_FILES = 200
+OPEN = ((31, "world", "anyone"),)
 CONNECTION_MAX_KIB = 12
 SESSION_MAX_KIB = 6
 WAVES = scaled(30, 10)
@@ -180,3 +183,48 @@ def open_and_drop(port: int, count: int) -> None:
         for number, sock in enumerate(held):
             sock.sendall(beginnings[(at + number) % len(beginnings)])
             sock.close()
+
+
+def test_writes_go_on_where_connections_have_taken_all_descriptors(tmp_path: Path) -> None:
+    """The log takes further segments and a snapshot is written; one line says that there is less room than wanted."""
+    options = ("--segment-bytes", "65536", "--snapshot-every", "100")
+    running = ServerProcess(tmp_path / "server", *options, log_level="info", most_files=FEW_FILES)
+    running.start()
+    opened: list[socket.socket] = []
+    try:
+        client = socket.create_connection(("127.0.0.1", running.port), WAIT_S)
+        opened.append(client)
+        client.sendall(jute.connect_request(timeout_ms=30_000))
+        read_frame(client)
+        opened += [socket.create_connection(("127.0.0.1", running.port), WAIT_S) for _ in range(2 * FEW_FILES)]
+        assert opened[-1].recv(1) == b"", "there is room for more"
+        for number in range(200):
+            client.sendall(jute.request(number, int(Op.CREATE), (f"/n{number}", bytes(2_000), OPEN, 0)))
+            assert jute.decode_reply_header(read_frame(client))[0].error == 0
+        data = tmp_path / "server" / "data"
+        until(lambda: any(data.glob("snapshot.*")), "no snapshot is written")
+        opened.pop(1).close()
+        until(lambda: running.open_files() < FEW_FILES - 30, "no place is free")
+        metrics = running.metrics()
+        assert metrics["coord_connections_max"] < FEW_FILES
+        assert metrics["connection_rejected"] > FEW_FILES
+        assert running.said().count("max_connections is lowered from 20000 to ") == 1
+        assert "Too many open files" not in running.said()
+    finally:
+        for sock in opened:
+            sock.close()
+        running.kill()
+
+
+def read_frame(sock: socket.socket) -> bytes:
+    """The next frame's body."""
+
+    def read(length: int) -> bytes:
+        got = b""
+        while len(got) < length:
+            part = sock.recv(length - len(got))
+            assert part, "the server has closed the connection"
+            got += part
+        return got
+
+    return read(int.from_bytes(read(4), "big"))

@@ -11,8 +11,8 @@ from turn_world import FRAME_S, HANDSHAKE_S, Client, TurnWorld, turn_world
 
 from coordserver.core.operations import Op
 from coordserver.server.background import SHARE_S
-from coordserver.server.channel import SEND_BYTES
-from coordserver.server.poller import BUDGET_S
+from coordserver.server.channel import SEND_BYTES, Channel
+from coordserver.server.poller import BUDGET_S, LIGHT_BYTES
 from coordserver.server.turn import ANSWER_BYTES, SLICE_S
 
 DATA = 1 << 20
@@ -124,6 +124,37 @@ def test_a_long_output_leaves_in_pieces_between_which_others_are_sent_to() -> No
             got.append(greedy.receive())
         assert sum(got) > DATA - 100
         assert max(got) <= SEND_BYTES
+
+
+def test_long_outputs_have_a_share_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    sends: list[int] = []
+    send = Channel.send
+    with turn_world() as world:
+        polite = with_data(world)
+        greedy = [world.client() for _ in range(20)]
+
+        def counted(channel: Channel, pending: bytearray, now_ms: int) -> None:
+            if len(pending) > LIGHT_BYTES:
+                sends.append(channel.fd)
+                world.seconds += SHARE_S / 2
+            send(channel, pending, now_ms)
+
+        monkeypatch.setattr(Channel, "send", counted)
+        for client in greedy:
+            client.send(client.request(Op.GET_DATA, ("/n", False)))
+        for _ in range(10):
+            world.poller._turn(world.seconds + BUDGET_S)
+        assert world.poller.memory.output.total > 10 * DATA
+        for _ in range(400):
+            polite.send(polite.ping())
+            before = len(sends)
+            world.poller._turn(world.seconds + BUDGET_S)
+            assert polite.receive()
+            assert len(sends) - before <= 3
+            for client in greedy:
+                client.receive()
+        assert len(set(sends)) == 20
+        assert not world.poller.memory.output.total
 
 
 def test_settled_sessions_come_before_handshakes(tmp_path_factory: pytest.TempPathFactory) -> None:

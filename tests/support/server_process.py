@@ -11,20 +11,25 @@ STOP_S = 20
 
 
 class ServerProcess:
-    """One server. The port is the system's choice at the first start and stays."""
+    """One server. The port is the system's choice at the first start and stays. `most_files`: its limit of open files,
+    0 for ours.
+    """
 
-    def __init__(self, directory: Path, *options: str, log_level: str = "warning") -> None:
+    def __init__(self, directory: Path, *options: str, log_level: str = "warning", most_files: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "out.log"
         self._data = directory / "data"
         self._options = options
         self._log_level = log_level
+        self._most_files = most_files
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     def start(self) -> None:
         """Start, and wait until it serves."""
         command = [sys.executable, "-m", "cli", "--log-level", self._log_level, "server", "--data-dir", str(self._data)]
+        if self._most_files:
+            command = ["sh", "-c", f'ulimit -n {self._most_files}; exec "$@"', "sh", *command]
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
                 [*command, "--listen", f"127.0.0.1:{self.port}", *self._options], stdout=subprocess.PIPE, stderr=log
