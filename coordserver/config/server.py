@@ -197,16 +197,16 @@ class ServerConfig:
     output_total_bytes: int = setting(
         0,
         "Unread answers and events of all connections, above which those with the most are cut off; above half of it, "
-        "no further requests are read from who does not read; 0: a 16th of what the process may use, from 64 MiB or "
-        "four times output_bytes to 1 GiB.",
+        "no further requests are read from who does not read; 0: a 32nd of what the process may use, from 64 MiB or "
+        "four times output_bytes to 512 MiB.",
         unit="bytes",
         least=0,
         most=2**40,
     )
     input_total_bytes: int = setting(
         0,
-        "Unfinished requests of all connections, above which those with the most are cut off; 0: a 16th of what the "
-        "process may use, from 64 MiB or four times the longest request to 1 GiB.",
+        "Unfinished requests of all connections, above which those with the most are cut off; 0: a 32nd of what the "
+        "process may use, from 64 MiB or four times the longest request to 512 MiB.",
         unit="bytes",
         least=0,
         most=2**40,

@@ -97,17 +97,18 @@ class Background:
         self._sessions.clear()
         self._newcomers.clear()
 
-    def serve(self) -> bool:
+    def serve(self, *, produce: bool) -> bool:
         """Give each kind of work its share; whether work is left that no socket reports. A channel is resumed once at
-        most: it is queued again after it was sent its answers.
+        most: it is queued again after it was sent its answers. `produce`: answers may be produced, too.
         """
-        if self.ready or self._reports:
-            self._serve_sockets()
-        if self._sessions:
-            self._serve_queue(self._sessions)
+        if produce:
+            if self.ready or self._reports:
+                self._serve_sockets()
+            if self._sessions:
+                self._serve_queue(self._sessions)
         if self._newcomers:
             self._serve_queue(self._newcomers)
-        return bool(self._sessions or self._newcomers or self._reports)
+        return self.ready or bool(self._sessions or self._newcomers or self._reports)
 
     def close(self) -> None:
         """Close the epoll."""

@@ -25,7 +25,7 @@ SHARE = 0.8
 RESIDENT_SHARE = 1.1
 """Of the ceiling: what the process may really take, once the estimate says that half of it is the state."""
 LEAST_FOR_CONNECTIONS = 64 * 1024 * 1024
-MOST_FOR_CONNECTIONS = 1024 * 1024 * 1024
+MOST_FOR_CONNECTIONS = 512 * 1024 * 1024
 PROGRAM_BYTES = 64 * 1024 * 1024
 """What the program takes before there is any state."""
 
@@ -95,10 +95,10 @@ def usable_bytes() -> int:
 
 
 def share_for_connections(least: int) -> int:
-    """Bytes that all connections together may hold of one kind, where nothing is set: a 16th of what the process may
-    use, but `least` or more, and no more than 1 GiB.
+    """Bytes that all connections together may hold of one kind, where nothing is set: a 32nd of what the process may
+    use, but `least` or more, and otherwise no more than 512 MiB.
     """
-    return max(least, LEAST_FOR_CONNECTIONS, min(usable_bytes() // 16, MOST_FOR_CONNECTIONS))
+    return max(least, LEAST_FOR_CONNECTIONS, min(usable_bytes() // 32, MOST_FOR_CONNECTIONS))
 
 
 def _limits() -> Iterator[int]:

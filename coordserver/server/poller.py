@@ -34,7 +34,7 @@ from coordserver.server.clock import Clock
 from coordserver.server.held_bytes import ConnectionMemory
 from coordserver.server.inflow import Inflow
 from coordserver.server.sender import Sender
-from coordserver.server.turn import SLICE_S, TurnBudget
+from coordserver.server.turn import ANSWER_BYTES, FEW_ANSWER_BYTES, SLICE_S, TurnBudget
 from coordserver.wire.output import Output
 from coordserver.wire.port import EVERYTHING, PortConnection
 from coordserver.wire.sniff import Speech
@@ -194,7 +194,8 @@ class Poller:
         waiting, self._waiting = self._waiting, False
         self._now = now_ms, wall_ms = self._clock.now_ms(), self._clock.wall_ms()
         channels, receive, clock, budget = self._channels, self._receive, self._meter, self._budget
-        budget.begin(deadline)
+        crowded = self._sender.crowded
+        budget.begin(deadline, FEW_ANSWER_BYTES if crowded and self.memory.output.pressed else ANSWER_BYTES)
         rest = iter(self._with_left(reports) if self._left else reports)
         for fd, mask in rest:
             channel = channels.get(fd)
@@ -210,7 +211,7 @@ class Poller:
                 budget.limit = now + SLICE_S
             elif fd in self._attended:
                 self._attended[fd]()
-        if (waiting or self._background.ready) and self._background.serve():
+        if (waiting or self._background.ready) and self._background.serve(produce=not crowded):
             self._waiting = True
         if self.bytes_received >= self.inflow.weigh_at:
             self.inflow.weigh(self.bytes_received)
@@ -298,6 +299,8 @@ class Poller:
         heavy = len(pending) > LIGHT_BYTES or (port.wrapping is not None and port.wrapping.unsent > LIGHT_BYTES)
         if heavy and not long and not output.overflowed:
             self._sender.put_off(channel)
+            if channel.open:
+                self.memory.note_output(channel)
             return
         if self._channels.get(channel.fd) is not channel:
             return
@@ -348,6 +351,8 @@ class Poller:
     def _note_unsent(self, channel: Channel) -> None:
         """Count what is left, send more of it later, and stop reading from a channel that holds much while all do."""
         unsent = self.memory.note_output(channel)
+        if channel.blocked:
+            channel.output.compact()
         channel.paused = channel.blocked and unsent > LIGHT_BYTES and self.memory.output.pressed
         if unsent and not channel.blocked and not channel.output.woken:
             self._sender.put_off(channel)
@@ -371,8 +376,8 @@ class Poller:
         self._background.remove(channel)
         self.memory.forget(channel)
         channel.socket.close()
-        channel.output.finish()
         channel.port.lost(self._clock.now_ms())
+        channel.output.discard()  # with it goes the circle of references: output, driver, channel
         channel.port.traffic.server.ended(channel.port.traffic)
         self._forget_host(channel.peer.host)
 

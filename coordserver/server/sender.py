@@ -11,6 +11,9 @@ from coordserver.server.channel import Channel
 SENDS_S = 0.002
 """Time for sending short outputs in a turn, where many have some."""
 
+MOST_BACKLOG = 32
+"""With more long outputs than this, no more are produced: that would be faster than they can leave."""
+
 _MANY = 64
 
 
@@ -25,6 +28,11 @@ class Sender:
         self._settle = settle
         self.dirty: list[Channel] = []
         self._backlog: deque[Channel] = deque()
+
+    @property
+    def crowded(self) -> bool:
+        """Too many long outputs wait to be sent. Those whose peers do not read are not among them."""
+        return len(self._backlog) > MOST_BACKLOG
 
     def put_off(self, channel: Channel) -> None:
         """Send later, behind the short outputs."""
@@ -54,7 +62,7 @@ class Sender:
                 self._settle(channel, False)
 
     def _send_backlog(self) -> None:
-        end = self._meter() + SHARE_S
+        end = self._meter() + (2 * SHARE_S if self.crowded else SHARE_S)
         for _ in range(len(self._backlog)):
             self._settle(self._backlog.popleft(), True)
             if self._meter() > end:

@@ -12,6 +12,9 @@ SLICE_S = 0.001
 ANSWER_BYTES = 4 * 1024 * 1024
 """Bytes of long answers that one kind of connections produces in a turn. The last answer may exceed it."""
 
+FEW_ANSWER_BYTES = 64 * 1024
+"""The same while answers cannot leave as fast as they are produced."""
+
 _OVER = -1.0
 
 
@@ -25,10 +28,10 @@ class TurnBudget(WorkBudget):
         self.end = _OVER
         self._bytes_left = 0
 
-    def begin(self, until: float) -> None:
+    def begin(self, until: float, answer_bytes: int = ANSWER_BYTES) -> None:
         """Begin with one kind of connections, which may take until then; so may the first of them."""
         self.end = self.limit = until
-        self._bytes_left = ANSWER_BYTES
+        self._bytes_left = answer_bytes
 
     def begin_share(self, seconds: float) -> None:
         """Begin with one kind of connections, which may take so long."""

@@ -15,6 +15,13 @@ from coordserver.core.budget import UNLIMITED, WorkBudget
 LONG_BYTES = 4_096
 """A write that is longer counts against the budget of bytes."""
 
+SLACK_BYTES = 64 * 1024
+"""Memory that is not worth giving back."""
+
+
+def _wake_nobody() -> None:
+    """The driver of a closed connection."""
+
 
 class Output:
     """Outgoing bytes of a connection.
@@ -54,6 +61,18 @@ class Output:
         """Nothing follows: the connection is closed once what is pending was sent."""
         self.finished = True
         self.wake()
+
+    def compact(self) -> None:
+        """Give back the memory of what was sent: a bytearray keeps up to as much as it holds."""
+        pending = self.pending
+        if pending.__alloc__() > len(pending) + len(pending) // 4 + SLACK_BYTES:
+            self.pending = bytearray(pending)
+
+    def discard(self) -> None:
+        """The connection is closed: forget what is pending, and the driver."""
+        self.finished = True
+        self.pending = bytearray()
+        self._wake = _wake_nobody
 
     def wake(self) -> None:
         """Ask the driver to look, once until it did."""

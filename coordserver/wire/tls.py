@@ -129,6 +129,7 @@ class TlsConnection:
             del plain.pending[:sent]
             self._frame_left -= sent
             self._pump()
+        plain.compact()
         if plain.overflowed:
             self._output.overflowed = True
         elif plain.finished and not plain.pending and not self._output.finished:

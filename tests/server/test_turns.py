@@ -157,6 +157,28 @@ def test_long_outputs_have_a_share_of_a_turn(monkeypatch: pytest.MonkeyPatch) ->
         assert not world.poller.memory.output.total
 
 
+def test_nobody_who_reads_is_cut_off_for_what_was_produced_faster_than_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    send = Channel.send
+    with turn_world(output_total=100 * DATA) as world:
+        with_data(world)
+        greedy = [world.client() for _ in range(150)]
+
+        def counted(channel: Channel, pending: bytearray, now_ms: int) -> None:
+            world.seconds += SHARE_S / 2 if len(pending) > LIGHT_BYTES else 0.0
+            send(channel, pending, now_ms)
+
+        monkeypatch.setattr(Channel, "send", counted)
+        for _ in range(2):
+            for client in greedy:
+                client.send(client.request(Op.GET_DATA, ("/n", False)))
+        world.done.clear()
+        while len(world.done) < 300:
+            world.poller._turn(world.seconds + BUDGET_S)
+            for client in greedy:
+                client.receive()
+        assert world.poller.cut_off == 0
+
+
 def test_settled_sessions_come_before_handshakes(tmp_path_factory: pytest.TempPathFactory) -> None:
     authority = Authority(tmp_path_factory.mktemp("authority"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

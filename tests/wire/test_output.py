@@ -37,3 +37,26 @@ def test_nothing_follows_the_end() -> None:
     output.finish()
     output.write(b"late")
     assert bytes(output.pending) == b"last"
+
+
+def test_memory_of_what_was_sent_is_given_back() -> None:
+    output, _ = make()
+    output.write(bytes(10_000_000))
+    kept = output.pending
+    del kept[:4_000_000]
+    assert kept.__alloc__() >= 10_000_000
+    output.compact()
+    assert len(output.pending) == 6_000_000
+    assert output.pending.__alloc__() < 6_100_000
+
+
+def test_a_closed_connection_keeps_nothing_and_wakes_nobody() -> None:
+    output, wakes = make()
+    output.write(b"x")
+    output.looked()
+    output.discard()
+    output.write(b"late")
+    output.wake()
+    assert output.finished
+    assert not output.pending
+    assert len(wakes) == 1
