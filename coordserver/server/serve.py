@@ -166,18 +166,7 @@ class _Server:
         self._unpack = Unpacking(config.frame_bytes).unpack
         self._traffic = ServerTraffic()
         recovered.log.slow_sync_s = config.fsync_warning_ms / 1000
-        self._poller = Poller(
-            self._connect,
-            lambda: self._committer.turn(),
-            lambda: self._committer.kick(),
-            clock,
-            Inflow(self._engine, config.outstanding_total_bytes),
-            output_soft=self._limits.output_soft_bytes,
-            output_hard=self._limits.output_hard_bytes,
-            output_total=config.output_total_bytes or share_for_connections(4 * config.output_bytes),
-            input_total=config.input_total_bytes
-            or share_for_connections(4 * max(config.frame_bytes, config.jute_frame_bytes)),
-        )
+        self._poller = self._make_poller()
         self._committer = Committer(self._engine, recovered.log, self._poller.flush, writes)
         self._poller.attend(self._committer.fd, self._committer.collect)
         self._snapshotter = Snapshotter(
@@ -216,6 +205,21 @@ class _Server:
         )
         self._admin = Admin(
             self._status, config.fourletter_words, commands=config.has_admin_commands, hosts=_names(config)
+        )
+
+    def _make_poller(self) -> Poller:
+        config = self._config
+        return Poller(
+            self._connect,
+            lambda: self._committer.turn(),
+            lambda: self._committer.kick(),
+            self._clock,
+            Inflow(self._engine, config.outstanding_total_bytes),
+            output_soft=self._limits.output_soft_bytes,
+            output_hard=self._limits.output_hard_bytes,
+            output_total=config.output_total_bytes or share_for_connections(4 * config.output_bytes),
+            input_total=config.input_total_bytes
+            or share_for_connections(4 * max(config.frame_bytes, config.jute_frame_bytes)),
         )
 
     async def run(
