@@ -25,3 +25,19 @@ async def background() -> AsyncIterator[trio.Nursery]:
         nursery.cancel_scope.cancel(reason="the body has ended")
     if failure is not None:
         raise failure
+
+
+def split_failure(error: BaseException) -> tuple[Exception | None, BaseException | None]:
+    """What of an error is a failure, and what must rise further: Cancelled, KeyboardInterrupt.
+
+    A group may hold both at once. A failure that is alone in its groups comes without them.
+    """
+    failure: BaseException | None = error
+    rest: BaseException | None = None
+    if isinstance(error, BaseExceptionGroup):
+        failure, rest = error.split(Exception)
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    if failure is None or isinstance(failure, Exception):
+        return failure, rest
+    return None, failure

@@ -3,6 +3,10 @@
 Who announces takes the path over: an ephemeral that another session left there, a predecessor's that died a moment ago,
 is replaced in one transaction, so that nobody sees it missing. Later on only what is missing is put back; a znode that
 another session has put there meanwhile is a successor's, and is left alone.
+
+No signal of the session ends the block of `announced`: an ended session is healed in the background, and a write that
+the end of the session left without an outcome is judged by a new read. Only the user's cancellation, or an error that
+no new try can pass (a refused ACL), ends it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,21 @@ leader. Whoever is told something by a leader can refuse a lower epoch, and a wr
 
 The `_c_{uuid}` prefix (Curator's "protection") is for servers that do not know a request again when it is sent twice: a
 contender whose create was answered by a lost connection finds its znode by the uuid.
+
+What ends the body of a term, and what the body sees of it:
+
+- The latch znode is deleted while the session lives: the body is cancelled. A write that is sent after the deletion and
+  before the cancellation fails at the fence: TransactionFailedError of index 0.
+- The session ends: the client settles the body's pending calls (writes with OutcomeUnknownError or, of ZooKeeper,
+  ConnectionLossError; reads with SessionExpiredError) and tells the new state in one turn of the event loop. The latch
+  cancels the body when it hears the state. So a body that waits in one task sees its call fail and then, at its next
+  checkpoint, the cancellation; a body with a nursery may see both at once, and raises a BaseExceptionGroup of
+  CoordErrors and Cancelled. The order is not promised, and a body handles either alone and both together.
+- Whoever runs the latch cancels it: the body is cancelled. What the body raises beside Cancelled comes out with it,
+  unless it is a CoordError.
+
+The latch takes the cancellation that is its own out of what the body raises, however deep in groups, and judges the
+rest.
 """
 
 from __future__ import annotations
@@ -21,6 +36,7 @@ from typing import NamedTuple, NoReturn
 
 import trio
 
+from coordserver.client.background import split_failure
 from coordserver.client.client import Client
 from coordserver.client.transaction import Transaction
 from coordserver.client.values import Created
@@ -40,7 +56,8 @@ _MEMBER = re.compile(r"-latch-(\d{10})$")
 _RESIGN_S = 1.0
 _RETRY_S = 0.2
 
-_PASSING = (SessionExpiredError, OutcomeUnknownError, ConnectionLossError, ThrottledError, NoNodeError)
+_UNTHROTTLED = (SessionExpiredError, OutcomeUnknownError, ConnectionLossError, NoNodeError)
+_PASSING = (*_UNTHROTTLED, ThrottledError)
 
 
 class Leader(NamedTuple):
@@ -76,7 +93,8 @@ class LeaderLatch:
 
         The body is cancelled when the term is over: the session has ended, or the latch znode is gone. When it returns,
         the latch is given up and contended for anew. An exception of the body ends the latch and comes out, unless it
-        is a CoordError and the term was over: then it is the fence that did its work.
+        is a CoordError and the term was over, or a passing one (a lost connection, a throttled server): then the latch
+        is contended for anew. A group of such errors counts as one. A group of one error comes out as that error.
         """
         while True:
             try:
@@ -89,9 +107,11 @@ class LeaderLatch:
                         await self._resign(mine)
                     if resigning.cancelled_caught:  # without it a session that survives would keep its place for ever
                         self._zk.delete_soon(mine.path)
-            except _PASSING as error:
+            except Exception as error:
+                if not _consists_of(error, _PASSING):
+                    raise
                 log.info("contending for %s again: %s", self.parent, error)
-                await trio.sleep(_RETRY_S if isinstance(error, ThrottledError) else 0)
+                await trio.sleep(0 if _consists_of(error, _UNTHROTTLED) else _RETRY_S)
 
     async def _enter(self) -> Created:
         zk = self._zk
@@ -136,14 +156,19 @@ class LeaderLatch:
                 nursery.start_soon(self._until_deleted, term.path, nursery.cancel_scope)
                 nursery.start_soon(self._until_session_ends, session_number, nursery.cancel_scope)
                 self.term = term
-                try:
-                    await body(term)
-                except Exception as error:  # noqa: BLE001 - judged below, when it is known whether the term was over
-                    failure = error
+                await body(term)
                 nursery.cancel_scope.cancel(reason="the body has returned")
+        except BaseException as error:  # noqa: ASYNC103 - the nursery has kept its own cancellation; others rise
+            failure, rest = split_failure(error)
+            if rest is not None and (failure is None or _consists_of(failure, (CoordError,))):
+                raise rest from None  # noqa: ASYNC104 - it holds each Cancelled
+            if rest is not None:
+                raise
         finally:
             self.term = None
-        if failure is not None and not (_is_refusal(failure) and await self._is_over(term, session_number)):
+        if failure is not None and not (
+            _consists_of(failure, (CoordError,)) and await self._is_over(term, session_number)
+        ):
             raise failure
         log.info("%s no longer leads %s, epoch %d", self.participant, self.parent, term.epoch)
 
@@ -209,8 +234,8 @@ def sequence_of(name: str) -> int | None:
     return int(found[1]) if found is not None else None
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether it is the coordination layer saying no, and nothing else."""
+def _consists_of(error: Exception, kinds: tuple[type[Exception], ...]) -> bool:
+    """Whether the error, or each error in the group, is of one of the kinds."""
     if isinstance(error, ExceptionGroup):
-        return all(_is_refusal(part) for part in error.exceptions)
-    return isinstance(error, CoordError)
+        return all(_consists_of(part, kinds) for part in error.exceptions)
+    return isinstance(error, kinds)
