@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -34,8 +35,9 @@ from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
 from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
+from druidroles.http.guard import JSON_TYPES, QUERY_TYPES, Guard, HttpAccess
 from druidroles.http.metrics import Metrics
-from druidroles.http.serve import HttpServer
+from druidroles.http.serve import HttpLimits, HttpServer
 from druidroles.model.decode import ModelError
 from druidroles.model.names import check_name
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
@@ -75,6 +77,8 @@ class RoleSettings:
     session_timeout_s: float = 10.0
     service: str = ""  # druid.service, by default that of the role
     access: CoordAccess = OPEN
+    http: HttpAccess = attrs.field(factory=HttpAccess)
+    http_limits: HttpLimits = attrs.field(factory=HttpLimits)
 
 
 @attrs.define
@@ -204,7 +208,8 @@ async def run_role(
     """
     require_name(settings.host, "--host")
     gc.set_threshold(*GC_THRESHOLDS)
-    os.environ.update(settings.access.environment())  # tasks' processes are let in as this one is
+    # Tasks' processes are let in as this one is.
+    os.environ.update(settings.access.environment() | settings.http.environment())
     with claim_data_dir(settings.data_dir):
         listeners = await open_listeners(settings.host, settings.port)
         host_port = f"{settings.host}:{listeners[0].socket.getsockname()[1]}"
@@ -220,7 +225,7 @@ async def run_role(
                     resume=settings.role not in LEADING,
                     access=settings.access,
                 ) as zk,
-                make_client() as http,
+                make_client(settings.http.headers()) as http,
             ):
                 context = RoleContext(settings, zk, DruidPaths(settings.coord.base), http, host_port)
                 for path in context.paths.layout():
@@ -243,7 +248,10 @@ async def _live(
     seen: list[Callable[[], bool]] = []  # for each role, whether it sees itself in the tree
     status = status_routes(lambda: len(seen) == len(roles) and all(sees() for sees in seen), _properties(context))
     routes = [route for _, role in roles for route in role.routes()]
-    server = HttpServer(make_app([*status, context.metrics.route(), *routes]), listeners)
+    settings = context.settings
+    types = QUERY_TYPES if settings.role is NodeRole.ROUTER else JSON_TYPES
+    guard = partial(Guard, access=settings.http, own=(settings.host,), types=types)
+    server = HttpServer(make_app([*status, context.metrics.route(), *routes], guard), listeners, settings.http_limits)
     async with trio.open_nursery() as serving:
         await serving.start(server.run)
         async with trio.open_nursery() as living:

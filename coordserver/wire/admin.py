@@ -2,7 +2,7 @@
 
 HTTP: `/livez` and `/readyz`, `/metrics` (Prometheus), `/commands` and `/commands/NAME` (ZooKeeper's AdminServer). A
 command that changes something needs an Authorization whose identity has every right on the root, and is refused where
-a browser may have been tricked into it: a Host that is no name of ours, or an Origin that is not that Host.
+a browser may have been tricked into it (`core/web.py`).
 
 Answers that grow with what there is (listings) are bounded in number: `LISTINGS_AT_ONCE`. Each is drawn in slices by
 its connection, and no faster than its reader takes it.
@@ -10,13 +10,13 @@ its connection, and no faster than its reader takes it.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from attrs import define, field
 
+from coordserver.core.web import WebPolicy
 from coordserver.wire import admin_commands, admin_snapshot, fourletter, http
 from coordserver.wire.admin_commands import Command, CommandError
 from coordserver.wire.facts import Teller
@@ -123,29 +123,14 @@ class Admin:
         return Response(200, http.JSON, self._listing(body) if command.long else "".join(body))
 
     def _refuse_change(self, name: str, request: Request, identities: Sequence[tuple[str, str]]) -> Response | None:
-        host = request.headers.get("host", "")
-        if not self._is_ours(host):
-            return _error(403, name, "refused: the Host header names no address of this server")
-        origin = request.headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            return _error(403, name, "refused: the request comes from another origin")
+        stranger = WebPolicy(self.hosts).refusal(request.headers.get("host"), request.headers.get("origin"))
+        if stranger is not None:
+            return _error(403, name, stranger)
         credentials = request.headers.get("authorization", "")
         allowed = self.teller.may_administer(credentials, identities)
         if allowed is None:
             return _error(401, name, "an Authorization header is needed: digest USER:PASSWORD", _UNAUTHORIZED)
         return None if allowed else _error(403, name, "refused: not every right on /")
-
-    def _is_ours(self, host: str) -> bool:
-        """A browser that was lured by a name of somebody else's says that name (DNS rebinding)."""
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
-        name = name.removeprefix("[").removesuffix("]").lower()
-        if name == "localhost" or name in self.hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
 
     def _listing(self, pieces: Iterator[_P]) -> Iterator[_P]:
         self._listings += 1

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from druidroles.http.compression import Compressing
 from druidroles.http.errors import (
@@ -84,15 +84,17 @@ async def _handle_http(request: Request, error: Exception) -> Response:
     raise error
 
 
-def make_app(routes: Sequence[BaseRoute]) -> Starlette:
+def make_app(routes: Sequence[BaseRoute], guard: Callable[[ASGIApp], ASGIApp] | None = None) -> Starlette:
     """The application for some routes. Errors that no route answers become Druid's error body.
 
-    A slash at the end of a path counts for nothing, as in Druid. No redirect says so: behind a Router it would lead
-    the client to an address that it does not know.
+    `guard` wraps the application and refuses requests that are not allowed. A slash at the end of a path has no meaning,
+    as in Druid. There is no redirect to the path without it: behind a Router it would lead the client to an address that
+    the client does not know.
     """
+    guards = [] if guard is None else [Middleware(guard)]
     app = Starlette(
         routes=list(routes),
-        middleware=[Middleware(RefuseNul), Middleware(Compressing)],
+        middleware=[*guards, Middleware(RefuseNul), Middleware(Compressing)],
         exception_handlers={
             DruidHttpError: handle_druid_error,
             404: handle_not_found,

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from druidroles.deepstorage import (
 from druidroles.groups import first_error
 from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
+from druidroles.http.guard import Guard, HttpAccess
 from druidroles.http.serve import HttpServer
 from druidroles.lifeline import follow_parent
 from druidroles.middlemanager.action_client import ActionClient, ActionFailedError
@@ -113,7 +115,7 @@ class Peon:
                         name=f"peon {task_id(self._task)}",
                     )
                 )
-                http = await stack.enter_async_context(make_client())
+                http = await stack.enter_async_context(make_client(HttpAccess.of_environment().headers()))
                 paths = DruidPaths(settings.coord.base)
                 leaders = await stack.enter_async_context(LeaderView(zk, paths.overlord_latch))
                 await self._serve(stack, zk, paths)
@@ -163,7 +165,8 @@ class Peon:
             available_processors=os.cpu_count() or 1,
         )
         nursery = await stack.enter_async_context(background())
-        await nursery.start(HttpServer(make_app(self._routes()), listeners).run)
+        guard = partial(Guard, access=HttpAccess.of_environment(), own=(settings.host,))
+        await nursery.start(HttpServer(make_app(self._routes(), guard), listeners).run)
         await stack.enter_async_context(announce_node(zk, paths, node))
         say_ready(f"READY peon {node.url}")
 

@@ -22,7 +22,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 # The epoch is what a leader says to those it commands. From outside it is a mistake, or worse.
-_NOT_FORWARDED = frozenset({b"host", b"expect", EPOCH_HEADER.lower().encode()})
+# The Host is another's behind the Router, so the Origin, which the Router has judged, would be foreign there.
+_NOT_FORWARDED = frozenset({b"host", b"origin", b"expect", EPOCH_HEADER.lower().encode()})
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -25,6 +25,7 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.http.streaming import open_body
 from druidroles.router.body import PassingBody
 from druidroles.router.headers import has_body, request_headers, response_headers
+from druidroles.router.paths import refuse_abnormal
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Exchange:
     """One client's request, which may be sent to one target after another until one answers."""
 
     def __init__(self, http: httpx2.AsyncClient, request: Request, path: bytes, read_timeout_s: float) -> None:
-        """`path` is the raw path to ask for there; the query string goes with it."""
+        """`path` is the raw path to ask for there; the query string goes with it. DruidHttpError: it is not normal."""
+        refuse_abnormal(path)
         self._http = http
         self._request = request
         self.path = path

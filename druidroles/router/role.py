@@ -23,6 +23,7 @@ from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext
 from druidroles.query.model import MAX_TIMEOUT_MS
 from druidroles.router.choosing import DEFAULT_STRATEGIES, Asked, Strategy, Tiers, choose_service
+from druidroles.router.paths import refuse_abnormal
 from druidroles.router.proxy import Exchange, Proxied, Target, UnreachableError, pass_on
 from druidroles.router.rules import PolledRules
 
@@ -183,6 +184,7 @@ class Router:
 
     async def _cancel_query(self, request: Request) -> Response:
         """Whichever Broker runs it: all are told."""
+        refuse_abnormal(request.scope["raw_path"])
         path = request.scope["raw_path"].decode("ascii")
 
         async def tell(url: str) -> None:

@@ -24,9 +24,11 @@ from druidroles.coordination.discovery import announce_node
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
 from druidroles.http.client import make_client
+from druidroles.http.errors import DruidHttpError
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 from druidroles.process import RoleContext, RoleSettings
 from druidroles.router.choosing import Tiers
+from druidroles.router.paths import refuse_abnormal
 from druidroles.router.role import RouterSettings, build
 
 METHODS = ["GET", "POST", "DELETE"]
@@ -413,3 +415,61 @@ async def test_the_brokers_by_service(world: World) -> None:
         "druid/broker": ["127.0.0.1:18082"],
         "druid/other": ["127.0.0.1:18083"],
     }
+
+
+PREFIXES = ("/druid/v2", "/druid/coordinator/v1", "/druid/indexer/v1", "/proxy/coordinator", "/proxy/overlord")
+ABNORMAL = (
+    "/../../../status",
+    "/..",
+    "/.",
+    "/./x",
+    "/%2e%2e/status",
+    "/%2E./status",
+    "/.%2e/status",
+    "/x%2f..%2fstatus",
+    "/..;a=b/status",
+    "//status",
+    "/x//y",
+    "/..\\status",
+    "/x%5c..%5cstatus",
+)
+NORMAL = ("/", "/x", "/x/", "/a.b/..c/...", "/a%2Fb", "/%c3%a4", "/a;b=c/d", "/x%20y")
+
+
+async def status_of(url: str, method: str, path: str) -> int:
+    """What a request with exactly this target is answered; HTTP clients would make it normal."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(f"{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join([chunk async for chunk in stream])
+    return int(answer.split(b" ", 2)[1])
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_what_is_not_normal_is_refused_wherever_it_goes(world: World, prefix: str) -> None:
+    served = await world.serve(echo("behind"))
+    await world.announce_broker(served.host_port)
+    await world.coordinator(served.url)
+    answers = {path: await status_of(world.url, "GET", prefix + path) for path in ABNORMAL}
+    assert answers == dict.fromkeys(ABNORMAL, 400)
+
+
+@pytest.mark.parametrize("prefix", ["/druid/v2", "/druid/coordinator/v1", "/proxy/coordinator"])
+async def test_what_is_normal_is_passed_on(world: World, prefix: str) -> None:
+    served = await world.serve(echo("behind"))
+    await world.announce_broker(served.host_port)
+    await world.coordinator(served.url)
+    answers = {path: await status_of(world.url, "GET", prefix + path) for path in NORMAL}
+    assert answers == dict.fromkeys(NORMAL, 200)
+
+
+async def test_a_cancellation_of_a_query_is_judged_too(world: World) -> None:
+    assert await status_of(world.url, "DELETE", "/druid/v2/..") == 400
+    assert await status_of(world.url, "DELETE", "/druid/v2/some-id") == 202
+
+
+@pytest.mark.parametrize("path", ABNORMAL)
+def test_the_rule_alone(path: str) -> None:
+    with pytest.raises(DruidHttpError) as caught:
+        refuse_abnormal(path.encode())
+    assert caught.value.status == 400
