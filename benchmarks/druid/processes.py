@@ -59,7 +59,7 @@ class Processes:
             "coordinator": metadata,
             "overlord": metadata,
             "historical": deep_storage,
-            "middlemanager": (*deep_storage, "--task-port", "0"),
+            "middlemanager": (*deep_storage, "--task-port", "0", "--input-dir", str(self.directory)),
         }.get(kind, ())
         where = ("--coord", f"coord://{self._address}/druid", "--port", port, "--data-dir", str(self.directory / name))
         with (self.directory / f"{name}.log").open("ab") as log:

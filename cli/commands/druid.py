@@ -15,6 +15,7 @@ import click
 from cli.access import access_of, access_options
 from cli.coordinator_options import leading_config, leading_options, print_plan
 from cli.druid_properties import config_option
+from cli.http_options import http_access, http_limits, http_options
 from cli.render import output_option
 from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
@@ -86,6 +87,7 @@ def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
                     help="Seconds without contact after which the process counts as gone.",
                 ),
                 access_options("--coord", "--coord-auth"),
+                http_options,
                 click.option(
                     "--coord-acl",
                     is_flag=True,
@@ -204,6 +206,7 @@ def _access(options: dict[str, Any]) -> CoordAccess:
 
 def _run(role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[NodeRole, Build] | None = None) -> None:
     from coordserver.core.errors import CoordError
+    from druidroles.http.serve import HttpLimits
     from druidroles.metadata import MetadataError
     from druidroles.process import RoleSettings, StartError, run_role
 
@@ -216,6 +219,8 @@ def _run(role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[No
         session_timeout_s=options["session_timeout"],
         service=options.get("service", ""),
         access=_access(options),
+        http=http_access(options),
+        http_limits=HttpLimits(**http_limits(options)),
     )
     run(lambda: run_role(settings, build, also=also), StartError, CoordError, MetadataError)
 
@@ -335,6 +340,13 @@ def historical(
 @deep_storage
 @click.option("--capacity", type=click.IntRange(min=1), default=2, help="Tasks at a time.")
 @click.option("--task-port", type=click.IntRange(0, 65535), default=8100, help="First port of tasks; 0: free ones.")
+@click.option(
+    "--input-dir",
+    "input_dirs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A directory that tasks may read local input from, with what is below it; repeatable. Default: none.",
+)
 @click.option("--category", default=DEFAULT_WORKER_CATEGORY, help="Select strategies may name categories.")
 @click.option(
     "--restore-tasks/--no-restore-tasks",
@@ -342,7 +354,13 @@ def historical(
     help="Whether tasks that run at a stop begin anew at the next start, or fail (restoreTasksOnRestart).",
 )
 def middlemanager(
-    deep_storage: DeepStorageLocation, capacity: int, task_port: int, category: str, restore_tasks: bool, **options: Any
+    deep_storage: DeepStorageLocation,
+    capacity: int,
+    task_port: int,
+    input_dirs: tuple[Path, ...],
+    category: str,
+    restore_tasks: bool,
+    **options: Any,
 ) -> None:
     """Run tasks, each in a process of its own. With --port 0 it keeps the port of its first start."""
     from druidroles.middlemanager.address import kept_port
@@ -353,6 +371,7 @@ def middlemanager(
         capacity=capacity,
         task_port=task_port,
         category=category,
+        input_dirs=tuple(path.absolute() for path in input_dirs),
         restore=restore_tasks,
     )
     options["port"] = options["port"] or kept_port(options["data_dir"], options["host"])

@@ -21,6 +21,7 @@ TASK_PORT = 8100
 ROUTER_PORT = 8888
 SECOND_INSTANCE = 100
 TASK_CAPACITY = 2
+INPUT = "input"  # below the data directory; tasks read local input from there alone
 
 
 class LayoutError(ValueError):
@@ -99,7 +100,7 @@ def plan(data_dir: Path, port_offset: int = 0, log_level: str = "info") -> Layou
         return ProcessSpec(name, ("--log-level", log_level, "druid", kind, *common, *more), port + port_offset)
 
     task_port = TASK_PORT + port_offset
-    peons = ("--capacity", str(TASK_CAPACITY), "--task-port", str(task_port))
+    peons = ("--input-dir", str(data_dir / INPUT), "--capacity", str(TASK_CAPACITY), "--task-port", str(task_port))
     roles = (
         role("coordinator", "coordinator", COORDINATOR_PORT, *metadata),
         role("overlord", "overlord", OVERLORD_PORT, *metadata),

@@ -10,7 +10,7 @@ import httpx2
 import trio
 from rich.progress import Progress
 
-from cli.quickstart.layout import Layout
+from cli.quickstart.layout import INPUT, Layout
 from cli.quickstart.processes import STOP_S, Child, Children, check_ports
 from cli.quickstart.show import Screen, flatten
 from cli.quickstart.work import EXAMPLES, ClusterClient, copy_data, ingestion_spec
@@ -76,7 +76,7 @@ async def _work(layout: Layout, screen: Screen) -> None:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx2.AsyncClient(timeout=60, trust_env=False))
         cluster = ClusterClient(layout.url("router"), layout.url("overlord"), http)
-        base_dir = await trio.to_thread.run_sync(copy_data, Path(layout.data_dir) / "input")
+        base_dir = await trio.to_thread.run_sync(copy_data, Path(layout.data_dir) / INPUT)
         task_id = await cluster.submit(ingestion_spec(base_dir))
         with screen.step(f"running the ingestion task {task_id}"):
             rows = await cluster.wait_task(task_id)

@@ -92,6 +92,7 @@ class Historical:
             self._cache,
             host=context.host_port,
             temp_dir=data_dir / "tmp",
+            directories=[location.files.directory for location in locations.all],
             concurrent=settings.query_threads,
             metrics=context.metrics,
         )

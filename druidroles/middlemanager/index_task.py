@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import logging
 
-import trio
-
 from druidroles.middlemanager.pushing import push_all
 from druidroles.middlemanager.toolbox import Toolbox
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
-from druidroles.segments.build import BuildResult, build_segments
+from druidroles.segments.build import BuildResult
 from druidroles.segments.spec import IngestionSpec
 
 log = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ async def run_index_task(spec: IngestionSpec, tools: Toolbox) -> list[DataSegmen
     lock = None if planned is None else await tools.actions.acquire_lock(planned)
     tools.progress.enter("BUILD_SEGMENTS")
     log.info("reading the input of %s", spec.data_source)
-    built: BuildResult = await trio.to_thread.run_sync(build_segments, spec, tools.directory.work)
+    built: BuildResult = await tools.build(spec)
     tools.progress.stats = built.stats
     log.info("%d segments of %d rows are built", len(built.segments), sum(segment.rows for segment in built.segments))
     found = umbrella(spec, built)

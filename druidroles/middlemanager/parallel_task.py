@@ -45,7 +45,7 @@ _LETTERS = "abcdefghijklmnop"
 
 async def run_parallel_task(spec: IngestionSpec, tuning: ParallelTuning, tools: Toolbox) -> list[DataSegment]:
     """Do the whole work, with sub-tasks where there is more than one piece; returns what was published."""
-    pieces = await trio.to_thread.run_sync(_pieces, spec, tuning, tools.directory.work)
+    pieces = await trio.to_thread.run_sync(_pieces, spec, tuning, tools)
     if tuning.sub_tasks < 2 or len(pieces) < 2:
         return await run_index_task(spec, tools)
     if await _slots(tools) < 2:
@@ -72,10 +72,11 @@ async def _slots(tools: Toolbox) -> int:
         raise TaskFailedError(f"/totalWorkerCapacity: {fault}") from None
 
 
-def _pieces(spec: IngestionSpec, tuning: ParallelTuning, work_dir: Path) -> list[list[Path]]:
+def _pieces(spec: IngestionSpec, tuning: ParallelTuning, tools: Toolbox) -> list[list[Path]]:
     if tuning.sub_tasks < 2 or not isinstance(spec.input_source, LocalSource):
         return []
-    return split_files([(path, path.stat().st_size) for path in spec.input_source.files(work_dir)], tuning)
+    files = spec.input_source.files(tools.directory.work, tools.input_dirs)
+    return split_files([(path, path.stat().st_size) for path in files], tuning)
 
 
 def renumbered(pushed: Iterable[DataSegment]) -> list[DataSegment]:

@@ -71,6 +71,7 @@ class PeonSettings:
     host: str
     port: int
     session_timeout_s: float
+    input_dirs: tuple[Path, ...] = ()
     begins_again_at: str | None = None
 
 
@@ -79,6 +80,7 @@ def _settings(arguments: Sequence[str]) -> PeonSettings:
     parser.add_argument("directory", type=Path, help="the task's directory, with task.json in it")
     parser.add_argument("--coord", type=CoordUrl.parse, required=True)
     parser.add_argument("--deep-storage", type=parse_deep_storage_location, required=True)
+    parser.add_argument("--input-dir", type=Path, action="append", default=[], help="where local input may come from")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--session-timeout", type=float, default=10.0)
@@ -91,6 +93,7 @@ def _settings(arguments: Sequence[str]) -> PeonSettings:
         host=given.host,
         port=given.port,
         session_timeout_s=given.session_timeout,
+        input_dirs=tuple(given.input_dir),
         begins_again_at=given.begins_again_at,
     )
 
@@ -146,6 +149,7 @@ class Peon:
                 leaders=leaders,
                 http=http,
                 progress=self.progress,
+                input_dirs=self._settings.input_dirs,
             )
         )
 

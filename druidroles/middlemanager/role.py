@@ -13,6 +13,7 @@ import socket
 import time
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import attrs
 import httpx2
@@ -49,13 +50,14 @@ class MiddleManagerSettings:
     """`capacity` is the number of slots; tasks listen from `task_port` upward (0: on free ports).
 
     `restore` is Druid's `restoreTasksOnRestart`: tasks that run when the worker stops begin anew when it starts again,
-    instead of failing.
+    instead of failing. Local input comes from `input_dirs` alone.
     """
 
     deep_storage: DeepStorageLocation
     capacity: int = 2
     task_port: int = 8100
     category: str = DEFAULT_WORKER_CATEGORY
+    input_dirs: tuple[Path, ...] = ()
     restore: bool = True
 
 
@@ -235,6 +237,7 @@ class MiddleManager:
             *("--coord", str(settings.coord)),
             *("--session-timeout", str(settings.session_timeout_s)),
             *("--deep-storage", str(self._settings.deep_storage)),
+            *(word for path in self._settings.input_dirs for word in ("--input-dir", str(path))),
             *("--host", settings.host),
             *("--port", str(self._take_port(task_id))),
         ]

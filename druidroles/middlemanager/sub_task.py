@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 
 import attrs
-import trio
 
 from druidroles.middlemanager.pushing import push_all
 from druidroles.middlemanager.toolbox import Toolbox
 from druidroles.model.decode import get_int, get_object, need_str
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
-from druidroles.segments.build import BuildResult, BuiltSegment, build_segments
+from druidroles.segments.build import BuildResult, BuiltSegment
 from druidroles.segments.spec import IngestionSpec
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ async def run_sub_task(spec: IngestionSpec, tools: Toolbox) -> list[DataSegment]
     base = get_int(task, "partitionBase", 0)
     timeout_s = get_int(get_object(task, "context") or {}, "taskLockTimeout", LOCK_TIMEOUT_MS) / 1000
     tools.progress.enter("BUILD_SEGMENTS")
-    built: BuildResult = await trio.to_thread.run_sync(build_segments, spec, tools.directory.work)
+    built: BuildResult = await tools.build(spec)
     tools.progress.stats = built.stats
     actions = tools.actions_of(supervisor)
     versions = {}

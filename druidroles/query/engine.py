@@ -12,9 +12,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import duckdb
 
+from druidroles.duckdb_files import CLOSED, allow_only
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso
 from druidroles.query.errors import QueryCancelledError, QueryFailedError, ResourceLimitError, UnsupportedQueryError
@@ -45,26 +47,40 @@ class PiecesGoneError(FileNotFoundError):
         self.pieces = pieces
 
 
+class _Columns(dict[str, str]):
+    """A schema that can be referred to weakly."""
+
+
 class Engine:
     """A DuckDB instance for queries. Thread-safe; close it at the end."""
 
-    def __init__(self, temp_dir: Path, *, threads: int = 2, memory_limit: str = "1GB") -> None:
-        """`temp_dir` takes what does not fit into `memory_limit`; DuckDB makes it when needed."""
+    def __init__(
+        self,
+        temp_dir: Path,
+        *,
+        directories: Sequence[Path] | None = None,
+        threads: int = 2,
+        memory_limit: str = "1GB",
+    ) -> None:
+        """`temp_dir` takes what does not fit into `memory_limit`; DuckDB makes it when needed. It reads files in
+        `directories` alone; None: any.
+        """
         self._database = duckdb.connect(
             ":memory:",
             config={
                 "threads": threads,
                 "memory_limit": memory_limit,
                 "temp_directory": str(temp_dir),
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
+                **CLOSED,
             },
         )
+        if directories is not None:
+            allow_only(self._database, directories=directories)
         self._lock = threading.Lock()
         self._running = 0
         self._closed = False
         self._schemas: OrderedDict[Path, Schema] = OrderedDict()
-        self._interned: dict[tuple[tuple[str, str], ...], Schema] = {}
+        self._interned: WeakValueDictionary[tuple[tuple[str, str], ...], _Columns] = WeakValueDictionary()
 
     def start(self, query: Query, pieces: Sequence[Piece]) -> Execution:
         """A query that is ready to run. May be called from any thread; does not block."""
@@ -107,7 +123,7 @@ class Engine:
         key = tuple((str(row[0]), _TYPES.get(str(row[1]), "VARCHAR")) for row in rows)
         with self._lock:
             # One object for equal schemas, so that files can be told to have the same one by identity.
-            schema = self._interned.setdefault(key, dict(key))
+            schema = self._interned.setdefault(key, _Columns(key))
             self._schemas[path] = schema
             while len(self._schemas) > _SCHEMAS_MAX:
                 self._schemas.popitem(last=False)

@@ -61,15 +61,18 @@ class QueryResource:
         *,
         host: str,
         temp_dir: Path,
+        directories: Sequence[Path] | None = None,
         concurrent: int = 4,
         waiting: int = 64,
         metrics: Metrics | None = None,
     ) -> None:
-        """`host` is our host:port, named in errors. `temp_dir` takes what does not fit into memory."""
+        """`host` is our host:port, named in errors. `temp_dir` takes what does not fit into memory. Queries read files
+        in `directories` alone; None: any.
+        """
         self._meter = QueryMeter(metrics or Metrics())
         self._source = source
         self._host = host
-        self._engine = Engine(temp_dir)
+        self._engine = Engine(temp_dir, directories=directories)
         self._limiter = trio.CapacityLimiter(concurrent)
         self._admitted = 0
         self._admitted_max = concurrent + waiting

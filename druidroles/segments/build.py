@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 import duckdb
 
+from druidroles.duckdb_files import CLOSED, allow_only
 from druidroles.model.granularity import Granularity
 from druidroles.model.interval import ETERNITY, Interval
 from druidroles.model.segment import DataSegment
@@ -101,30 +102,41 @@ class BuildResult:
     stats: RowStats
 
 
-def build_segments(spec: IngestionSpec, work_dir: Path, *, threads: int = 2, memory_limit: str = "1GB") -> BuildResult:
+def build_segments(
+    spec: IngestionSpec,
+    work_dir: Path,
+    *,
+    input_dirs: Sequence[Path] | None = None,
+    threads: int = 2,
+    memory_limit: str = "1GB",
+) -> BuildResult:
     """Read the input and write the segment files into `work_dir`, which must exist and be empty.
+
+    Local input comes from `input_dirs` alone; None: from anywhere.
 
     Raises InputError where the input cannot be read, SpecError where it does not fit the spec.
     """
-    files = spec.input_source.files(work_dir)
-    with build_database(work_dir, threads, memory_limit) as connection:
+    files = spec.input_source.files(work_dir, input_dirs)
+    with build_database(work_dir, files, threads, memory_limit) as connection:
         return SegmentBuild(connection, spec, work_dir, files).run()
 
 
 @contextmanager
-def build_database(work_dir: Path, threads: int, memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database file for the time of one build; what DuckDB cannot do becomes InputError."""
+def build_database(
+    work_dir: Path, files: Iterable[Path], threads: int, memory_limit: str
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database file for the time of one build, which reads `files`; what DuckDB cannot do becomes InputError."""
     connection = duckdb.connect(
         str(work_dir / "build.duckdb"),
         config={
             "threads": threads,
             "memory_limit": memory_limit,
             "temp_directory": str(work_dir / "spill"),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
+            **CLOSED,
         },
     )
     try:
+        allow_only(connection, directories=[work_dir], files=files)
         yield connection
     except duckdb.Error as fault:
         raise InputError(f"the input cannot be made into segments: {fault}") from fault

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from druidroles.duckdb_files import CLOSED
 from druidroles.segments.errors import SegmentFileError
 
 FORMAT_VERSION = 1
@@ -77,7 +78,7 @@ def columns_of(path: Path) -> dict[str, str]:
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
     # One for the process, a cursor for each check: to open one takes several times as long as to read a footer.
-    return duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    return duckdb.connect(":memory:", config={**CLOSED})
 
 
 def _check_version(path: Path, versions: list[str]) -> None:

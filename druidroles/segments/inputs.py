@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ class LocalSource:
     pattern: str
     names: tuple[str, ...]
 
-    def files(self, work_dir: Path) -> list[Path]:
-        """The files, sorted; InputError where there are none."""
-        found = [Path(name) for name in self.names]
+    def files(self, work_dir: Path, allowed: Sequence[Path] | None = None) -> list[Path]:
+        """The files, sorted, with their symbolic links followed; InputError where there are none.
+
+        `allowed` are the directories that input may come from; None: any. A file elsewhere is an InputError.
+        """
+        found = [_permitted(Path(name), "files", allowed) for name in self.names]
         for path in found:
             if not path.is_file():
                 raise InputError(f"inputSource.files: there is no file {path}")
         if self.base_dir is not None:
-            found += self._below(Path(self.base_dir))
+            base = _permitted(Path(self.base_dir), "baseDir", allowed)
+            found += [_permitted(path, "baseDir", allowed) for path in self._below(base)]
         if not found:
             raise InputError(f"inputSource: no file in {self.base_dir} fits {self.pattern!r}")
         return sorted(found)
@@ -53,11 +57,27 @@ class InlineSource:
 
     data: str
 
-    def files(self, work_dir: Path) -> list[Path]:
-        """The data as a file."""
+    def files(self, work_dir: Path, allowed: Sequence[Path] | None = None) -> list[Path]:
+        """The data as a file, which is ours."""
         path = work_dir / "inline.data"
         path.write_text(self.data, encoding="utf-8")
         return [path]
+
+
+def _permitted(path: Path, field: str, allowed: Sequence[Path] | None) -> Path:
+    """The path that symbolic links lead to; InputError where that is in no directory that is allowed."""
+    try:
+        real = path.resolve()
+        permitted = allowed is None or any(real.is_relative_to(directory.resolve()) for directory in allowed)
+    except (OSError, RuntimeError, ValueError) as fault:  # a loop of links, a name that no file can have
+        raise InputError(f"inputSource.{field}: {str(path)!r} cannot be read: {fault}") from None
+    if not permitted:
+        where = ", ".join(map(str, allowed or ())) or "none"
+        raise InputError(
+            f"inputSource.{field}: {path} is in no directory that local input may come from ({where}); "
+            "the MiddleManager's --input-dir names them"
+        )
+    return real
 
 
 InputSource = LocalSource | InlineSource

@@ -42,7 +42,7 @@ def rewrite_segments(
     """
     columns = {piece.path: columns_of(piece.path) for piece in pieces}
     whole = _whole_spec(spec, pieces, columns)
-    with build_database(work_dir, threads, memory_limit) as connection:
+    with build_database(work_dir, columns, threads, memory_limit) as connection:
         return _Rewrite(connection, whole, work_dir, pieces, columns, spec.segment_granularity is None).run()
 
 

@@ -151,7 +151,7 @@ class Cluster:
             "coordinator": metadata,
             "overlord": metadata,
             "historical": deep_storage,
-            "middlemanager": [*deep_storage, "--task-port", "0"],
+            "middlemanager": [*deep_storage, "--task-port", "0", "--input-dir", str(self.directory)],
         }.get(kind, [])
         common = ["--coord", f"{self.coord}/druid", *self.parts.role_options, "--host", "127.0.0.1", "--port", "0"]
         timeout = ["--session-timeout", str(SESSION_TIMEOUT_S), "--data-dir", str(self.directory / name)]

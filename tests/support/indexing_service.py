@@ -42,7 +42,9 @@ class Service:
 @asynccontextmanager
 async def middle_manager(address: object, tmp_path: Path, capacity: int, port: int = 0) -> AsyncIterator[Running]:
     """A MiddleManager on the same data directory each time."""
-    settings = MiddleManagerSettings(deep_storage=tmp_path / "deep", capacity=capacity, task_port=0)
+    settings = MiddleManagerSettings(
+        deep_storage=tmp_path / "deep", capacity=capacity, task_port=0, input_dirs=(tmp_path,)
+    )
     build_it = partial(build_worker, settings=settings)
     async with running(address, NodeRole.MIDDLE_MANAGER, tmp_path / "worker", build_it, port) as on:
         yield on
