@@ -402,6 +402,21 @@ def middlemanager(
 @click.option("--watched-tier", "watched_tiers", multiple=True, help="See these tiers only; repeatable.")
 @click.option("--ignored-tier", "ignored_tiers", multiple=True, help="Do not see these; repeatable.")
 @click.option("--watched-data-source", "watched_data_sources", multiple=True, help="See these only; repeatable.")
+@click.option(
+    "--answer-memory",
+    type=click.IntRange(min=1),
+    default=512 << 20,
+    show_default=True,
+    help="Bytes of memory that one data server's answer may take, as estimated; beyond, a replica is asked.",
+)
+@click.option(
+    "--answer-stall",
+    type=click.FloatRange(min=0.1),
+    default=15.0,
+    show_default=True,
+    help="Seconds without bytes, or at less than 8 KiB a second, after which a data server's answer is given up and "
+    "a replica is asked.",
+)
 @click.option("--watch-tasks/--no-watch-tasks", default=True, help="Whether tasks are asked for what they serve.")
 def broker(
     select_tier: str,
@@ -413,9 +428,12 @@ def broker(
     ignored_tiers: tuple[str, ...],
     watched_data_sources: tuple[str, ...],
     watch_tasks: bool,
+    answer_memory: int,
+    answer_stall: float,
     **options: Any,
 ) -> None:
     """Split queries over the servers that hold the segments, and merge the answers."""
+    from druidroles.broker.answer import AnswerLimits
     from druidroles.broker.role import BrokerSettings, build
     from druidroles.broker.selecting import Balancer, TierSelector, TierStrategy, Watched
 
@@ -439,6 +457,7 @@ def broker(
             data_sources=frozenset(watched_data_sources) or None,
             tasks=watch_tasks,
         ),
+        answers=AnswerLimits(memory=answer_memory, stall_s=answer_stall),
     )
     _run(NodeRole.BROKER, partial(build, settings=settings), options)
 

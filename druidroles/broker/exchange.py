@@ -7,13 +7,14 @@ other server would repeat, and which goes to the client as it came; a server tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import httpx2
 import trio
 
+from druidroles.broker.answer import ENCODINGS, AnswerBody, AnswerLimits, AnswerStalledError, AnswerTooBigError
 from druidroles.broker.json_array import JsonArrayDecoder
 from druidroles.http.client import CONNECT_TIMEOUT_S
 from druidroles.http.streaming import open_body
@@ -23,11 +24,11 @@ from druidroles.query.errors import QueryError, ResourceLimitError, SegmentMissi
 from druidroles.query.merge import Result
 
 RESPONSE_CONTEXT = "X-Druid-Response-Context"
-ANSWER_BYTES_MAX = 256 << 20  # of one server for one query; Druid's maxScatterGatherBytes has the same purpose
 ERROR_BYTES_MAX = 1 << 20
 POOL_TIMEOUT_S = 30.0
 # A query ends by its own timeout, so there is none for reading.
 _TIMEOUT = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S, pool=POOL_TIMEOUT_S)
+_HEADERS = {"accept-encoding": ENCODINGS}
 _SEGMENTS_MISSING = SegmentMissingError("").error_class
 
 
@@ -51,34 +52,63 @@ class Answer:
     missing: Sequence[SegmentDescriptor] = ()
 
 
-async def ask(http: httpx2.AsyncClient, url: str, body: Mapping[str, Any]) -> Answer:
+async def ask(
+    http: httpx2.AsyncClient, url: str, body: Mapping[str, Any], limits: AnswerLimits | None = None
+) -> Answer:
     """Send a query to a data server. Raises ServerFailedError; QueryError where the query is refused."""
+    limits = limits or AnswerLimits()
     try:
-        async with http.stream("POST", f"{url}/druid/v2", json=body, timeout=_TIMEOUT) as response:
+        async with http.stream("POST", f"{url}/druid/v2", json=body, headers=_HEADERS, timeout=_TIMEOUT) as response:
             if response.status_code != httpx2.codes.OK:
-                raise await _refusal(response)
-            return Answer(await _results(response), _missing(response.headers.get(RESPONSE_CONTEXT)))
+                raise await _refusal(response, limits)
+            return Answer(await _results(response, limits), _missing(response.headers.get(RESPONSE_CONTEXT)))
     except httpx2.PoolTimeout:
         raise ServerFailedError("all connections are busy", blame=False) from None
     except httpx2.HTTPError as fault:
         raise ServerFailedError(str(fault) or type(fault).__name__) from fault
+    except AnswerStalledError as fault:
+        raise ServerFailedError(str(fault)) from None
+    except AnswerTooBigError as fault:
+        # The replica's may be smaller. If it is not, the query is too big.
+        raise ServerFailedError(
+            str(fault), blame=False, refusal=ResourceLimitError(f"{fault}; narrow the query")
+        ) from None
     except (ValueError, RecursionError) as fault:  # ModelError and JSON's errors are ValueErrors
         raise ServerFailedError(f"its answer makes no sense: {fault}") from fault
 
 
-async def _results(response: httpx2.Response) -> list[Result]:
+async def _results(response: httpx2.Response, limits: AnswerLimits) -> list[Result]:
     decoder = JsonArrayDecoder()
     results: list[Result] = []
-    taken = 0
-    async with open_body(response) as pieces:
-        async for data in pieces:
-            taken += len(data)
-            if taken > ANSWER_BYTES_MAX:
-                raise ResourceLimitError(f"the answer of one server is over {ANSWER_BYTES_MAX} bytes; narrow the query")
-            results.extend(decoder.feed(data))
-            await trio.lowlevel.checkpoint()
+
+    async def take(data: bytes) -> bool:
+        results.extend(decoder.feed(data))
+        await trio.lowlevel.checkpoint()
+        return True
+
+    await _read(response, limits, take)
     results.extend(decoder.feed(b"", final=True))
     return results
+
+
+async def _read(response: httpx2.Response, limits: AnswerLimits, take: Callable[[bytes], Awaitable[bool]]) -> None:
+    """Give the body to `take`, unpacked and piece by piece, while it returns True and the limits hold."""
+    body = AnswerBody(limits, response.headers.get("content-encoding", "").strip().lower())
+    async with open_body(response, raw=True) as pieces:
+        while True:
+            began = trio.current_time()
+            data: bytes | None = b""
+            with trio.move_on_after(body.patience_s) as patience:
+                data = await anext(pieces, None)
+            body.waited(trio.current_time() - began)
+            if patience.cancelled_caught:
+                raise body.stalled()
+            if data is None:
+                break
+            for piece in body.take(data):
+                if not await take(piece):
+                    return
+    body.end()
 
 
 def _missing(header: str | None) -> list[SegmentDescriptor]:
@@ -90,9 +120,9 @@ def _missing(header: str | None) -> list[SegmentDescriptor]:
     ]
 
 
-async def _refusal(response: httpx2.Response) -> QueryError | ServerFailedError:
+async def _refusal(response: httpx2.Response, limits: AnswerLimits) -> QueryError | ServerFailedError:
     """What an answer that is none says."""
-    error = _druid_error(response.status_code, await _read_some(response))
+    error = _druid_error(response.status_code, await _read_some(response, limits))
     message = f"HTTP status {response.status_code}: {error.message}"
     if response.status_code == 429 or error.error_class == _SEGMENTS_MISSING:
         return ServerFailedError(message, blame=False, refusal=error if response.status_code == 429 else None)
@@ -101,13 +131,14 @@ async def _refusal(response: httpx2.Response) -> QueryError | ServerFailedError:
     return ServerFailedError(message, refusal=error if response.status_code == 500 else None)
 
 
-async def _read_some(response: httpx2.Response) -> bytes:
+async def _read_some(response: httpx2.Response, limits: AnswerLimits) -> bytes:
     body = bytearray()
-    async with open_body(response) as pieces:
-        async for data in pieces:
-            body += data
-            if len(body) > ERROR_BYTES_MAX:
-                break
+
+    async def take(data: bytes) -> bool:
+        body.extend(data)
+        return len(body) <= ERROR_BYTES_MAX
+
+    await _read(response, limits, take)
     return bytes(body)
 
 

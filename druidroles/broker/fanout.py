@@ -19,6 +19,7 @@ import attrs
 import httpx2
 import trio
 
+from druidroles.broker.answer import AnswerLimits
 from druidroles.broker.choice import ServerChoice
 from druidroles.broker.exchange import Answer, ServerFailedError, ask
 from druidroles.broker.plan import Piece, plan
@@ -81,12 +82,14 @@ class FanOut:
         *,
         choice: ServerChoice | None = None,
         metrics: Metrics | None = None,
+        limits: AnswerLimits | None = None,
     ) -> None:
         """`refresh` waits for a reading of the used segments that begins now, however long that takes."""
         self.choice = choice or ServerChoice()
         self._node_time = (metrics or Metrics()).timer("query/node/time", "how long data servers took for their parts")
         self._limiter = trio.CapacityLimiter(CONCURRENT)
         self._http = http
+        self._limits = limits or AnswerLimits()
         self._view = view
         self._servers = servers
         self._refresh = refresh
@@ -206,7 +209,7 @@ class FanOut:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._give_up_when_gone, server, nursery.cancel_scope)
             try:
-                outcome = await ask(self._http, metadata.url, body)
+                outcome = await ask(self._http, metadata.url, body, self._limits)
             except (ServerFailedError, QueryError) as fault:
                 outcome = fault  # raised outside of the nursery, which would wrap it in a group
             nursery.cancel_scope.cancel(reason="the server has answered")

@@ -10,6 +10,7 @@ import attrs
 import trio
 from starlette.routing import BaseRoute
 
+from druidroles.broker.answer import AnswerLimits
 from druidroles.broker.candidates import CandidatesResource
 from druidroles.broker.choice import ServerChoice
 from druidroles.broker.fanout import FanOut
@@ -36,11 +37,12 @@ QUERIES_S = 3.0  # for the queries that run when it stops
 
 @attrs.frozen(kw_only=True)
 class BrokerSettings:
-    """What a Broker is told: whom it asks first, and what it sees at all."""
+    """What a Broker is told: whom it asks first, what it sees at all, and how far it follows answers."""
 
     tiers: TierSelector = attrs.field(factory=TierSelector)
     balancer: Balancer = Balancer.CONNECTION_COUNT
     watched: Watched = attrs.field(factory=Watched)
+    answers: AnswerLimits = attrs.field(factory=AnswerLimits)
 
 
 class Broker:
@@ -61,6 +63,7 @@ class Broker:
             self._used.refresh,
             choice=ServerChoice(tiers=settings.tiers, balancer=settings.balancer),
             metrics=context.metrics,
+            limits=settings.answers,
         )
         self._initialized = False
         self._freshness = Freshness(context.zk, self._inventory)
