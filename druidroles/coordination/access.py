@@ -29,7 +29,13 @@ class CoordAccess:
     creator_acl: bool = False
 
     def connect(
-        self, servers: str, *, session_timeout: float, name: str, session: tuple[int, bytes] | None = None
+        self,
+        servers: str,
+        *,
+        session_timeout: float,
+        name: str,
+        session: tuple[int, bytes] | None = None,
+        retry_forever: bool = False,
     ) -> AbstractAsyncContextManager[Client]:
         """`coordserver.client.connect`, with it."""
         return connect(
@@ -37,6 +43,7 @@ class CoordAccess:
             session_timeout=session_timeout,
             name=name,
             session=session,
+            retry_forever=retry_forever,
             tls=self.tls,
             auth=self.auth,
             default_acl=CREATOR_ALL_ACL if self.creator_acl else None,

@@ -107,7 +107,10 @@ class Peon:
         self._task = task
 
     async def run(self) -> Result:
-        """Do the task. What can be expected to go wrong becomes its result; anything else rises."""
+        """Do the task. What can be expected to go wrong becomes its result; anything else rises.
+
+        The task waits for the coordination servers as long as they are away, as its MiddleManager does, which ends it.
+        """
         settings = self._settings
         try:
             async with AsyncExitStack() as stack:
@@ -116,6 +119,7 @@ class Peon:
                         settings.coord.servers,
                         session_timeout=settings.session_timeout_s,
                         name=f"peon {task_id(self._task)}",
+                        retry_forever=True,
                     )
                 )
                 http = await stack.enter_async_context(make_client(HttpAccess.of_environment().headers()))
