@@ -20,7 +20,8 @@ STOP_ALL_S = 2 * STOP_S + 2  # the roles, then the server
 
 
 async def run(layout: Layout, screen: Screen, *, keep: bool) -> None:
-    """Start everything, do the main job, show the answers; then stop, or wait for Ctrl-C where `keep`.
+    """Start everything, do the main job, show the answers; then stop, or wait for Ctrl-C where `keep`. A process that
+    dies meanwhile is started again.
 
     Raises LayoutError, PortsInUseError, StartError or OSError before anything was started, ChildFailedError,
     WorkFailedError or trio.TooSlowError after; whatever happens, no child is left.
@@ -31,7 +32,7 @@ async def run(layout: Layout, screen: Screen, *, keep: bool) -> None:
         log_dir.mkdir(exist_ok=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope, screen)
-            children = Children(log_dir)
+            children = Children(log_dir, screen.say)
             try:
                 await _start(layout, screen, children, nursery)
                 await _work(layout, screen)
