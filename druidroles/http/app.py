@@ -87,9 +87,9 @@ async def _handle_http(request: Request, error: Exception) -> Response:
 def make_app(routes: Sequence[BaseRoute], guard: Callable[[ASGIApp], ASGIApp] | None = None) -> Starlette:
     """The application for some routes. Errors that no route answers become Druid's error body.
 
-    `guard` wraps the application and refuses requests that are not allowed. A slash at the end of a path has no meaning,
-    as in Druid. There is no redirect to the path without it: behind a Router it would lead the client to an address that
-    the client does not know.
+    `guard` wraps the application and refuses requests that are not allowed. A slash at the end of a path has no
+    meaning, as in Druid. There is no redirect to the path without it: behind a Router it would lead the client to an
+    address that the client does not know.
     """
     guards = [] if guard is None else [Middleware(guard)]
     app = Starlette(

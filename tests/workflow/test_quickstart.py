@@ -125,3 +125,32 @@ def test_children_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
             except AssertionError:
                 time.sleep(0.2)
         check_free(plan(tmp_path, offset))
+
+
+def child(parent: int, role: str) -> int:
+    """The process of a role."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")  # a child is of the thread that started it
+    for line in " ".join(task.read_text() for task in tasks).split():
+        words = Path(f"/proc/{line}/cmdline").read_bytes().split(b"\0")
+        if b"druid" in words and words[words.index(b"druid") + 1] == role.encode():
+            return int(line)
+    raise AssertionError(f"no process of {role}")
+
+
+def test_a_role_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    """One line says so, the others go on, and Ctrl-C still ends all of it."""
+    offset = free_offset()
+    with kept(tmp_path / "data", offset) as process:
+        killed = child(process.pid, "broker")
+        os.kill(killed, signal.SIGKILL)
+        assert process.stdout is not None
+        assert "broker was ended by signal 9; it starts again in 1 s" in process.stdout.readline()
+        with socket.socket() as asking:
+            deadline = time.monotonic() + GONE_S
+            while asking.connect_ex(("127.0.0.1", 8082 + offset)) != 0:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        assert child(process.pid, "broker") != killed
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    check_free(plan(tmp_path, offset))

@@ -23,7 +23,9 @@ def nobody() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-async def test_a_task_waits_for_the_coordination_servers(autojump_clock: MockClock, tmp_path: Path, nobody: int) -> None:
+async def test_a_task_waits_for_the_coordination_servers(
+    autojump_clock: MockClock, tmp_path: Path, nobody: int
+) -> None:
     settings = PeonSettings(
         directory=TaskDirectory(tmp_path / "task"),
         coord=CoordUrl.parse(f"coord://127.0.0.1:{nobody}/druid"),
