@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,12 +12,12 @@ import click
 from cli.access import access_of, access_options
 from cli.coordinator_options import leading_config, leading_options, print_plan
 from cli.druid_properties import config_option
+from cli.druid_types import CacheLocationType, CoordUrlType, LocationType, StrategiesType, TierBrokerType
 from cli.http_options import http_access, http_limits, http_options
 from cli.render import output_option
 from cli.running import CommandFailedError, run
 from coordserver.client import CredentialsError
 from druidroles.coordination.access import CoordAccess
-from druidroles.coordination.url import CoordUrl
 from druidroles.model.server import DEFAULT_TIER, DEFAULT_WORKER_CATEGORY, NodeRole
 
 if TYPE_CHECKING:
@@ -30,36 +27,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Build = Callable[["RoleContext"], "Role"]
-
-
-class CoordUrlType(click.ParamType[CoordUrl]):
-    """coord://host:port,…/base, or zk://… for an Apache ZooKeeper."""
-
-    name = "url"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> CoordUrl:
-        """The URL, or a usage error."""
-        if isinstance(value, CoordUrl):
-            return value
-        try:
-            url = CoordUrl.parse(str(value))
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
-        return url
-
-
-class CacheLocationType(click.ParamType[tuple[Path, int, float]]):
-    """PATH:BYTES or PATH:BYTES:PERCENT%."""
-
-    name = "path:bytes"
-    _FORM = re.compile(r"(?P<path>.+?):(?P<size>[0-9]+)(?::(?P<percent>[0-9]{1,2}(?:\.[0-9]+)?|100)%)?")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Path, int, float]:
-        """The directory, its size, and how much of its disk stays free; or a usage error."""
-        match = self._FORM.fullmatch(str(value))
-        if match is None:
-            self.fail(f"{value!r} is not PATH:BYTES or PATH:BYTES:PERCENT%", param, ctx)
-        return Path(match["path"]).absolute(), int(match["size"]), float(match["percent"] or 0)
 
 
 def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
@@ -101,29 +68,6 @@ def common(port: int, *, data_dir_required: bool = True) -> Callable[[F], F]:
     return add
 
 
-class LocationType(click.ParamType[Path | str]):
-    """A path, made absolute, or a URL that `parse` knows."""
-
-    name = "path|url"
-
-    def __init__(self, parse: Callable[[str], Path | str], needed: tuple[str, ...]) -> None:
-        """A URL needs the modules `needed`, which are imported at once: better here than after the start."""
-        self._parse = parse
-        self._needed = needed
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """Where it is, or a usage error."""
-        try:
-            location = self._parse(str(value))
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
-        if isinstance(location, Path):
-            return location.absolute()
-        for module in self._needed:
-            import_module(module)
-        return location
-
-
 def _deep_storage_location(text: str) -> DeepStorageLocation:
     from druidroles.deepstorage import parse_deep_storage_location
 
@@ -156,36 +100,6 @@ accept_empty = click.option(
     is_flag=True,
     help="Lead on an empty metadata store although the coordination tree knows of data, which is then forgotten.",
 )
-
-
-class TierBrokerType(click.ParamType[tuple[str, str]]):
-    """TIER=SERVICE."""
-
-    name = "tier=service"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """The tier and the service, or a usage error."""
-        tier, _, service = str(value).partition("=")
-        if not tier or not service:
-            self.fail(f"{value!r} is not TIER=SERVICE", param, ctx)
-        return tier, service
-
-
-class StrategiesType(click.ParamType[Any]):
-    """Druid's JSON array of a Router's strategies."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The strategies, or a usage error."""
-        from druidroles.router.choosing import parse_strategies
-
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse_strategies(json.loads(value))
-        except (ValueError, RecursionError) as fault:
-            self.fail(f"{value!r}: {fault}", param, ctx)
 
 
 @click.group("druid")
