@@ -20,10 +20,11 @@ from enum import Enum
 
 import trio
 
+from coordserver.storage.append import PreparedAppend
 from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.errors import DiskSpaceError, StorageError
 from coordserver.storage.record_format import encode_records
-from coordserver.storage.txnlog import PreparedAppend, TxnLog
+from coordserver.storage.txnlog import TxnLog
 
 RETRY_S = 0.5
 """How long a batch waits for which the disk has no room before it is tried again."""

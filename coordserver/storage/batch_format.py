@@ -3,38 +3,67 @@
 | offset | bytes | field |
 | ---: | ---: | --- |
 | 0 | 4 | magic: `BTCH` |
-| 4 | 2 | batch format version, from 1 |
-| 6 | 2 | record format version, from 1 |
+| 4 | 2 | batch format version |
+| 6 | 2 | record format version |
 | 8 | 8 | index of the first record (of the next one, in an empty batch) |
 | 16 | 4 | number of records |
 | 20 | 4 | length of the payload |
-| 24 | 4 | chain: header checksum of the batch before, or of the segment's header in the first |
+| 24 | 4 | chain: last header checksum of the batch before, or that of the segment's header in the first |
 | 28 | 4 | CRC-32 of the payload, started from the checksum of the segment's header |
 | 32 | 4 | CRC-32 of the 32 bytes before, likewise started |
-| 36 | … | payload |
+| 36 | 8 | from version 2: term |
+| 44 | 8 | from version 2: synced up to, the index of the last record that was synced before this batch was written |
+| 52 | 4 | from version 2: CRC-32 of the 16 bytes before, started from the checksum at 32 |
+| 56 | … | payload; at 36 in version 1 |
 
-The header has a checksum of its own so that it can be trusted without its payload: a whole header beyond a bad
-place proves that the bad place was once synced (a batch is begun only after the one before is on the disk), however
-torn its own payload is. And a search for such headers stays linear, whatever the bytes between look like.
+The first 36 bytes keep their form in every version, so that an older server refuses a later version by name instead of
+taking it for a torn write. A batch of version 1 has term 1, and was written when everything before it was synced.
+
+The header has checksums of its own, so that it can be trusted without its payload. A whole header beyond a bad place
+then proves how far the log had been synced, and a search for such headers takes linear time.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
 from coordserver.storage.record_format import RECORD_VERSION
 
 BATCH_MAGIC = b"BTCH"
-BATCH_VERSION = 1
-BATCH_HEADER_BYTES = 36
+BATCH_VERSION = 2
+FIRST_TERM = 1
+"""The term of a new log, and of every batch of version 1."""
+
 _BODY = struct.Struct(">4sHHQIIII")
 _CRC = struct.Struct(">I")
+_BASE = struct.Struct(">4sHHQIIIII")
+_EXTENSION_BODY = struct.Struct(">QQ")
+_EXTENSION = struct.Struct(">QQI")
+_BASE_BYTES = _BASE.size
+BATCH_HEADER_BYTES = _BASE.size + _EXTENSION.size
+"""Length of the longest header: that of the version which is written."""
+_new = tuple.__new__
+
+
+class LogEntry(NamedTuple):
+    """A batch without its frame, as it goes from one log to another: `payload` holds that many encoded records."""
+
+    term: int
+    first_index: int
+    records: int
+    payload: bytes
+
+    @property
+    def next_index(self) -> int:
+        """The index behind the last record."""
+        return self.first_index + self.records
 
 
 class BatchHeader(NamedTuple):
-    """A header whose checksum was right."""
+    """A header whose checksums were right. `size` is its own length, `crc` the chain that the next batch carries."""
 
     version: int
     record_version: int
@@ -43,47 +72,69 @@ class BatchHeader(NamedTuple):
     length: int
     chain: int
     payload_crc: int
+    term: int
+    synced: int
     crc: int
+    size: int
 
     @property
     def newer(self) -> bool:
         """Whether a later version of this software wrote it."""
-        return self.version != BATCH_VERSION or self.record_version != RECORD_VERSION
+        return not 0 < self.version <= BATCH_VERSION or self.record_version != RECORD_VERSION
+
+    def proves_synced(self, index: int) -> bool:
+        """Whether this batch, found behind a bad place where `index` belongs, proves that the place was synced once.
+
+        A batch that says that every record before it was synced proves it of empty batches too, which have no index
+        of their own: the log writes nothing behind an empty batch before that is synced.
+        """
+        return self.synced >= min(index, self.first_index - 1)
 
 
-def encode_batch(first_index: int, count: int, payload: bytes, *, seed: int, chain: int) -> tuple[bytes, int]:
+def encode_batch(entry: LogEntry, *, synced: int, seed: int, chain: int) -> tuple[bytes, int]:
     """The batch's bytes, and the chain for the next one. `seed` is the checksum of the segment's header."""
+    term, first_index, records, payload = entry
     payload_crc = crc32(payload, seed)
-    body = _BODY.pack(BATCH_MAGIC, BATCH_VERSION, RECORD_VERSION, first_index, count, len(payload), chain, payload_crc)
-    crc = crc32(body, seed)
-    return b"".join((body, _CRC.pack(crc), payload)), crc
+    body = _BODY.pack(
+        BATCH_MAGIC, BATCH_VERSION, RECORD_VERSION, first_index, records, len(payload), chain, payload_crc
+    )
+    body_crc = crc32(body, seed)
+    extension = _EXTENSION_BODY.pack(term, synced)
+    crc = crc32(extension, body_crc)
+    return b"".join((body, _CRC.pack(body_crc), extension, _CRC.pack(crc), payload)), crc
 
 
 def decode_batch_header(data: bytes, offset: int, seed: int) -> BatchHeader | None:
-    """The header at `offset`, or None if there is none with the right checksum."""
-    end = offset + _BODY.size
-    if end + _CRC.size > len(data):
+    """The header at `offset`, or None if there is none with the right checksums."""
+    end = offset + _BASE_BYTES
+    if end > len(data):
         return None
-    body = data[offset:end]
-    (crc,) = _CRC.unpack_from(data, end)
-    magic, *fields = _BODY.unpack(body)
-    if magic != BATCH_MAGIC or crc32(body, seed) != crc:
+    base = _BASE.unpack_from(data, offset)
+    crc = crc32(data[offset : end - _CRC.size], seed)
+    if base[0] != BATCH_MAGIC or base[-1] != crc:
         return None
-    version, record_version, first_index, records, length, chain, payload_crc = fields
-    return BatchHeader(version, record_version, first_index, records, length, chain, payload_crc, crc)
+    if base[1] != BATCH_VERSION:
+        return _new(BatchHeader, (*base[1:-1], FIRST_TERM, base[3] - 1, crc, _BASE_BYTES))
+    body, end = end, offset + BATCH_HEADER_BYTES
+    if end > len(data):
+        return None
+    term, synced, extension_crc = _EXTENSION.unpack_from(data, body)
+    crc = crc32(data[body : end - _CRC.size], crc)
+    if extension_crc != crc:
+        return None
+    return _new(BatchHeader, (*base[1:-1], term, synced, crc, BATCH_HEADER_BYTES))
 
 
-def payload_is_whole(header: BatchHeader, payload: memoryview, seed: int) -> bool:
+def payload_is_whole(header: BatchHeader, payload: bytes | memoryview, seed: int) -> bool:
     """Whether this is the payload that the header was written for."""
     return len(payload) == header.length and crc32(payload, seed) == header.payload_crc
 
 
-def find_batch_header(data: bytes, start: int, seed: int) -> tuple[int, BatchHeader] | None:
-    """The first whole batch header at or after `start`, and its offset."""
+def find_batch_headers(data: bytes, start: int, seed: int) -> Iterator[tuple[int, BatchHeader]]:
+    """Every whole batch header at or after `start`, with its offset."""
     offset = data.find(BATCH_MAGIC, start)
     while offset >= 0:
         header = decode_batch_header(data, offset, seed)
         if header is not None:
-            return offset, header
+            yield offset, header
         offset = data.find(BATCH_MAGIC, offset + 1)
-    return None

@@ -1,13 +1,17 @@
 """From what lies on the disk to a running state and an open log.
 
-The state is the newest snapshot that can be trusted, plus every record behind it. What a crash may leave, and what
-it means:
+    recovery = Recovery(disk, Machine)           # the newest snapshot's state, and the log behind it; only reads
+    replay(recovery.state, recovery.log)         # every record behind the snapshot; the caller may apply them otherwise
+    recovered = recovery.open()                  # the log, to append to and to read from
+
+The state is that of the newest snapshot that can be trusted. What a crash may leave, and what it means:
 
 - Temporary files: removed.
-- A torn tail, that is bytes behind the last whole batch of the last segment, and no whole batch header behind them:
-  the rest of an append that nobody was told of. It is cut off, with one line that says so.
-- A bad batch with a whole batch header behind it, or in a segment that has a successor: it was synced once, so it
-  may have been acknowledged, and it is damaged now. The start is refused, saying where; nothing is changed.
+- A torn tail, that is bytes behind the last whole batch of the last segment, and no batch header behind them that says
+  that they were synced: the rest of an append that was never acknowledged. It is cut off, with one line that says so.
+- A bad batch with a batch header behind it that says that it was synced ("synced up to"), or in a segment that has a
+  successor: it may have been acknowledged, and it is damaged now. The start is refused, saying where; the disk stays
+  as it is.
 - A bad snapshot: the one before it plus more log gives the same state. That is done, and said loudly; the bad one is
   set aside, for it must never be the one that is kept.
 - Any file of a later format version: refused.
@@ -27,7 +31,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from coordserver.core.machine import Machine
-from coordserver.storage.batch_format import encode_batch
+from coordserver.storage.batch_format import LogEntry, encode_batch
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import CorruptionError, StorageError
 from coordserver.storage.file_header import LOG_MAGIC, SALT_BYTES, FileHeader
@@ -36,6 +40,7 @@ from coordserver.storage.record_format import encode_records
 from coordserver.storage.segment import ADVICE, Segment, SegmentReader, write_segment
 from coordserver.storage.snapshots import load_snapshot
 from coordserver.storage.state import State
+from coordserver.storage.stored_log import StoredLog, replay
 from coordserver.storage.txnlog import SEGMENT_BYTES, TxnLog
 
 _log = logging.getLogger(__name__)
@@ -68,14 +73,12 @@ def recover_state(
 ) -> Recovered[S]:
     """Recover what the directory holds, or begin a new history in an empty one.
 
-    Nothing on the disk is changed before it is sure that the start succeeds, temporary files apart. `entropy` gives
-    a new history its id and each segment its salt. Raises StorageError (CorruptionError, NewerFormatError,
-    DiskSpaceError).
+    Nothing on the disk is changed before it is sure that the start succeeds. `entropy` gives a new history its id and
+    each segment its salt. Raises StorageError (CorruptionError, NewerFormatError, DiskSpaceError).
     """
-    try:
-        return _Recovery(disk, states, segment_bytes, entropy).run()
-    except OSError as error:
-        raise StorageError(f"the disk failed during recovery: {error.strerror or error}") from error
+    recovery = Recovery(disk, states, segment_bytes=segment_bytes, entropy=entropy)
+    replay(recovery.state, recovery.log)
+    return recovery.open()
 
 
 def read_state(disk: Disk, states: type[S]) -> tuple[S, tuple[str, ...]]:
@@ -83,10 +86,11 @@ def read_state(disk: Disk, states: type[S]) -> tuple[S, tuple[str, ...]]:
 
     Raises StorageError as it does, and where there is neither log nor snapshot.
     """
-    try:
-        return _Recovery(disk, states, SEGMENT_BYTES, os.urandom).read()
-    except OSError as error:
-        raise StorageError(f"the disk failed: {error.strerror or error}") from error
+    recovery = Recovery(disk, states)
+    if recovery.log.empty:
+        raise StorageError("there is neither a log segment nor a snapshot")
+    replay(recovery.state, recovery.log)
+    return recovery.state, recovery.outlook()
 
 
 def recover(disk: Disk, *, segment_bytes: int = SEGMENT_BYTES) -> Recovered[Machine]:
@@ -94,65 +98,78 @@ def recover(disk: Disk, *, segment_bytes: int = SEGMENT_BYTES) -> Recovered[Mach
     return recover_state(disk, Machine, segment_bytes=segment_bytes)
 
 
-class _Recovery(Generic[S]):
-    def __init__(self, disk: Disk, states: type[S], segment_bytes: int, entropy: Callable[[int], bytes]) -> None:
+class Recovery(Generic[S]):
+    """The newest snapshot's state, and the log behind it, of which nothing is applied yet. The disk is as it was."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        states: type[S],
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """As `recover_state`."""
         self._disk = disk
         self._states = states
         self._segment_bytes = segment_bytes
         self._entropy = entropy
         self._report: list[str] = []
         self._unusable: list[str] = []
+        try:
+            self.state, segments = self._find(disk.names())
+        except OSError as error:
+            raise _failed(error) from error
+        self.snapshot_index = self.state.index
+        self.log = StoredLog(disk, segments, self.snapshot_index, self.state.history_id)
 
-    def run(self) -> Recovered[S]:
-        names = self._disk.names()
-        for name in filter(is_temporary, names):
-            self._disk.remove(name)
-        found = self._find(names)
-        if found is None:
-            return self._begin()
-        state, reader, base = found
-        segment = self._write_anew(reader)
-        self._set_aside()
-        self._say(logging.INFO, f"recovered index {state.index}: {_origin(state, base)}")
-        return self._recovered(state, segment, base)
-
-    def read(self) -> tuple[S, tuple[str, ...]]:
-        """The state alone; the disk stays as it is."""
-        found = self._find(self._disk.names())
-        if found is None:
-            raise StorageError("there is neither a log segment nor a snapshot")
-        state, reader, base = found
-        if reader.torn_bytes:
-            self._report.append(
-                f"{reader.name}: a torn tail of {reader.torn_bytes} bytes at offset {reader.position}, behind index "
-                f"{reader.next_index - 1}, which a start cuts off"
-            )
-        self._report.append(f"index {state.index}: {_origin(state, base)}")
-        return state, tuple(self._report)
-
-    def _find(self, names: list[str]) -> tuple[S, SegmentReader, int] | None:
-        """The state, the reader at the log's end, and the index of the snapshot it was built on (0: none); None where
-        there is nothing yet.
+    def open(self) -> Recovered[S]:
+        """Check what was not read of the log, and open it. The state stays as the caller has left it: of the records
+        that it does not have, `Recovered.log.entries` gives the batches. Raises as `recover_state`.
         """
-        segments = log_indexes(names)
-        snapshots = snapshot_indexes(names)
-        if not segments:
-            if snapshots:
-                raise StorageError(
-                    f"{snapshot_name(snapshots[-1])} exists, but no log segment: the log was removed. "
-                    "Restore the data directory whole"
-                )
-            return None
-        state = self._newest_state(snapshots, segments)
-        base = state.index
-        return state, self._replay(state, segments), base
+        try:
+            return self._begin() if self.log.empty else self._open()
+        except OSError as error:
+            raise _failed(error) from error
+
+    def outlook(self) -> tuple[str, ...]:
+        """The lines that `open` would give, without it."""
+        end = self.log.end()
+        torn = (
+            f"{end.name}: a torn tail of {end.torn_bytes} bytes at offset {end.position}, behind index "
+            f"{end.next_index - 1}, which a start cuts off"
+        )
+        return (*self._report, *([torn] if end.torn_bytes else []), f"index {end.next_index - 1}: {self._origin(end)}")
+
+    def _open(self) -> Recovered[S]:
+        end = self.log.end()
+        self._remove_temporary()
+        segment = self._write_anew(end)
+        self._set_aside()
+        self._say(logging.INFO, f"recovered index {end.next_index - 1}: {self._origin(end)}")
+        return self._recovered(segment, end.next_index)
 
     def _begin(self) -> Recovered[S]:
-        history_id = self._entropy(HISTORY_ID_BYTES)
-        header = FileHeader(LOG_MAGIC, history_id, 1, 0, self._salt())
-        segment = write_segment(self._disk, header, b"", None, self._segment_bytes)
+        self._remove_temporary()
+        history_id = self.state.history_id
+        segment = write_segment(
+            self._disk, FileHeader(LOG_MAGIC, history_id, 1, 0, self._salt()), b"", None, self._segment_bytes
+        )
         self._say(logging.INFO, f"empty data directory: a new history {history_id.hex()} begins")
-        return self._recovered(self._states.new(history_id), segment, 0)
+        return self._recovered(segment, 1)
+
+    def _find(self, names: list[str]) -> tuple[S, list[int]]:
+        """The newest snapshot's state, or the one before the first record; and the first indexes of the segments."""
+        segments = log_indexes(names)
+        snapshots = snapshot_indexes(names)
+        if segments:
+            return self._newest_state(snapshots, segments), segments
+        if snapshots:
+            raise StorageError(
+                f"{snapshot_name(snapshots[-1])} exists, but no log segment: the log was removed. "
+                "Restore the data directory whole"
+            )
+        return self._states.new(self._entropy(HISTORY_ID_BYTES)), segments
 
     def _newest_state(self, snapshots: list[int], segments: list[int]) -> S:
         for index in reversed(snapshots):
@@ -171,56 +188,6 @@ class _Recovery(Generic[S]):
         reader = SegmentReader(self._disk, log_name(1), 1)
         return self._states.new(reader.header.history_id)
 
-    def _replay(self, state: S, segments: list[int]) -> SegmentReader:
-        """Apply all records behind the state; the reader of the last segment, which is at the log's end."""
-        base = state.index
-        needed = [start for start in segments if start > base + 1]
-        covering = [start for start in segments if start <= base + 1]
-        if not covering:
-            raise CorruptionError(
-                f"{log_name(segments[0])}: the log begins with index {segments[0]}, but the state ends at {base}: "
-                f"a segment between is missing. {ADVICE}"
-            )
-        reader = self._reader(state, covering[-1])
-        self._apply(state, reader)
-        for start in needed:
-            previous = reader
-            reader = self._reader(state, start)
-            self._check_succession(previous, reader)
-            self._apply(state, reader)
-        if reader.next_index <= base:
-            raise CorruptionError(
-                f"{reader.name}: the log ends at index {reader.next_index - 1}, but {snapshot_name(base)} was "
-                f"written later; acknowledged writes may be missing. {ADVICE}"
-            )
-        return reader
-
-    def _reader(self, state: S, start: int) -> SegmentReader:
-        reader = SegmentReader(self._disk, log_name(start), start)
-        if reader.header.history_id != state.history_id:
-            raise CorruptionError(
-                f"{reader.name}: belongs to history {reader.header.history_id.hex()}, the state to "
-                f"{state.history_id.hex()}. {ADVICE}"
-            )
-        return reader
-
-    def _apply(self, state: S, reader: SegmentReader) -> None:
-        apply = state.apply
-        for first_index, records in reader.batches():
-            known = max(0, state.index + 1 - first_index)
-            for index, record in enumerate(records[known:], first_index + known):
-                apply(index, record)
-
-    def _check_succession(self, previous: SegmentReader, reader: SegmentReader) -> None:
-        """A segment is begun only behind a complete one, so that nothing may be torn or missing between two."""
-        end = (previous.next_index, previous.chain, previous.torn_bytes)
-        if end == (reader.header.index, reader.header.chain, 0):
-            return
-        raise CorruptionError(
-            f"{previous.name}: corrupt at offset {previous.position}, index {previous.next_index}: it ends there, but "
-            f"{reader.name} goes on from index {reader.header.index}, so acknowledged writes are damaged. {ADVICE}"
-        )
-
     def _write_anew(self, reader: SegmentReader) -> Segment:
         if reader.torn_bytes:
             self._say(
@@ -230,8 +197,8 @@ class _Recovery(Generic[S]):
             )
         body, chain = reader.body(), reader.chain
         if not reader.sealed:
-            empty = encode_records(())
-            seal, chain = encode_batch(reader.next_index, 0, empty, seed=reader.seed, chain=chain)
+            empty = LogEntry(reader.term, reader.next_index, 0, encode_records(()))
+            seal, chain = encode_batch(empty, synced=reader.next_index - 1, seed=reader.seed, chain=chain)
             body += seal
         return write_segment(self._disk, reader.header, body, chain if body else None, self._segment_bytes)
 
@@ -242,9 +209,24 @@ class _Recovery(Generic[S]):
         if self._unusable:
             self._disk.sync_directory()
 
-    def _recovered(self, state: S, segment: Segment, base: int) -> Recovered[S]:
-        log = TxnLog(self._disk, segment, state.index + 1, segment_bytes=self._segment_bytes, salt=self._salt)
-        return Recovered(state, state.index + 1, log, tuple(self._report), base)
+    def _remove_temporary(self) -> None:
+        for name in filter(is_temporary, self._disk.names()):
+            self._disk.remove(name)
+
+    def _recovered(self, segment: Segment, next_index: int) -> Recovered[S]:
+        log = TxnLog(
+            self._disk,
+            segment,
+            next_index,
+            term=self.log.term,
+            segment_bytes=self._segment_bytes,
+            salt=self._salt,
+        )
+        return Recovered(self.state, next_index, log, tuple(self._report), self.snapshot_index)
+
+    def _origin(self, end: SegmentReader) -> str:
+        origin = snapshot_name(self.snapshot_index) if self.snapshot_index else "no snapshot"
+        return f"{origin} and {end.next_index - 1 - self.snapshot_index} records of log"
 
     def _salt(self) -> bytes:
         return self._entropy(SALT_BYTES)
@@ -254,6 +236,5 @@ class _Recovery(Generic[S]):
         _log.log(level, "%s", line)
 
 
-def _origin(state: State, base: int) -> str:
-    origin = snapshot_name(base) if base else "no snapshot"
-    return f"{origin} and {state.index - base} records of log"
+def _failed(error: OSError) -> StorageError:
+    return StorageError(f"the disk failed during recovery: {error.strerror or error}")

@@ -7,10 +7,10 @@ bad header is damage, never a crash; and a named segment proves that the one bef
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from operator import itemgetter
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import attrs
 
@@ -18,9 +18,10 @@ from coordserver.core.operations import OPERATIONS, Kind
 from coordserver.core.records import Record
 from coordserver.storage.batch_format import (
     BATCH_HEADER_BYTES,
+    FIRST_TERM,
     BatchHeader,
     decode_batch_header,
-    find_batch_header,
+    find_batch_headers,
     payload_is_whole,
 )
 from coordserver.storage.disk import Disk, DiskFile
@@ -28,6 +29,8 @@ from coordserver.storage.errors import CorruptionError, DiskSpaceError, NewerFor
 from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header
 from coordserver.storage.layout import log_name, temporary
 from coordserver.storage.record_format import decode_rows
+
+T = TypeVar("T")
 
 _operation = itemgetter(Record._fields.index("op"))
 _ZEROS = bytes(65536)
@@ -60,6 +63,13 @@ def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None
     `chain` is that of the last batch in `body`; None if it is empty. Raises DiskSpaceError if there is no room,
     with nothing changed, and OSError, after which the name stands for the old file or the new one.
     """
+    segment = prepare_segment(disk, header, body, chain, segment_bytes)
+    publish_segment(disk, segment)
+    return segment
+
+
+def prepare_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None, segment_bytes: int) -> Segment:
+    """`write_segment` up to the name: the file is durable under its temporary name. Raises as `write_segment`."""
     name = log_name(header.index)
     start = encode_header(header)
     _, seed = decode_header(name, start, LOG_MAGIC)
@@ -73,13 +83,17 @@ def write_segment(disk: Disk, header: FileHeader, body: bytes, chain: int | None
         if error.errno in _NO_ROOM:
             raise DiskSpaceError(f"{name}: no room for a log segment of {size} bytes") from error
         raise
+    return Segment(name, file, header, seed, end, end, seed if chain is None else chain, size)
+
+
+def publish_segment(disk: Disk, segment: Segment) -> None:
+    """Give a prepared segment its name; durable on return. Raises OSError."""
     try:
-        disk.rename(temporary(name), name)
+        disk.rename(temporary(segment.name), segment.name)
         disk.sync_directory()
     except OSError:
-        file.close()
+        segment.file.close()
         raise
-    return Segment(name, file, header, seed, end, end, seed if chain is None else chain, size)
 
 
 def _write_temporary(disk: Disk, name: str, data: bytes, size: int) -> DiskFile:
@@ -107,6 +121,7 @@ class SegmentReader:
 
     After `batches` is exhausted, `position`, `chain` and `next_index` tell where to go on, and `torn_bytes` how
     much behind that is neither a batch nor zeros: what a crash left of an append that was never acknowledged.
+    `term` is that of the last batch that was read.
     """
 
     def __init__(self, disk: Disk, name: str, first_index: int) -> None:
@@ -121,8 +136,10 @@ class SegmentReader:
         self.position = HEADER_BYTES
         self.chain = self.seed
         self.next_index = first_index
+        self.term = FIRST_TERM
         self.torn_bytes = 0
         self.sealed = True
+        self._used = _used_bytes(self.data)
 
     def body(self) -> bytes:
         """The bytes of all batches read so far."""
@@ -130,31 +147,48 @@ class SegmentReader:
 
     def batches(self) -> Iterator[Batch]:
         """Each batch in order. Raises CorruptionError or NewerFormatError, naming file, offset and index."""
-        used = _used_bytes(self.data)
-        while self.position < used:
-            start = self.position + BATCH_HEADER_BYTES
-            self._extend(start)
-            header = decode_batch_header(self.data, self.position, self.seed)
+        return self._read(self._decode)
+
+    def pass_to(self, index: int) -> bool:
+        """Read batches, without their records, up to the one that begins with `index`; whether one ends there. Raises
+        as `batches`.
+        """
+        batches = self._read(lambda header, _: header)
+        while self.next_index < index and next(batches, None) is not None:
+            pass
+        return self.next_index == index
+
+    def _read(self, decode: Callable[[BatchHeader, memoryview], T]) -> Iterator[T]:
+        """What `decode` makes of each batch, up to where the log ends."""
+        seed, used = self.seed, self._used
+        while (position := self.position) < used:
+            start = position + BATCH_HEADER_BYTES
+            if start > len(self.data):
+                self._extend(start)
+            header = decode_batch_header(self.data, position, seed)
             if header is None:
-                self._end(used, "no whole batch header")
+                self._end("no whole batch header")
                 return
             self._check(header)
-            self._extend(start + header.length)
-            payload = memoryview(self.data)[start : start + header.length]
-            if not payload_is_whole(header, payload, self.seed):
-                self._end(used, "the payload's checksum is wrong")
+            start = position + header.size
+            end = start + header.length
+            if end > len(self.data):
+                self._extend(end)
+            payload = memoryview(self.data)[start:end]
+            if not payload_is_whole(header, payload, seed):
+                self._end("the payload's checksum is wrong")
                 return
-            batch = self._decode(header, payload)
-            self.position = start + header.length
+            batch = decode(header, payload)
+            self.position = end
             self.chain = header.crc
             self.next_index += header.records
+            self.term = header.term
             self.sealed = header.records == 0
             yield batch
 
     def _extend(self, end: int) -> None:
         """Append the zeros up to `end` that the file has but `data` has not: a batch may end in zeros."""
-        if len(self.data) < end <= self.size:
-            self.data += bytes(end - len(self.data))
+        self.data += bytes(max(0, min(end, self.size) - len(self.data)))
 
     def _check(self, header: BatchHeader) -> None:
         """The checksum was right: anything unexpected now is no torn write."""
@@ -168,6 +202,11 @@ class SegmentReader:
             raise CorruptionError(
                 f"{where}: a batch from index {header.first_index} where index {self.next_index} belongs "
                 f"(chain {header.chain:08x}, expected {self.chain:08x}); a batch is missing or was exchanged. {ADVICE}"
+            )
+        if header.term < self.term or header.synced >= header.first_index:
+            raise CorruptionError(
+                f"{where}, index {self.next_index}: a batch of term {header.term}, synced up to {header.synced}, "
+                f"behind one of term {self.term}. {ADVICE}"
             )
 
     def _decode(self, header: BatchHeader, payload: memoryview) -> Batch:
@@ -191,16 +230,21 @@ class SegmentReader:
             )
         return Batch(header.first_index, cast("tuple[Record, ...]", records))
 
-    def _end(self, used: int, reason: str) -> None:
-        later = find_batch_header(self.data, self.position + 1, self.seed)
-        if later is not None:
-            offset, header = later
-            raise CorruptionError(
-                f"{self.name}: corrupt at offset {self.position}, index {self.next_index}: {reason}, yet a whole batch "
-                f"(from index {header.first_index}) follows at offset {offset}, so acknowledged writes are damaged. "
-                f"{ADVICE}"
-            )
-        self.torn_bytes = used - self.position
+    def _end(self, reason: str) -> None:
+        """No batch is whole at `position`: a torn tail, unless a later batch proves that this place was synced."""
+        for offset, header in find_batch_headers(self.data, self.position + 1, self.seed):
+            if header.newer:
+                raise NewerFormatError(
+                    f"{self.name}: at offset {self.position}, index {self.next_index}: {reason}, and a batch of "
+                    f"format {header.version} follows, which is newer than this server; start the newer server on it"
+                )
+            if header.proves_synced(self.next_index):
+                raise CorruptionError(
+                    f"{self.name}: corrupt at offset {self.position}, index {self.next_index}: {reason}, yet a whole "
+                    f"batch (from index {header.first_index}) follows at offset {offset}, so acknowledged writes are "
+                    f"damaged. {ADVICE}"
+                )
+        self.torn_bytes = self._used - self.position
 
 
 def _used_bytes(data: bytes) -> int:

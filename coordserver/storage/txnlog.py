@@ -1,7 +1,8 @@
-"""The transaction log's writing end.
+"""The transaction log, open: written by one thread, read by any.
 
 An append is one durable write; when it returns, its records are on the disk. It blocks, so it belongs in
-a thread of its own: every method is to be called from one thread at a time, and the server has one for just this.
+a thread of its own: every method is to be called from one thread at a time, and the server has one for just this. Only
+`entries` and the figures may be asked for from any thread.
 The file is preallocated, so that an append changes no metadata and has only data to wait for.
 
 After a failed write or sync nobody knows what the disk holds, and a later fsync that succeeds proves nothing (the
@@ -17,13 +18,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import attrs
 
 from coordserver.core.records import Record
-from coordserver.storage.batch_format import BATCH_HEADER_BYTES, encode_batch
-from coordserver.storage.disk import Disk, DiskFile
+from coordserver.storage.append import PreparedAppend, first_fitting, prepare_append
+from coordserver.storage.batch_format import BATCH_HEADER_BYTES, FIRST_TERM, LogEntry
+from coordserver.storage.disk import Disk
+from coordserver.storage.entries import ENTRIES_BYTES, DurableEnd, EntryReader
 from coordserver.storage.errors import StorageError
 from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, SALT_BYTES, FileHeader
 from coordserver.storage.layout import log_indexes, log_name
@@ -33,7 +35,6 @@ from coordserver.storage.segment import Segment, write_segment
 _log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-ZERO_BYTES = 256 * 1024
 SLOW_SYNC_S = 1.0
 
 
@@ -57,18 +58,6 @@ class LogStatistics:
     sync_s_total: float
 
 
-class PreparedAppend(NamedTuple):
-    """A batch as it goes to the disk: `data` at byte `position` of `file`, of which `batch_bytes` are the batch."""
-
-    file: DiskFile
-    position: int
-    data: bytes
-    batch_bytes: int
-    records: int
-    crc: int
-    written: int
-
-
 class TxnLog:
     """The open log. Made by recovery. `slow_sync_s`: a sync that takes longer is worth a line (ZooKeeper's
     fsync.warningthresholdms). `on_roll`: called by the appending thread when another segment was taken from the disk;
@@ -81,13 +70,18 @@ class TxnLog:
         segment: Segment,
         next_index: int,
         *,
+        term: int = FIRST_TERM,
         segment_bytes: int = SEGMENT_BYTES,
         salt: Callable[[], bytes] = lambda: os.urandom(SALT_BYTES),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`term`: of the last record, as far as the log says."""
         self._disk = disk
         self._segment = segment
         self._next_index = next_index
+        self._cuts = 0
+        self._reader = EntryReader(disk, self._durable_end)
+        self._term = term
         self._segment_bytes = segment_bytes
         self._salt = salt
         self._clock = clock
@@ -105,6 +99,11 @@ class TxnLog:
         return self._next_index
 
     @property
+    def term(self) -> int:
+        """The term of the last record; 1 where the log has none, for snapshots carry no term yet."""
+        return self._term
+
+    @property
     def sealed(self) -> bool:
         """Whether an empty batch is behind the last one, or nothing was appended since the log was opened."""
         return self._sealed
@@ -114,20 +113,40 @@ class TxnLog:
         """Bytes that the segment at the end can still take. May be called from any thread."""
         return self._segment.size - self._segment.position
 
-    def append(self, records: Sequence[Record], first_index: int) -> int:
+    def append(self, records: Sequence[Record], first_index: int, term: int | None = None) -> int:
         """Make the records durable under the indexes from `first_index` on; the number of bytes written.
 
-        An empty batch is allowed: see `seal`. Raises StorageError when the disk fails (now or before),
-        DiskSpaceError when there is no room for another segment, ValueError on a wrong index.
+        `term` is that of the record before by default. An empty batch is allowed: see `seal`. Raises StorageError when
+        the disk fails (now or before), DiskSpaceError when there is no room for another segment, ValueError on a wrong
+        index or a term below that of the record before.
         """
-        return self.append_encoded(encode_records(records), len(records), first_index)
+        return self.append_encoded(encode_records(records), len(records), first_index, term)
 
-    def append_encoded(self, payload: bytes, count: int, first_index: int) -> int:
+    def append_encoded(self, payload: bytes, count: int, first_index: int, term: int | None = None) -> int:
         """`append` of `count` records that are encoded already."""
-        prepared = self.prepare(payload, count, first_index)
+        return self._append((LogEntry(self._term if term is None else term, first_index, count, payload),))
+
+    def append_entries(self, entries: Sequence[LogEntry]) -> int:
+        """`append` of batches of another log, none empty: those that fit into one segment are one write and one sync.
+
+        Should a crash meet that write, all of them count as a torn tail from the first that is not whole. Where this
+        raises DiskSpaceError, those in the segments before are durable, as `next_index` says.
+        """
+        if not all(entry.records for entry in entries):
+            raise ValueError("an empty batch among entries")
+        written = 0
+        remaining = list(entries)
+        while remaining:
+            fitting = first_fitting(remaining, self.segment_left)
+            written += self._append(remaining[:fitting])
+            del remaining[:fitting]
+        return written
+
+    def _append(self, entries: Sequence[LogEntry]) -> int:
+        prepared = self.prepare_entries(entries)
         if prepared is None:
-            self._roll(BATCH_HEADER_BYTES + len(payload))
-            prepared = self.prepare(payload, count, first_index)
+            self._roll(sum(BATCH_HEADER_BYTES + len(entry.payload) for entry in entries))
+            prepared = self.prepare_entries(entries)
             assert prepared is not None
         started = self._clock()
         try:
@@ -137,25 +156,16 @@ class TxnLog:
         self.finish(prepared, self._clock() - started)
         return prepared.batch_bytes
 
-    def prepare(self, payload: bytes, count: int, first_index: int) -> PreparedAppend | None:
+    def prepare(self, payload: bytes, count: int, first_index: int, term: int | None = None) -> PreparedAppend | None:
         """What is to be written where, for whoever writes it himself and then calls `finish`, or `failed`; None where
         another segment must be begun for it, which `append_encoded` does. Nothing is changed. Raises as `append`."""
+        return self.prepare_entries((LogEntry(self._term if term is None else term, first_index, count, payload),))
+
+    def prepare_entries(self, entries: Sequence[LogEntry]) -> PreparedAppend | None:
+        """`prepare` of batches for one write."""
         if self._broken:
             raise StorageError(self._broken)
-        if first_index != self._next_index:
-            raise ValueError(f"append at index {first_index}, but the log goes on at {self._next_index}")
-        segment = self._segment
-        batch, crc = encode_batch(first_index, count, payload, seed=segment.seed, chain=segment.chain)
-        end = segment.position + len(batch)
-        if end > segment.size:
-            return None
-        written = segment.written
-        if end > written:
-            # The first write into a reserved block changes the file's map of blocks, for which a sync has to wait
-            # (170 µs instead of 100 µs on ext4, measured); one such write in 256 KiB is enough: zeros go behind it.
-            written = max(end, min(-(-end // ZERO_BYTES) * ZERO_BYTES, segment.size))
-            batch += bytes(written - end)
-        return PreparedAppend(segment.file, segment.position, batch, end - segment.position, count, crc, written)
+        return prepare_append(self._segment, entries, self._next_index, self._term)
 
     def finish(self, prepared: PreparedAppend, seconds: float) -> None:
         """It is on the disk, and took so long. Raises StorageError where the file is no longer part of the directory:
@@ -169,6 +179,7 @@ class TxnLog:
         segment.chain = prepared.crc
         segment.written = prepared.written
         self._next_index += prepared.records
+        self._term = prepared.term
         self._sealed = not prepared.records
         if prepared.records:
             least = self._batch_records_min
@@ -176,7 +187,7 @@ class TxnLog:
             self._batch_records_max = max(self._batch_records_max, prepared.records)
             self._batches_of_records += 1
         self._sync_s_min = min(self._sync_s_min, seconds) if self._batches else seconds
-        self._batches += 1
+        self._batches += prepared.batches
         self._records += prepared.records
         self._bytes += prepared.batch_bytes
         self._sync_s_last = seconds
@@ -250,6 +261,10 @@ class TxnLog:
         """
         return 0 if self._sealed else self.append((), self._next_index)
 
+    def entries(self, first: int, last: int, max_bytes: int = ENTRIES_BYTES) -> list[LogEntry]:
+        """`EntryReader.entries`: whole batches from the one that holds `first` on. May be called from any thread."""
+        return self._reader.entries(first, last, max_bytes)
+
     def close(self) -> None:
         """Close the file. Everything appended is on the disk already."""
         self._segment.file.close()
@@ -272,6 +287,10 @@ class TxnLog:
             sync_s_max=self._sync_s_max,
             sync_s_total=self._sync_s_total,
         )
+
+    def _durable_end(self) -> DurableEnd:
+        cuts = self._cuts
+        return DurableEnd(self._next_index, cuts)
 
     def _roll(self, batch_bytes: int) -> None:
         """Begin a segment that can take a batch of that size. One that holds no record is replaced by it."""

@@ -13,7 +13,7 @@ from coordserver.core.machine import Machine
 from coordserver.core.operations import Op
 from coordserver.core.records import Record
 from coordserver.storage import CorruptionError, NewerFormatError, StorageError, recover, recover_state, save_snapshot
-from coordserver.storage.batch_format import BATCH_HEADER_BYTES, encode_batch
+from coordserver.storage.batch_format import BATCH_HEADER_BYTES, LogEntry, encode_batch
 from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header
 from coordserver.storage.layout import log_name, snapshot_name
 from coordserver.storage.record_format import encode_records
@@ -272,14 +272,16 @@ def test_a_record_of_an_operation_that_a_later_version_has_is_refused(history: A
     assert disk.files() == before
 
 
-@pytest.mark.parametrize(("field", "text"), [(4, "batch format 2"), (6, "record format 2")])
+@pytest.mark.parametrize(("field", "text"), [(4, "batch format 3"), (6, "record format 3")])
 def test_a_newer_batch_is_refused_not_cut_off(history: Any, field: int, text: str) -> None:
     disk, ends = written(history)
     data = bytearray(disk.files()[FIRST])
     _, seed = decode_header(FIRST, bytes(data), LOG_MAGIC)
     at = ends[-2]
-    data[at + field : at + field + 2] = (2).to_bytes(2, "big")
-    data[at + 32 : at + 36] = crc32(data[at : at + 32], seed).to_bytes(4, "big")
+    data[at + field : at + field + 2] = (3).to_bytes(2, "big")
+    crc = crc32(data[at : at + 32], seed)
+    data[at + 32 : at + 36] = crc.to_bytes(4, "big")
+    data[at + 52 : at + 56] = crc32(data[at + 36 : at + 52], crc).to_bytes(4, "big")
     with pytest.raises(NewerFormatError, match=text):
         recover(copy({FIRST: bytes(data)}))
 
@@ -290,7 +292,7 @@ def test_no_client_can_forge_a_batch(history: Any) -> None:
     recovered = recover(disk, segment_bytes=1 << 16)
     history.write(recovered.log, recovered.machine, history.batches[0])
     position = recovered.log.statistics().position
-    image, _ = encode_batch(9, 0, encode_records(()), seed=0, chain=0)
+    image, _ = encode_batch(LogEntry(1, 9, 0, encode_records(())), synced=8, seed=0, chain=0)
     evil = Record(int(Op.CREATE), 7, 1, 1, 0, (), ("/evil", image * 50, None, 0, 0))
     recovered.log.append([evil], 2)
     disk.restart()
