@@ -4,6 +4,7 @@ with open_data_dir(path) as disk:                    # locked; one-line errors
     recovered = recover(disk)                        # state, open log, lines for the operator
     recovered.log.append(records, recovered.next_index)   # in the log's own thread; durable on return
     recovered.log.entries(first, last)               # in any thread; whole batches, durable ones only
+    recovered.log.truncate(index)                    # in the log's own thread
     save_snapshot(disk, recovered.machine); retain(disk)
 """
 
@@ -17,6 +18,7 @@ from coordserver.storage.errors import (
     LogPurgedError,
     NewerFormatError,
     StorageError,
+    TruncationError,
 )
 from coordserver.storage.file_disk import FileDisk
 from coordserver.storage.recovery import Recovered, Recovery, read_state, recover, recover_state
@@ -64,4 +66,5 @@ __all__ = [
     "DiskSpaceError",
     "LogPurgedError",
     "LogEndsError",
+    "TruncationError",
 ]

@@ -5,7 +5,8 @@ StorageError                 the disk failed, or what it holds cannot be trusted
  ├─ NewerFormatError         a later version of this software wrote the file
  ├─ DiskSpaceError           no room for another segment; nothing was written and it may be tried again
  ├─ LogPurgedError           the log begins later than the index that was asked for
- └─ LogEndsError             the log ends before the index that was asked for
+ ├─ LogEndsError             the log ends before the index that was asked for
+ └─ TruncationError          the log must not, or cannot, be cut there; nothing was changed
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class LogEndsError(StorageError):
         self.ends = ends
 
 
+class TruncationError(StorageError):
+    """The log must not, or cannot, be cut there. Nothing was changed."""
+
+
 __all__ = [
     "StorageError",
     "CorruptionError",
@@ -53,4 +58,5 @@ __all__ = [
     "DiskSpaceError",
     "LogPurgedError",
     "LogEndsError",
+    "TruncationError",
 ]

@@ -31,6 +31,7 @@ from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, SALT_BYTES,
 from coordserver.storage.layout import log_indexes, log_name
 from coordserver.storage.record_format import encode_records
 from coordserver.storage.segment import Segment, write_segment
+from coordserver.storage.truncation import prepare_cut
 
 _log = logging.getLogger(__name__)
 
@@ -264,6 +265,31 @@ class TxnLog:
     def entries(self, first: int, last: int, max_bytes: int = ENTRIES_BYTES) -> list[LogEntry]:
         """`EntryReader.entries`: whole batches from the one that holds `first` on. May be called from any thread."""
         return self._reader.entries(first, last, max_bytes)
+
+    def truncate(self, first_index: int) -> None:
+        """Cut off every record from `first_index` on, where a batch begins; durable on return.
+
+        The records may be synced; the caller knows that they are not committed, and has no append in flight. A crash
+        meanwhile leaves the log as it was, as it is to be, or ending between two segments behind the cut. Raises
+        TruncationError (no batch begins there, a snapshot has the record), DiskSpaceError where there is no room for
+        the new segment, both with nothing changed; StorageError as `append`.
+        """
+        if self._broken:
+            raise StorageError(self._broken)
+        if first_index == self._next_index:
+            return
+        try:
+            cut = prepare_cut(self._disk, self._reader, first_index, self._segment_bytes)
+            # The end first: a reader that sees the new count of cuts must not see the old end.
+            self._next_index, self._term = first_index, cut.term
+            self._cuts += 1
+            cut.carry_out(self._disk)
+        except OSError as error:
+            self._broken = f"cannot cut the log at index {first_index}: {error.strerror or error}"
+            raise StorageError(self._broken) from error
+        self._segment.file.close()
+        self._segment = cut.last
+        self._sealed = True
 
     def close(self) -> None:
         """Close the file. Everything appended is on the disk already."""

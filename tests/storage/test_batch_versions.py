@@ -85,6 +85,11 @@ def test_a_directory_of_every_version_is_continued(history: Any, version: int, s
     assert stored(recovered.log) == naive.entries
     assert (recovered.log.term, recovered.machine.index) == (5, naive.next_index - 1)
     assert set(versions(disk)) == {version, 2}
+    for at in (4, 2):
+        recovered.log.truncate(naive.entries[at].first_index)
+        disk.crash()
+        recovered = recover_state(disk, Machine, segment_bytes=segment_bytes)
+        assert stored(recovered.log) == naive.entries[:at]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
