@@ -41,10 +41,11 @@ _BODY = struct.Struct(">4sHHQIIII")
 _CRC = struct.Struct(">I")
 _BASE = struct.Struct(">4sHHQIIIII")
 _EXTENSION_BODY = struct.Struct(">QQ")
-_EXTENSION = struct.Struct(">QQI")
+_HEADER = struct.Struct(">4sHHQIIIIIQQI")
 _BASE_BYTES = _BASE.size
-BATCH_HEADER_BYTES = _BASE.size + _EXTENSION.size
+BATCH_HEADER_BYTES = _HEADER.size
 """Length of the longest header: that of the version which is written."""
+_CRC_BYTES = _CRC.size
 _new = tuple.__new__
 
 
@@ -63,8 +64,9 @@ class LogEntry(NamedTuple):
 
 
 class BatchHeader(NamedTuple):
-    """A header whose checksums were right. `size` is its own length, `crc` the chain that the next batch carries."""
+    """A header whose checksums were right, in the order of its bytes. The next batch carries `crc` as its chain."""
 
+    magic: bytes
     version: int
     record_version: int
     first_index: int
@@ -72,10 +74,15 @@ class BatchHeader(NamedTuple):
     length: int
     chain: int
     payload_crc: int
+    base_crc: int
     term: int
     synced: int
     crc: int
-    size: int
+
+    @property
+    def size(self) -> int:
+        """The header's own length."""
+        return BATCH_HEADER_BYTES if self.version == BATCH_VERSION else _BASE_BYTES
 
     @property
     def newer(self) -> bool:
@@ -106,23 +113,22 @@ def encode_batch(entry: LogEntry, *, synced: int, seed: int, chain: int) -> tupl
 
 def decode_batch_header(data: bytes, offset: int, seed: int) -> BatchHeader | None:
     """The header at `offset`, or None if there is none with the right checksums."""
-    end = offset + _BASE_BYTES
-    if end > len(data):
+    base_end = offset + _BASE_BYTES
+    if base_end > len(data):
         return None
+    base_crc = crc32(data[offset : base_end - _CRC_BYTES], seed)
+    end = offset + BATCH_HEADER_BYTES
+    if end <= len(data):
+        header = _HEADER.unpack_from(data, offset)
+        if header[0] != BATCH_MAGIC or header[8] != base_crc:
+            return None
+        if header[1] == BATCH_VERSION:
+            whole = crc32(data[base_end : end - _CRC_BYTES], base_crc) == header[11]
+            return _new(BatchHeader, header) if whole else None
     base = _BASE.unpack_from(data, offset)
-    crc = crc32(data[offset : end - _CRC.size], seed)
-    if base[0] != BATCH_MAGIC or base[-1] != crc:
+    if base[0] != BATCH_MAGIC or base[8] != base_crc or base[1] == BATCH_VERSION:
         return None
-    if base[1] != BATCH_VERSION:
-        return _new(BatchHeader, (*base[1:-1], FIRST_TERM, base[3] - 1, crc, _BASE_BYTES))
-    body, end = end, offset + BATCH_HEADER_BYTES
-    if end > len(data):
-        return None
-    term, synced, extension_crc = _EXTENSION.unpack_from(data, body)
-    crc = crc32(data[body : end - _CRC.size], crc)
-    if extension_crc != crc:
-        return None
-    return _new(BatchHeader, (*base[1:-1], term, synced, crc, BATCH_HEADER_BYTES))
+    return _new(BatchHeader, (*base, FIRST_TERM, base[3] - 1, base_crc))
 
 
 def payload_is_whole(header: BatchHeader, payload: bytes | memoryview, seed: int) -> bool:

@@ -192,21 +192,21 @@ class SegmentReader:
 
     def _check(self, header: BatchHeader) -> None:
         """The checksum was right: anything unexpected now is no torn write."""
-        where = f"{self.name}: at offset {self.position}"
         if header.newer:
             raise NewerFormatError(
-                f"{where}, index {self.next_index}: batch format {header.version} with record format "
-                f"{header.record_version} is newer than this server; start the newer server on it"
+                f"{self.name}: at offset {self.position}, index {self.next_index}: batch format {header.version} with "
+                f"record format {header.record_version} is newer than this server; start the newer server on it"
             )
         if header.first_index != self.next_index or header.chain != self.chain:
             raise CorruptionError(
-                f"{where}: a batch from index {header.first_index} where index {self.next_index} belongs "
-                f"(chain {header.chain:08x}, expected {self.chain:08x}); a batch is missing or was exchanged. {ADVICE}"
+                f"{self.name}: at offset {self.position}: a batch from index {header.first_index} where index "
+                f"{self.next_index} belongs (chain {header.chain:08x}, expected {self.chain:08x}); a batch is missing "
+                f"or was exchanged. {ADVICE}"
             )
         if header.term < self.term or header.synced >= header.first_index:
             raise CorruptionError(
-                f"{where}, index {self.next_index}: a batch of term {header.term}, synced up to {header.synced}, "
-                f"behind one of term {self.term}. {ADVICE}"
+                f"{self.name}: at offset {self.position}, index {self.next_index}: a batch of term {header.term}, "
+                f"synced up to {header.synced}, behind one of term {self.term}. {ADVICE}"
             )
 
     def _decode(self, header: BatchHeader, payload: memoryview) -> Batch:
