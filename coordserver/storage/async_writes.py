@@ -87,7 +87,7 @@ class AsyncWrites:
         self._data = b""
         self.busy = False
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL})
-        self._handler = signal.signal(_SIGNAL, signal.SIG_IGN)
+        signal.signal(_SIGNAL, signal.SIG_IGN)
         wanted = ctypes.create_string_buffer(_SIGSET_BYTES)
         library.sigemptyset(wanted)
         library.sigaddset(wanted, int(_SIGNAL))
@@ -156,7 +156,8 @@ class AsyncWrites:
         self._restore()
 
     def _restore(self) -> None:
-        signal.signal(_SIGNAL, self._handler)
+        # It stays ignored: the library says that a write is done before it signals, and by default the signal would end
+        # the process.
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _try(self, directory: Path) -> bool:

@@ -38,6 +38,19 @@ for turn in range(200):
 """
 
 
+LATE = """
+import os, signal
+from coordserver.storage.async_writes import AsyncWrites
+
+before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+writes = AsyncWrites()
+[used] = signal.pthread_sigmask(signal.SIG_BLOCK, ()) - before
+signal.raise_signal(used)
+writes.close()
+signal.raise_signal(used)
+"""
+
+
 @pytest.fixture
 def writes() -> Iterator[AsyncWrites]:
     made = AsyncWrites()
@@ -94,14 +107,14 @@ def test_a_full_device_is_told(writes: AsyncWrites) -> None:
         os.close(descriptor)
 
 
-def test_signals_are_as_they_were_behind_it() -> None:
+def test_signals_are_blocked_as_they_were_behind_it() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     writes = AsyncWrites()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) - before
     writes.close()
     assert len(blocked) == 1
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
-    assert signal.getsignal(next(iter(blocked))) is signal.SIG_DFL
+    assert signal.getsignal(next(iter(blocked))) is signal.SIG_IGN
 
 
 def test_each_write_is_signalled_once(tmp_path: Path) -> None:
@@ -132,3 +145,9 @@ def test_what_the_disk_gives_for_it_is_durable_and_the_same_file(tmp_path: Path)
     file.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_a_signal_that_comes_after_the_end_ends_nobody() -> None:
+    """The library says that a write is done before it signals."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
