@@ -45,6 +45,10 @@ _LOG = "storage/txnlog.py"
 _SNAPSHOTS = "storage/snapshots.py"
 _SNAPSHOT_FORMAT = "storage/snapshot_format.py"
 _RECOVERY = "storage/recovery.py"
+_STORED_LOG = "storage/stored_log.py"
+_APPEND = "storage/append.py"
+_ENTRIES = "storage/entries.py"
+_TRUNCATION = "storage/truncation.py"
 _COMMIT = "server/commit.py"
 _BACKUP = "storage/backup.py"
 _FILE_DISK = "storage/file_disk.py"
@@ -67,7 +71,12 @@ MUTANTS = (
         "if not self._written:",
         ("tests/server/test_log_writer.py",),
     ),
-    one("a log that failed goes on", _LOG, "        if self._broken:\n", "        if not self:\n"),
+    one(
+        "a log that failed goes on",
+        _LOG,
+        "        if self._broken:\n            raise StorageError(self._broken)\n        return prepare_append",
+        "        return prepare_append",
+    ),
     one("no seal", _LOG, "return 0 if self._sealed else", "return 0 if True else"),
     Mutant(
         "the payload's checksum covers only its beginning",
@@ -82,16 +91,60 @@ MUTANTS = (
         "return len(payload) == header.length and crc32(payload, seed) == header.payload_crc",
         "return len(payload) == header.length",
     ),
-    one("the header's checksum is not looked at", _BATCH, " or crc32(body, seed) != crc:", ":"),
+    Mutant(
+        "the header's checksums are not looked at",
+        (
+            (f"coordserver/{_BATCH}", " or header[8] != base_crc:", ":"),
+            (f"coordserver/{_BATCH}", "base_crc) == header[11]", "base_crc) >= 0"),
+        ),
+    ),
     Mutant(
         "checksums are not bound to their segment",
         (
-            (f"coordserver/{_BATCH}", "    crc = crc32(body, seed)\n", "    crc = crc32(body)\n"),
-            (f"coordserver/{_BATCH}", "crc32(body, seed) != crc", "crc32(body) != crc"),
+            (f"coordserver/{_BATCH}", "    body_crc = crc32(body, seed)\n", "    body_crc = crc32(body)\n"),
+            (
+                f"coordserver/{_BATCH}",
+                "crc32(data[offset : base_end - _CRC_BYTES], seed)",
+                "crc32(data[offset : base_end - 4])",
+            ),
         ),
     ),
     one("the chain is not checked", _SEGMENT, " or header.chain != self.chain:", ":"),
-    one("damage in the middle passes for a torn tail", _SEGMENT, "if later is not None:", "if later is None is None:"),
+    one(
+        "damage in the middle passes for a torn tail",
+        _SEGMENT,
+        "if header.proves_synced(self.next_index):",
+        "if header is None:",
+    ),
+    one(
+        "whatever follows damage proves that it was synced",
+        _BATCH,
+        "return self.synced >= min(index, self.first_index - 1)",
+        "return index > 0",
+    ),
+    one(
+        "nothing proves that a seal was synced",
+        _BATCH,
+        "return self.synced >= min(index, self.first_index - 1)",
+        "return self.synced >= index",
+    ),
+    one(
+        "batches of one write say of each other that they were synced",
+        _APPEND,
+        "synced=next_index - 1",
+        "synced=index - 1",
+    ),
+    Mutant(
+        "entries are read that are not durable",
+        (
+            (f"coordserver/{_ENTRIES}", "if first >= end.next_index:", "if first < 0:"),
+            (f"coordserver/{_ENTRIES}", "stop = min(last + 1, end.next_index)", "stop = last + 1"),
+        ),
+        ("tests/storage",),
+    ),
+    one("entries are read that were cut off meanwhile", _LOG, "            self._cuts += 1\n", ""),
+    one("a cut removes the oldest segments first", _TRUNCATION, "for later in reversed(starts)", "for later in starts"),
+    one("a cut goes below a snapshot", _TRUNCATION, "snapshots[-1] >= first_index", "snapshots[-1] > first_index"),
     one(
         "a torn tail is cut one byte too early",
         _SEGMENT,
@@ -108,12 +161,12 @@ MUTANTS = (
     one("the directory of a new segment is not synced", _SEGMENT, "        disk.sync_directory()\n", "        pass\n"),
     one(
         "segments need not follow one another",
-        _RECOVERY,
-        "        if end == (reader.header.index, reader.header.chain, 0):\n",
-        "        if end:\n",
+        _STORED_LOG,
+        "    if end == (reader.header.index, reader.header.chain, 0):\n",
+        "    if end:\n",
     ),
-    one("a log that ends before the snapshot is taken", _RECOVERY, "if reader.next_index <= base:", "if not self:"),
-    one("a snapshot of another history is taken", _RECOVERY, "!= state.history_id:", "== b'':"),
+    one("a log that ends before the snapshot is taken", _STORED_LOG, "self._last.next_index <= base:", "not self:"),
+    one("a snapshot of another history is taken", _STORED_LOG, "!= self._history_id:", "== b'':"),
     one(
         "the last segment is not written anew",
         _RECOVERY,
