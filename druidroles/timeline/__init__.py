@@ -1,1 +1,1 @@
-"""druidroles.timeline: see docs/code-map.md."""
+"""Druid's timeline: which segments are visible, and which ones newer versions overshadow."""

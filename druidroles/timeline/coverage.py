@@ -6,22 +6,25 @@ from bisect import bisect_left, bisect_right
 
 
 class Coverage:
-    """What a growing number of intervals covers together. Asking and adding take O(log n) steps and a list's move."""
+    """The union of the intervals added so far.
+
+    A query takes O(log n) steps for n disjoint intervals. An addition also shifts the tail of a list.
+    """
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
     def covers(self, start_ms: int, end_ms: int) -> bool:
-        """Whether every instant of [start, end) is in the set. An empty interval has none to be in it: False."""
+        """Return whether every instant of [start_ms, end_ms) is in the set; False for an empty interval."""
         at = bisect_right(self._starts, start_ms) - 1
         return at >= 0 and start_ms < end_ms <= self._ends[at]
 
     def add(self, start_ms: int, end_ms: int) -> None:
-        """Put the instants of [start, end) into the set."""
+        """Add the instants of [start_ms, end_ms) to the set. An empty interval changes nothing."""
         if start_ms == end_ms:
             return
-        # Those from `first` up to `last` overlap or touch the new one, and become one with it.
+        # The intervals in [first:last] overlap or touch the new interval, and are merged with it.
         first = bisect_left(self._ends, start_ms)
         last = bisect_right(self._starts, end_ms)
         if first < last:

@@ -1,4 +1,4 @@
-"""Finding intervals that overlap a given one, among many of any lengths."""
+"""An index that finds the intervals overlapping a given interval."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ T = TypeVar("T")
 
 
 class IntervalIndex(Generic[T]):
-    """Values by interval, any number for each. Intervals of like length lie together, sorted by start.
+    """A multimap from intervals to values.
 
-    The lengths within a class differ by less than a factor of two, so those that overlap [start, end) begin after
-    `start` less twice the class' least length: a binary search away, however many there are. A datasource has few
+    Intervals are grouped into classes by the bit length of their length. Within a class they are sorted by start, and
+    their lengths differ by less than a factor of two. An interval that overlaps [start, end) begins later than `start`
+    minus twice the shortest length of its class, so a binary search finds the first candidate. A datasource has few
     classes: hours, days, months.
     """
 
@@ -22,7 +23,7 @@ class IntervalIndex(Generic[T]):
         self._values: dict[tuple[int, int], list[T]] = {}
 
     def add(self, start_ms: int, end_ms: int, value: T) -> None:
-        """Put a value under an interval."""
+        """Add a value for the interval [start_ms, end_ms). An interval may have several values."""
         values = self._values.get((start_ms, end_ms))
         if values is not None:
             values.append(value)
@@ -31,7 +32,10 @@ class IntervalIndex(Generic[T]):
         insort(self._classes.setdefault((end_ms - start_ms).bit_length(), []), (start_ms, end_ms))
 
     def remove(self, start_ms: int, end_ms: int, value: T) -> None:
-        """Take a value out again; ValueError or KeyError if it is not there."""
+        """Remove a value that was added for exactly this interval.
+
+        Raises KeyError if the interval has no values, ValueError if it has others but not this one.
+        """
         values = self._values[start_ms, end_ms]
         values.remove(value)
         if values:
@@ -44,9 +48,9 @@ class IntervalIndex(Generic[T]):
             del self._classes[length]
 
     def overlapping(self, start_ms: int, end_ms: int) -> Iterator[T]:
-        """The values whose interval has an instant in common with [start, end), in no order."""
+        """Yield, in no particular order, the values whose interval has an instant in common with [start_ms, end_ms)."""
         for length, keys in self._classes.items():
-            # Everything in this class is shorter than 2**length.
+            # Every interval of this class is shorter than 2**length.
             for at in range(bisect_left(keys, (start_ms - (1 << length), 0)), len(keys)):
                 start, end = keys[at]
                 if start >= end_ms:

@@ -1,8 +1,8 @@
-"""Which segments newer ones make invisible (Druid's VersionedIntervalTimeline.isOvershadowed, for all at once).
+"""Find all overshadowed segments of a datasource at once (Druid's VersionedIntervalTimeline.isOvershadowed).
 
-A segment is overshadowed when complete partition sets of higher versions cover its whole interval, together if not
-one alone. Sets that are not complete cover nothing, and neither do other intervals of the same version. From the
-highest version down, what the complete sets have covered so far decides over the next version, so one sort is enough.
+A segment is overshadowed when complete partition sets of higher versions together cover its whole interval. An
+incomplete set covers nothing, and a set does not overshadow another set of the same version. The function goes from
+the highest version down and compares each version with the union of the complete sets above it, so it sorts only once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from druidroles.timeline.coverage import Coverage
 
 
 def overshadowed(segments: Iterable[DataSegment]) -> set[str]:
-    """The ids of those, among the segments of one datasource, that others fully overshadow."""
-    # Plain tuples as keys: they hash and compare several times as fast as Interval, and there may be 100,000.
+    """Return the ids of the overshadowed segments. All `segments` must belong to one datasource."""
+    # The keys are plain tuples because they hash and compare several times as fast as Interval, and there may be
+    # 100,000 of them.
     chunks: dict[tuple[str, int, int], list[DataSegment]] = {}
     for segment in segments:
         chunks.setdefault((segment.version, segment.interval.start_ms, segment.interval.end_ms), []).append(segment)

@@ -1,8 +1,8 @@
-"""Which segments newer ones make invisible, kept up to date: a change costs what overlaps it, not all there is.
+"""An incremental index of overshadowed segments: the cost of a change depends only on the chunks that overlap it.
 
-The rule is that of overshadow.py. Here a chunk (all partitions of one interval and version) is judged by itself, by the
-complete chunks of higher versions that overlap it; and only those chunks are judged again that changed, or that overlap
-one which has become complete or has ceased to be. Whoever has many changes takes them in slices.
+The rule is the same as in overshadow.py. A chunk holds all partitions of one interval and version. The complete chunks
+of higher versions that overlap a chunk decide whether it is overshadowed. An update checks only the chunks that
+changed, and the chunks that overlap a chunk whose completeness changed. A large update yields between slices of work.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from druidroles.model.shardspec import ShardSpec, is_complete
 from druidroles.timeline.coverage import Coverage
 from druidroles.timeline.index import IntervalIndex
 
-SLICE = 100  # chunks between two yields, about a millisecond
+SLICE = 100  # chunks checked between two yields; they take about a millisecond
 
 
 class _Key(NamedTuple):
-    """Which chunk."""
+    """Identifies a chunk."""
 
     version: str
     start_ms: int
@@ -31,7 +31,10 @@ def _key(segment: DataSegment) -> _Key:
 
 
 class OvershadowIndex:
-    """The segments of one datasource. `overshadowed` is as of the last `update`."""
+    """The segments of one datasource.
+
+    `overshadowed` has the ids of the overshadowed segments as of the last complete `update`.
+    """
 
     def __init__(self) -> None:
         self.overshadowed: set[str] = set()
@@ -44,7 +47,7 @@ class OvershadowIndex:
         return bool(self._chunks)
 
     def add(self, segment: DataSegment) -> None:
-        """A segment more."""
+        """Add a segment. The next `update` takes it into account."""
         key = _key(segment)
         chunk = self._chunks.get(key)
         if chunk is None:
@@ -54,7 +57,7 @@ class OvershadowIndex:
         self._touched[key] = None
 
     def remove(self, segment: DataSegment) -> None:
-        """One that was added goes."""
+        """Remove a segment that was added. Raises KeyError if it was not."""
         key = _key(segment)
         chunk = self._chunks[key]
         del chunk[segment.id]
@@ -65,15 +68,18 @@ class OvershadowIndex:
             self._index.remove(key.start_ms, key.end_ms, key)
 
     def update(self, changed: set[str]) -> Iterator[None]:
-        """Bring `overshadowed` up to date, slice by slice; adds to `changed` the ids whose state is another now."""
-        judged = dict.fromkeys(key for key in self._touched if key in self._chunks)
+        """Bring `overshadowed` up to date, and yield after every SLICE chunks.
+
+        Adds to `changed` the ids that became overshadowed or ceased to be.
+        """
+        stale = dict.fromkeys(key for key in self._touched if key in self._chunks)
         for index, key in enumerate(self._touched):
-            if self._note_complete(key):
-                judged.update((k, None) for k in self._index.overlapping(key.start_ms, key.end_ms) if k < key)
+            if self._update_complete(key):
+                stale.update((k, None) for k in self._index.overlapping(key.start_ms, key.end_ms) if k < key)
             if index % SLICE == SLICE - 1:
                 yield
         self._touched = {}
-        for index, key in enumerate(judged):
+        for index, key in enumerate(stale):
             ids = self._chunks[key].keys()
             if self._is_covered(key, self._complete.__contains__):
                 changed |= ids - self.overshadowed
@@ -85,15 +91,15 @@ class OvershadowIndex:
                 yield
 
     def is_covered(self, segment: DataSegment, counts: Callable[[str], bool]) -> bool:
-        """Whether segments that count, by id, overshadow the segment by themselves."""
+        """Return whether the segments for whose id `counts` is true suffice to overshadow `segment`."""
 
         def complete(key: _Key) -> bool:
             return is_complete([spec for segment_id, spec in self._chunks[key].items() if counts(segment_id)])
 
         return self._is_covered(_key(segment), complete)
 
-    def _note_complete(self, key: _Key) -> bool:
-        """Whether a chunk has become complete, or has ceased to be."""
+    def _update_complete(self, key: _Key) -> bool:
+        """Recompute whether a chunk is complete. Return whether that changed."""
         complete = is_complete(list(self._chunks.get(key, {}).values()))
         if complete == (key in self._complete):
             return False

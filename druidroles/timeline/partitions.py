@@ -1,4 +1,4 @@
-"""The partitions of one time chunk and version (Druid's PartitionHolder), and whether they are a whole."""
+"""The partitions of one time chunk and version (Druid's PartitionHolder), and whether they form a complete set."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ T = TypeVar("T")
 
 
 class PartitionChunk(NamedTuple, Generic[T]):
-    """One partition, and what its keeper knows of it."""
+    """One partition, with the value that the caller stored for it."""
 
     spec: ShardSpec
     value: T
 
 
 class PartitionHolder(Generic[T]):
-    """Chunks by partition number. `complete` is kept up to date, most often without looking at all of them."""
+    """Chunks by partition number.
+
+    `complete` is whether they form a complete set. Every change updates it, usually without reading all chunks.
+    """
 
     __slots__ = ("_chunks", "_cores", "complete")
 
     def __init__(self) -> None:
         self.complete = False
         self._chunks: dict[int, PartitionChunk[T]] = {}
-        self._cores: dict[int, int] = {}  # how many partitions name a core of this size
+        self._cores: dict[int, int] = {}  # size of the core set -> how many partitions have that size in their spec
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -33,27 +36,30 @@ class PartitionHolder(Generic[T]):
         return number in self._chunks
 
     def get(self, number: int) -> PartitionChunk[T] | None:
-        """One partition."""
+        """Return the partition with this number, or None."""
         return self._chunks.get(number)
 
     def chunks(self) -> tuple[PartitionChunk[T], ...]:
-        """All partitions, by number."""
+        """Return all partitions in the order of their numbers."""
         return tuple(chunk for _, chunk in sorted(self._chunks.items()))
 
     def put(self, spec: ShardSpec, value: T) -> int:
-        """Add a partition, or replace what is kept under its number; by how many there are more."""
+        """Add a partition, or replace the one with the same number.
+
+        Returns the growth of the number of partitions: 1 after an addition, 0 after a replacement.
+        """
         before = len(self._chunks)
         if spec.partition_num in self._chunks:
             self.remove(spec.partition_num)
-        whole = self.complete and self._stays_complete(spec)
+        stays_complete = self.complete and self._stays_complete(spec)
         self._chunks[spec.partition_num] = PartitionChunk(spec, value)
         if spec.core_partitions is not None:
             self._cores[spec.core_partitions] = self._cores.get(spec.core_partitions, 0) + 1
-        self.complete = whole or self._is_complete()
+        self.complete = stays_complete or self._is_complete()
         return len(self._chunks) - before
 
     def remove(self, number: int) -> PartitionChunk[T] | None:
-        """Take a partition out; None if it is not there."""
+        """Remove the partition with this number and return it, or return None if there is none."""
         chunk = self._chunks.pop(number, None)
         if chunk is None:
             return None
@@ -66,14 +72,16 @@ class PartitionHolder(Generic[T]):
         return chunk
 
     def _stays_complete(self, added: ShardSpec) -> bool:
-        # Appended partitions ask for nothing that is not there; where in doubt, all are looked at.
+        # An appended partition requires no partition beyond the ones of the core set. When this is not certain, return
+        # False, and the caller checks all partitions.
         if added.core_partitions is None:
             return not self._cores
         return 0 <= added.core_partitions <= max(self._cores, default=-1)
 
     def _is_complete(self) -> bool:
-        # A core of n needs n partitions at least; as long as there are fewer, nobody need look at each. So filling a
-        # set of n costs n steps, not n². Where types are mixed the first one decides, as it does in `is_complete`.
+        # A core set of n needs at least n partitions, so a smaller number is incomplete without a check of each one.
+        # Filling a set of n therefore takes n steps, not n². If the types of shard specs are mixed, the first one
+        # decides, as it does in `is_complete`.
         first = next(iter(self._chunks.values()), None)
         if first is None:
             return False

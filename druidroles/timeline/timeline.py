@@ -1,15 +1,16 @@
-"""Which version of the data counts at which time (Druid's VersionedIntervalTimeline, for one datasource).
+"""The timeline of one datasource: which version is visible at which time (Druid's VersionedIntervalTimeline).
 
-Every (interval, version) is an entry with its partitions. At each instant the complete entry of the highest version is
-visible; entries that are not complete are not seen at all, so a newer version takes over from the older one at once,
-when its last partition comes, and gives way to it again when one goes. A lower version shows in pieces where no higher
-one covers it.
+Each (interval, version) is an entry with its partitions. At each instant the complete entry with the highest version is
+visible. Incomplete entries are invisible. A newer version therefore replaces the older one when its last partition
+arrives, and the older version becomes visible again when the newer one loses a partition. A lower version is visible
+in pieces, wherever no higher version covers it.
 
-The visible pieces are kept, sorted and disjoint, so that a lookup is two binary searches. A change of one entry's
-completeness recomputes the pieces within its interval, from the complete entries that an index by interval finds there.
+The timeline stores the visible pieces, sorted and disjoint, so that a lookup takes two binary searches. When the
+completeness of an entry changes, the pieces within its interval are recomputed from the complete entries there, which
+an interval index finds.
 
-Versions compare as text. Overlapping intervals of one version, which Druid refuses, are ordered by start and end, so
-that the outcome does not depend on the order in which they came.
+Versions compare as text. Druid refuses overlapping intervals of one version. Here they are ranked by start and end, so
+that the result does not depend on the order of their arrival.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 class TimelineHolder(NamedTuple, Generic[T]):
-    """A visible piece: `interval` is what shows of `true_interval`, within what was asked for."""
+    """A visible piece: `interval` is the part of `true_interval` that is visible within the interval of the lookup."""
 
     interval: Interval
     true_interval: Interval
@@ -37,7 +38,7 @@ class TimelineHolder(NamedTuple, Generic[T]):
 
 
 class _Entry(Generic[T]):
-    """One (interval, version)."""
+    """One (interval, version) with its partitions."""
 
     __slots__ = ("interval", "partitions", "version")
 
@@ -48,7 +49,7 @@ class _Entry(Generic[T]):
 
     @property
     def rank(self) -> tuple[str, int, int]:
-        """The higher shows."""
+        """The sort key: of two complete entries, the one with the higher rank is visible."""
         return (self.version, self.interval.start_ms, self.interval.end_ms)
 
 
@@ -59,7 +60,7 @@ class _Piece(NamedTuple, Generic[T]):
 
 
 class VersionedIntervalTimeline(Generic[T]):
-    """The timeline of one datasource; its chunks hold whatever the caller keeps of a segment."""
+    """The timeline of one datasource. Each chunk holds a value of the caller's choice."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, int, int], _Entry[T]] = {}
@@ -69,11 +70,14 @@ class VersionedIntervalTimeline(Generic[T]):
         self._size = 0
 
     def __len__(self) -> int:
-        """How many chunks there are, visible or not."""
+        """Return the number of chunks, visible or not."""
         return self._size
 
     def add(self, interval: Interval, version: str, spec: ShardSpec, value: T) -> None:
-        """Add a chunk, or replace the one of the same interval, version and partition. Empty intervals never show."""
+        """Add a chunk, or replace the one of the same interval, version and partition.
+
+        A chunk with an empty interval is never visible.
+        """
         key = (version, interval.start_ms, interval.end_ms)
         entry = self._entries.get(key)
         if entry is None:
@@ -82,10 +86,10 @@ class VersionedIntervalTimeline(Generic[T]):
         was_complete = partitions.complete
         self._size += partitions.put(spec, value)
         if partitions.complete != was_complete:
-            self._follow(entry, was_complete)
+            self._update_pieces(entry, was_complete)
 
     def remove(self, interval: Interval, version: str, partition_num: int) -> T | None:
-        """Remove a chunk; what was kept of it, None if it was not there."""
+        """Remove a chunk. Returns its value, or None if there is no such chunk."""
         key = (version, interval.start_ms, interval.end_ms)
         entry = self._entries.get(key)
         if entry is None:
@@ -97,13 +101,13 @@ class VersionedIntervalTimeline(Generic[T]):
         self._size -= 1
         if not entry.partitions:
             del self._entries[key]
-        self._follow(entry, was_complete)
+        self._update_pieces(entry, was_complete)
         return chunk.value
 
     def lookup(self, interval: Interval, at_most: int | None = None) -> list[TimelineHolder[T]]:
-        """What shows within an interval, by time; the first and the last piece are trimmed to it.
+        """Return the visible pieces within an interval, by time. The first and the last are trimmed to the interval.
 
-        With `at_most`, only so many pieces: whoever wants the rest asks again from the end of the last one.
+        `at_most` limits the number of pieces. The caller gets the rest by a lookup from the end of the last piece.
         """
         holders = []
         for piece in islice(self._between(interval.start_ms, interval.end_ms), at_most):
@@ -115,12 +119,18 @@ class VersionedIntervalTimeline(Generic[T]):
         return holders
 
     def partitions(self, interval: Interval, version: str) -> PartitionHolder[T] | None:
-        """The partitions of exactly this interval and version, visible or not; not to be changed."""
+        """Return the partitions of exactly this interval and version, visible or not. The caller must not change them.
+
+        Returns None if there are none.
+        """
         entry = self._entries.get((version, interval.start_ms, interval.end_ms))
         return entry.partitions if entry is not None else None
 
     def find_chunk(self, interval: Interval, version: str, partition_num: int) -> PartitionChunk[T] | None:
-        """The chunk of a complete entry that holds all of the interval, visible or not (Druid's findChunk)."""
+        """Return the chunk of a complete entry, visible or not, that contains the interval (Druid's findChunk).
+
+        Returns None if there is no such chunk.
+        """
         for entry in self._complete.overlapping(interval.start_ms, interval.end_ms):
             if entry.version == version and entry.interval.contains(interval):
                 chunk = entry.partitions.get(partition_num)
@@ -136,8 +146,8 @@ class VersionedIntervalTimeline(Generic[T]):
             if self._pieces[at].end_ms > start_ms:
                 yield self._pieces[at]
 
-    def _follow(self, entry: _Entry[T], was_complete: bool) -> None:
-        """After a change of an entry's partitions: if it became complete or ceased to be, what shows changes."""
+    def _update_pieces(self, entry: _Entry[T], was_complete: bool) -> None:
+        """Update the visible pieces after a change of an entry's partitions, if its completeness changed."""
         if entry.partitions.complete == was_complete or entry.interval.is_empty:
             return
         start, end = entry.interval.start_ms, entry.interval.end_ms
@@ -145,14 +155,15 @@ class VersionedIntervalTimeline(Generic[T]):
             self._complete.remove(start, end, entry)
         else:
             self._complete.add(start, end, entry)
-            if self._shows_alone(entry):
+            if self._insert_alone(entry):
                 return
         self._recompute(start, end)
 
-    def _shows_alone(self, entry: _Entry[T]) -> bool:
-        """Put in a complete entry where nothing shows yet, as most are when a view is built; False elsewhere.
+    def _insert_alone(self, entry: _Entry[T]) -> bool:
+        """Insert a complete entry as one piece if nothing is visible within its interval. Return whether it was done.
 
-        Where nothing shows there is nothing complete, so there is nothing to be weighed against it.
+        This is the common case when a view is built. Where nothing is visible, no other entry is complete, so there is
+        no rank to compare.
         """
         start, end = entry.interval.start_ms, entry.interval.end_ms
         at = bisect_left(self._starts, start)
@@ -165,7 +176,10 @@ class VersionedIntervalTimeline(Generic[T]):
         return True
 
     def _recompute(self, start_ms: int, end_ms: int) -> None:
-        """Replace the pieces that overlap or touch [start, end), whole ones, so that no piece is ever split in two."""
+        """Recompute the pieces that overlap or touch [start_ms, end_ms).
+
+        Each of these pieces is recomputed in its whole length, so that no piece is ever split in two.
+        """
         first = bisect_left(self._starts, start_ms)
         if first and self._pieces[first - 1].end_ms >= start_ms:
             first -= 1
@@ -179,24 +193,24 @@ class VersionedIntervalTimeline(Generic[T]):
 
 
 def _visible(entries: list[_Entry[T]], start_ms: int, end_ms: int) -> list[_Piece[T]]:
-    """What shows of some complete entries within [start, end): sorted, disjoint, one piece for each run of an entry.
+    """Return the visible pieces of complete entries within [start_ms, end_ms), sorted and disjoint.
 
-    From the highest down, each entry takes the gaps that those above it have left.
+    Entries are taken from the highest rank down. Each one fills the gaps that the higher ones leave.
     """
     pieces: list[_Piece[T]] = []
     gaps = [(start_ms, end_ms)]
     for entry in sorted(entries, key=lambda entry: entry.rank, reverse=True):
-        gaps = _take(entry, gaps, pieces)
+        gaps = _fill_gaps(entry, gaps, pieces)
         if not gaps:
             break
     pieces.sort(key=lambda piece: piece.start_ms)
     return pieces
 
 
-def _take(entry: _Entry[T], gaps: list[tuple[int, int]], pieces: list[_Piece[T]]) -> list[tuple[int, int]]:
-    """Give an entry its part of the gaps; returns what is left of them, sorted."""
+def _fill_gaps(entry: _Entry[T], gaps: list[tuple[int, int]], pieces: list[_Piece[T]]) -> list[tuple[int, int]]:
+    """Append the parts of the gaps that an entry fills to `pieces`. Return the remaining gaps, sorted."""
     start, end = entry.interval.start_ms, entry.interval.end_ms
-    # Gaps are sorted and disjoint: those that overlap the entry lie together.
+    # Gaps are sorted and disjoint, so the gaps that overlap the entry are neighbours in the list.
     first = bisect_right(gaps, start, key=lambda gap: gap[1])
     last = bisect_left(gaps, end, key=lambda gap: gap[0])
     left = []
