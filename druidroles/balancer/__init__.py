@@ -1,4 +1,4 @@
-"""Where a segment is best kept: Druid's cost of segments that lie near each other in time, and the strategies on it.
+"""Balancing: Druid's cost function for segments that are close in time, and the strategies that choose a server.
 
-Pure: no clock, no random numbers of its own, no I/O. See cost.py for the theory.
+The package is pure: it does no I/O, reads no clock and makes no random numbers. cost.py explains the cost function.
 """

@@ -1,8 +1,8 @@
-"""Which server is best for a segment (Druid's BalancerStrategy: cost, diskNormalized, random).
+"""Strategies that choose a server for a segment (Druid's BalancerStrategy: cost, diskNormalized, random).
 
-A move is worth its bytes only if it gains something: a cheaper server must be cheaper by a part of the cost, and by
-more than rounding. Each move that the cost strategy makes lowers the sum of the costs of all pairs on all servers, so a
-sequence of moves always ends, and no segment goes to and fro.
+A move copies bytes, so its gain must be worth them. The target must be cheaper by a fraction of the cost, and by more
+than a rounding error. Each move of the cost strategy lowers the sum of the costs of all pairs on all servers. A
+sequence of moves therefore always ends, and no segment moves back and forth.
 """
 
 from __future__ import annotations
@@ -13,44 +13,51 @@ from typing import Protocol, TypeVar
 from druidroles.balancer.cost import ServerCosts, own_cost
 from druidroles.model.segment import DataSegment
 
-GAIN_PART = 0.05  # of the cost where the segment is, towards a server that is emptier and stays so
-# Towards any other, and at least what it costs to lie beside one of its own kind: among servers that are even, chance
-# alone makes differences, and the fewer segments, the larger ones.
+# The least gain of a move to a server that is emptier and stays emptier, as a fraction of the cost at the source.
+GAIN_PART = 0.05
+# The same for a move to any other server. The gain must also exceed the segment's cost with itself. Among equally
+# full servers chance alone makes differences, and they are larger when there are fewer segments.
 GAIN_PART_EVEN = 0.25
-GAIN_OF_OWN = 0.001  # of what the segment costs with itself, and of what two neighbours of any length cost at most
+# The least gain of any move, as a fraction of the segment's cost with itself or of 1.0, whichever is smaller. 1.0 is
+# the most that two adjacent intervals of any length cost together.
+GAIN_OF_OWN = 0.001
 
-_FACTOR, _SUMMAND, _MODULUS = 1_103_515_245, 12_345, 1 << 31  # of the C standard's rand(): in step with nothing
+# The generator of the C standard's rand(). Its numbers have no pattern in common with the order of segments.
+_FACTOR, _SUMMAND, _MODULUS = 1_103_515_245, 12_345, 1 << 31
 
 
 class Candidate(Protocol):
-    """A server, as far as strategies look at it."""
+    """The properties of a server that strategies use."""
 
     @property
     def costs(self) -> ServerCosts:
-        """What it holds."""
+        """The segments of the server, as the cost function needs them."""
 
     def fill_with(self, more_bytes: int) -> float:
-        """The part of its size that it would use with so much more."""
+        """Return the fraction of its size that the server would use after adding `more_bytes`."""
 
 
 class RandomChoice(Protocol):
-    """Of `random.Random`, what is needed."""
+    """The part of `random.Random` that RandomStrategy uses."""
 
     def randrange(self, stop: int, /) -> int:
-        """A number below `stop`."""
+        """Return a number from 0 up to and without `stop`."""
 
 
 C = TypeVar("C", bound=Candidate)
 
 
 class BalancerStrategy(Protocol):
-    """How servers are chosen."""
+    """Chooses the server for a segment."""
 
     def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
-        """The best of some servers that do not have the segment; None if there is none."""
+        """Return the best of `candidates` to load a segment. Returns None if there are no candidates.
+
+        No candidate has the segment yet.
+        """
 
     def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
-        """The server to move the segment to from `source`; None if it is best left where it is."""
+        """Return the server to which the segment should move from `source`, or None if it should stay."""
 
 
 def _cheapest(costs: Sequence[float]) -> int:
@@ -58,82 +65,78 @@ def _cheapest(costs: Sequence[float]) -> int:
 
 
 class CostStrategy:
-    """The server on which the segment costs the least."""
+    """Chooses the server on which the segment has the lowest cost."""
 
     def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
-        """See BalancerStrategy."""
         if not candidates:
             return None
-        return candidates[_cheapest([self._there(server, segment) for server in candidates])]
+        return candidates[_cheapest([self._cost_on(server, segment) for server in candidates])]
 
     def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
-        """See BalancerStrategy."""
         if not candidates:
             return None
         own = own_cost(segment)
         here = self.weigh(max(source.costs.cost(segment) - own, 0.0), source.fill_with(0))
-        costs = [self._there(server, segment) for server in candidates]
+        costs = [self._cost_on(server, segment) for server in candidates]
         best = _cheapest(costs)
         emptier = candidates[best].fill_with(segment.size) < source.fill_with(-segment.size)
         least = GAIN_PART * here if emptier else max(GAIN_PART_EVEN * here, own)
         return candidates[best] if here - costs[best] > max(least, GAIN_OF_OWN * min(own, 1.0)) else None
 
-    def _there(self, server: Candidate, segment: DataSegment) -> float:
+    def _cost_on(self, server: Candidate, segment: DataSegment) -> float:
         return self.weigh(server.costs.cost(segment), server.fill_with(segment.size))
 
     def weigh(self, cost: float, fill: float) -> float:
-        """The cost as it is compared; `fill` is that of the server with the segment."""
+        """Return the value by which servers are compared.
+
+        `fill` is the fraction of its size that the server uses when it holds the segment.
+        """
         return cost
 
 
 class DiskNormalizedStrategy(CostStrategy):
-    """The cost times the part of the disk that is used: between equals the emptier server."""
+    """Multiplies the cost by the fraction of the disk in use, which prefers the emptier of two equal servers."""
 
     def weigh(self, cost: float, fill: float) -> float:
-        """See CostStrategy."""
         return cost * fill
 
 
 class RandomStrategy:
-    """Any server with equal chance. It never moves a segment that may stay: there is nothing to be gained."""
+    """Chooses every server with equal probability. It never moves a segment, because a random move gains nothing."""
 
     def __init__(self, random: RandomChoice) -> None:
         self._random = random
 
     def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
-        """See BalancerStrategy."""
         return candidates[self._random.randrange(len(candidates))] if candidates else None
 
     def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
-        """See BalancerStrategy."""
         return None
 
 
 class RoundRobinStrategy:
-    """The cheaper of two servers that are drawn from the least full ones: even, and little work.
+    """Draws two of the least full servers and chooses the cheaper one, which balances well for little work.
 
-    In turn alone, segments that come in the order of their ids fall in step with the servers: each gets one datasource,
-    and later most must be moved. Of two that are drawn the better is nearly as good as the best of all.
+    A plain round robin fails when segments arrive in the order of their ids: each server gets the segments of one
+    datasource, and most must move later. The better of two drawn servers is nearly as good as the best of all.
     """
 
     def __init__(self) -> None:
-        self._turn = 0
+        self._random_state = 0
 
     def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
-        """See BalancerStrategy."""
         if not candidates:
             return None
         emptiest = min(candidates, key=lambda server: server.fill_with(0))
         fill = emptiest.fill_with(segment.size)
-        alike = [server for server in candidates if server.fill_with(0) < fill] or [emptiest]
-        drawn = (self._turn >> 8) % len(alike)
-        first, second = sorted((drawn, (drawn + len(alike) // 2) % len(alike)))
-        self._turn = (self._turn * _FACTOR + _SUMMAND) % _MODULUS
-        one, other = alike[first], alike[second]
-        return one if first == second or one.costs.cost(segment) <= other.costs.cost(segment) else other
+        least_full = [server for server in candidates if server.fill_with(0) < fill] or [emptiest]
+        drawn = (self._random_state >> 8) % len(least_full)
+        first, second = sorted((drawn, (drawn + len(least_full) // 2) % len(least_full)))
+        self._random_state = (self._random_state * _FACTOR + _SUMMAND) % _MODULUS
+        left, right = least_full[first], least_full[second]
+        return left if first == second or left.costs.cost(segment) <= right.costs.cost(segment) else right
 
     def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
-        """See BalancerStrategy."""
         return None
 
 
@@ -141,7 +144,10 @@ STRATEGIES = ("cost", "diskNormalized", "random")
 
 
 def strategy_named(name: str, random: RandomChoice) -> BalancerStrategy:
-    """Druid's `druid.coordinator.balancer.strategy`; `cachingCost` is `cost`, as in Druid since 28. Or ValueError."""
+    """Return the strategy that a value of Druid's `druid.coordinator.balancer.strategy` names.
+
+    `cachingCost` is the same as `cost`, as in Druid since version 28. Raises ValueError for an unknown name.
+    """
     match name:
         case "cost" | "cachingCost":
             return CostStrategy()
