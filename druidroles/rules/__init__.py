@@ -1,1 +1,1 @@
-"""druidroles.rules: see docs/code-map.md."""
+"""Druid's load, drop and broadcast rules."""

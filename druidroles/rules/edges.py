@@ -1,11 +1,11 @@
-"""When the passing of time changes whether a rule applies.
+"""The instants at which a rule starts or ceases to apply to a segment.
 
-Every rule that looks at the clock compares `now`, or `now - period`, with an edge of the segment's interval. Each such
-comparison is an `Edge`; a rule is a combination of them, and its verdict can change only where one of its edges is
-crossed. With that the Coordinator sleeps until then, instead of asking all rules about all segments all the time.
+Every rule that depends on time compares `now`, or `now - period`, with one end of the segment's interval. An `Edge` is
+one such comparison. A rule combines its edges, so its verdict can change only when `now` crosses one of them. The
+Coordinator sleeps until the next crossing instead of evaluating all rules for all segments all the time.
 
-Months make `now - period` jump: a month before the 29th, 30th and 31st of March is the 28th of February. So around its
-crossing such an edge may be crossed to and fro, at midnight or at the edge's own time of day.
+Months make `now - period` jump: one month before the 29th, 30th and 31st of March is the 28th of February. Near its
+crossing such an edge may change several times, always at midnight or at the edge's own time of day.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.period import Period
 
-# The longest and the shortest month differ by three days; a day more for what the other fields of a period add.
+# The longest and the shortest month differ by three days. A fourth day covers the other fields of a period.
 _JUMPS_MS = 4 * MS_PER_DAY
 
 
@@ -27,11 +27,14 @@ class Edge:
     period: Period | None = None
 
     def reached(self, now_ms: int) -> bool:
-        """Whether it holds."""
+        """Return whether the comparison is true at `now_ms`, in epoch milliseconds."""
         return (now_ms if self.period is None else self.period.add_to(now_ms, -1)) >= self.at_ms
 
     def next_crossing_ms(self, now_ms: int) -> int | None:
-        """An instant after `now_ms` before which it does not change; None if it never will."""
+        """Return an instant after `now_ms` before which the comparison does not change, or None if it never changes.
+
+        Near a crossing by months the instant may come before the change, and the caller asks again then.
+        """
         if self.period is None:
             return self.at_ms if now_ms < self.at_ms else None
         crossing_ms = self.period.add_to(self.at_ms)
@@ -46,5 +49,5 @@ class Edge:
 
 
 def _until(now_ms: int, of_day_ms: int) -> int:
-    """How long it is until the clock next shows this time of day; a whole day if it shows it now."""
+    """Return the milliseconds until the next instant with this time of day: a whole day if it is that time now."""
     return (of_day_ms - now_ms - 1) % MS_PER_DAY + 1

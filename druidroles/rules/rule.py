@@ -1,7 +1,7 @@
-"""One rule: what it asks for, and of which segments (Druid's Rule and its ten types).
+"""A rule: its verdict, and the segments to which it applies (Druid's Rule and its ten types).
 
-Load and broadcast rules apply to segments that overlap their span, drop rules only to those that lie in it whole: so
-no data is dropped that somebody asked to keep.
+Load and broadcast rules apply to segments that overlap the span of the rule. Drop rules apply only to segments that lie
+completely within it, so that they never drop data outside of the span.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ RULE_KEYS = {kind: _keys(kind) for kind in RULE_TYPES}
 
 @attrs.frozen
 class Rule:
-    """A rule. `type` is Druid's name; `verdict` what it asks for; `interval` or `period` its span, where it has one."""
+    """A rule.
+
+    `type` is Druid's name of its type. `interval` or `period` is its span; a rule of a "Forever" type has neither.
+    """
 
     type: str
     verdict: Verdict
@@ -53,7 +56,7 @@ class Rule:
 
     @classmethod
     def parse(cls, value: Any) -> Rule:
-        """Read one. Raises ModelError naming the field at fault."""
+        """Parse a rule from its JSON object. Raises ModelError, which names the invalid field."""
         obj = as_object(value, "rule")
         kind = need_str(obj, "type")
         if kind not in RULE_TYPES:
@@ -68,18 +71,24 @@ class Rule:
         return cls(kind, _verdict(kind, obj), interval, period, include_future)
 
     def applies(self, interval: Interval, now_ms: int) -> bool:
-        """Whether it applies to a segment of this interval at this instant of wall-clock time."""
+        """Return whether the rule applies to a segment of this interval at `now_ms`, in epoch milliseconds."""
         if self.interval is not None:
             return self.interval.contains(interval) if self.verdict.drop else self.interval.overlaps(interval)
         return all(edge.reached(now_ms) is wanted for edge, wanted in self._edges(interval))
 
     def next_change_ms(self, interval: Interval, now_ms: int) -> int | None:
-        """An instant before which the passing of time does not change `applies`; None if it never will."""
+        """Return an instant before which `applies` does not change, or None if it never changes.
+
+        Both instants are wall-clock time in epoch milliseconds.
+        """
         crossings = (edge.next_crossing_ms(now_ms) for edge, _ in self._edges(interval))
         return min((at_ms for at_ms in crossings if at_ms is not None), default=None)
 
     def _edges(self, interval: Interval) -> list[tuple[Edge, bool]]:
-        """What must hold, or must not, for a rule with a period to apply; its span is [now - period, now]."""
+        """Return the edges of a rule with a period, each with the value that it must have for the rule to apply.
+
+        The span of such a rule is [now - period, now].
+        """
         if self.period is None:
             return []
         if self.type == "dropBeforeByPeriod":

@@ -1,4 +1,7 @@
-"""All rules of a cluster: for each datasource its own, then the default ones; the first that applies decides."""
+"""All rules of a cluster.
+
+A datasource has its own rules, followed by the default rules of the cluster. The first rule that applies decides.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from druidroles.rules.rule import DEFAULT_REPLICANTS, RULE_KEYS, Rule
 from druidroles.rules.verdict import Verdict
 
 DEFAULT = "_default"
-# What holds where nobody has set default rules.
+# The default rules of a cluster in which no default rules were set.
 DEFAULT_RULES: list[dict[str, Any]] = [
     {"tieredReplicants": dict(DEFAULT_REPLICANTS), "useDefaultTierForNull": True, "type": "loadForever"}
 ]
 
 
 def parse_rules(value: Any) -> tuple[Rule, ...]:
-    """Read a list of rules. Raises ModelError naming the rule and the field at fault."""
+    """Parse a JSON array of rules. Raises ModelError, which names the invalid rule and field."""
     if not isinstance(value, list):
         raise ModelError("rules are not an array")
     rules = []
@@ -45,10 +48,11 @@ def check_rules(value: Any) -> None:
 
 
 class Rules:
-    """The rules, from the JSON that the metadata store keeps by datasource; `faults` of what is no JSON of rules.
+    """The rules, parsed from the JSON that the metadata store has for each datasource. `faults` says for which
+    datasources the JSON itself is unreadable, and why.
 
-    A datasource whose rules cannot be read has no verdict at all, and `faults` says why: to go by the default rules
-    instead could drop what its own rules keep.
+    If the rules of a datasource are invalid, none of its segments gets a verdict, and `faults` has the reason. The
+    default rules do not replace them, because they might drop data that the datasource's own rules keep.
     """
 
     def __init__(
@@ -57,34 +61,43 @@ class Rules:
         self.faults: dict[str, str] = dict(faults or {})
         default = {} if DEFAULT in self.faults else {DEFAULT: DEFAULT_RULES}
         self.stored: dict[str, Any] = {**default, **stored}
-        self._of: dict[str, tuple[Rule, ...]] = {}
+        self._by_data_source: dict[str, tuple[Rule, ...]] = {}
         for data_source, value in self.stored.items():
             try:
-                self._of[data_source] = parse_rules(value)
+                self._by_data_source[data_source] = parse_rules(value)
             except ModelError as error:
                 self.faults[data_source] = str(error)
 
     @property
     def has_broadcast(self) -> bool:
-        """Whether some rule puts segments on every server."""
-        return any(rule.verdict.broadcast for rules in self._of.values() for rule in rules)
+        """Whether at least one rule is a broadcast rule, which loads segments on every server."""
+        return any(rule.verdict.broadcast for rules in self._by_data_source.values() for rule in rules)
 
     def rules_of(self, data_source: str) -> tuple[Rule, ...]:
-        """The rules to try for a datasource, in order; none where some of them cannot be read."""
+        """Return the rules for a datasource in the order of their evaluation.
+
+        The result is empty if its own rules or the default rules are invalid.
+        """
         if data_source in self.faults or DEFAULT in self.faults:
             return ()
-        return self._of.get(data_source, ()) + self._of[DEFAULT]
+        return self._by_data_source.get(data_source, ()) + self._by_data_source[DEFAULT]
 
     def deciding(self, segment: DataSegment, wall_ms: int) -> tuple[str, int] | None:
-        """Whose rules decide, the datasource's or `_default`, and the number of the one; None if none applies."""
-        own = len(self._of.get(segment.data_source, ()))
+        """Return the rule that decides at `wall_ms` as (name, index), or None if no rule applies.
+
+        The name is that of the datasource or `_default`. The index is the position among the rules of that name.
+        """
+        own = len(self._by_data_source.get(segment.data_source, ()))
         for index, rule in enumerate(self.rules_of(segment.data_source)):
             if rule.applies(segment.interval, wall_ms):
                 return (segment.data_source, index) if index < own else (DEFAULT, index - own)
         return None
 
     def verdict(self, segment: DataSegment, wall_ms: int) -> Verdict | None:
-        """What the first rule that applies asks for, and until when that holds; None if none applies."""
+        """Return the verdict of the first rule that applies, or None if no rule applies.
+
+        `until_ms` of the verdict is the instant before which it does not change. `wall_ms` is in epoch milliseconds.
+        """
         until_ms: int | None = None
         for rule in self.rules_of(segment.data_source):
             change_ms = rule.next_change_ms(segment.interval, wall_ms)

@@ -1,4 +1,4 @@
-"""What rules say of a segment."""
+"""The verdict of the rules on a segment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import attrs
 
 @attrs.frozen
 class Verdict:
-    """What the first rule that applies to a segment asks for.
+    """The verdict of the first rule that applies to a segment.
 
-    `replicas`: copies by tier (all zero: the data stays in deep storage only). `drop`: mark it unused. `broadcast`: a
-    copy on every server. `until_ms` is the wall-clock instant at which the verdict may change by the mere passing of
-    time.
+    `replicas` is the number of copies by tier; if all are zero, the segment stays in deep storage only. `drop` marks
+    the segment unused. `broadcast` asks for a copy on every server. `until_ms` is the wall-clock instant, in epoch
+    milliseconds, before which the verdict does not change; None means that time never changes it.
     """
 
     replicas: Mapping[str, int] = attrs.field(factory=dict)
