@@ -1,4 +1,4 @@
-"""Deep storage: where the files of segments are kept for good, and from where Historicals load them."""
+"""Deep storage: the permanent store of segment files, from which Historicals load their segments."""
 
 from druidroles.deepstorage.errors import (
     CorruptSegmentError,

@@ -1,24 +1,24 @@
-"""What can go wrong with deep storage.
+"""The errors of deep storage.
 
-DeepStorageError               it could not be done; nothing was left half done
+DeepStorageError               the operation failed, and no partial result was left
  ├─ MissingSegmentError        deep storage does not have the segment
- ├─ CorruptSegmentError        what it has is not what the segment says
- └─ ForeignSegmentError        the segment is kept elsewhere, or in a format that is not ours
+ ├─ CorruptSegmentError        the stored file differs from the segment's metadata
+ └─ ForeignSegmentError        the segment is stored elsewhere, or in a format of another program
 """
 
 from __future__ import annotations
 
 
 class DeepStorageError(Exception):
-    """Deep storage could not do it. The text is one line that names the segment and the cause."""
+    """A deep storage operation failed. The text is one line with the segment and the cause."""
 
 
 class MissingSegmentError(DeepStorageError):
-    """The file of the segment is not there."""
+    """The file of the segment does not exist."""
 
 
 class CorruptSegmentError(DeepStorageError):
-    """The file of the segment does not have the size that the segment says."""
+    """The size of the segment's file differs from the size in the segment's metadata."""
 
 
 class ForeignSegmentError(DeepStorageError):

@@ -1,4 +1,4 @@
-"""What all kinds of deep storage have in common: where a segment lies, and which format it must have."""
+"""The rules that all kinds of deep storage share: the path of a segment, and the file format."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ FILE_NAME = "index.parquet"
 
 
 def segment_directory(segment: DataSegment) -> tuple[str, str, str, str]:
-    """`{dataSource}/{start}_{end}/{version}/{partition}`, part by part, as Druid's pushers have it, colons kept."""
-    for what, name in (("dataSource", segment.data_source), ("version", segment.version)):
+    """Return the parts of the segment's path, `{dataSource}/{start}_{end}/{version}/{partition}`.
+
+    Druid's pushers use the same path. Colons are kept. Raises DeepStorageError if the datasource or the version cannot
+    be a file name.
+    """
+    for field, name in (("dataSource", segment.data_source), ("version", segment.version)):
         if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise DeepStorageError(f"segment {segment.id} cannot be kept: {what} {name!r} is not a file name")
+            raise DeepStorageError(f"segment {segment.id} cannot be kept: {field} {name!r} is not a file name")
     interval = f"{format_iso(segment.interval.start_ms)}_{format_iso(segment.interval.end_ms)}"
     return segment.data_source, interval, segment.version, str(segment.partition_num)
 
 
 def check_format(segment: DataSegment) -> None:
-    """Raise ForeignSegmentError unless it is one of our files."""
+    """Raise ForeignSegmentError unless the segment has the file format of this program."""
     if segment.binary_version != BINARY_VERSION:
         raise ForeignSegmentError(
             f"segment {segment.id} has a foreign format: binaryVersion {segment.binary_version}, "

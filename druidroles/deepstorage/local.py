@@ -1,7 +1,7 @@
-"""Deep storage in a directory, which all machines of the cluster see under the same path.
+"""Deep storage in a directory, which must have the same path on all machines of the cluster.
 
-Laid out as Druid's local pusher does: `{dataSource}/{start}_{end}/{version}/{partition}/`, colons kept, with one file
-in it. The load spec is `{"type": "local", "path": <absolute path of the file>}`.
+The layout is that of Druid's local pusher: a directory `{dataSource}/{start}_{end}/{version}/{partition}/`, with colons
+kept, holds one file. The load spec is `{"type": "local", "path": <absolute path of the file>}`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,16 @@ class LocalDeepStorage:
     root: Path
 
     def push(self, segment: DataSegment, file: Path) -> DataSegment:
-        """See DeepStorage.push."""
         target = self.root.joinpath(*segment_directory(segment), FILE_NAME)
-        with _told(segment, "pushed"):
+        with _convert_errors(segment, "pushed"):
             make_directories(target.parent)
             size = copy_file(file, target)
         return attrs.evolve(segment, load_spec={"type": LOAD_SPEC_TYPE, "path": str(target)}, size=size)
 
     def pull(self, segment: DataSegment, target: Path) -> None:
-        """See DeepStorage.pull."""
         check_format(segment)
-        source = _source(segment)
-        with _told(segment, "pulled"):
+        source = _source_path(segment)
+        with _convert_errors(segment, "pulled"):
             try:
                 found = source.stat().st_size
             except FileNotFoundError:
@@ -57,17 +55,20 @@ class LocalDeepStorage:
             copy_file(source, target)
 
     def kill(self, segment: DataSegment) -> None:
-        """See DeepStorage.kill. Never touches anything outside the root, whatever the load spec says."""
-        file = Path(os.path.normpath(_source(segment)))
+        """Delete the segment's file. Raises ForeignSegmentError if the load spec names a path outside of the root."""
+        file = Path(os.path.normpath(_source_path(segment)))
         if not file.is_relative_to(self.root):
             raise ForeignSegmentError(f"segment {segment.id} lies outside of {self.root}: {file}")
-        with _told(segment, "deleted"):
+        with _convert_errors(segment, "deleted"):
             file.unlink(missing_ok=True)
             _remove_empty(file.parent, self.root)
 
 
 def open_local(path: Path) -> DeepStorage:
-    """Deep storage in a directory, made if missing, its parent not. Raises DeepStorageError."""
+    """Open deep storage in a directory, and create the directory if only its last part is missing.
+
+    Raises DeepStorageError if the directory cannot be created, read or written.
+    """
     root = Path(os.path.abspath(path))
     try:
         root.mkdir(exist_ok=True)
@@ -78,7 +79,7 @@ def open_local(path: Path) -> DeepStorage:
     return LocalDeepStorage(root)
 
 
-def _source(segment: DataSegment) -> Path:
+def _source_path(segment: DataSegment) -> Path:
     spec = segment.load_spec or {}
     kind, path = spec.get("type"), spec.get("path")
     if kind != LOAD_SPEC_TYPE:
@@ -89,19 +90,20 @@ def _source(segment: DataSegment) -> Path:
 
 
 @contextmanager
-def _told(segment: DataSegment, done: str) -> Iterator[None]:
+def _convert_errors(segment: DataSegment, action: str) -> Iterator[None]:
+    """Convert an OSError of the block to a DeepStorageError. `action` is a past participle, such as "pushed"."""
     try:
         yield
     except OSError as fault:
         where = f" ({fault.filename})" if fault.filename else ""
-        raise DeepStorageError(f"segment {segment.id} cannot be {done}: {fault.strerror}{where}") from fault
+        raise DeepStorageError(f"segment {segment.id} cannot be {action}: {fault.strerror}{where}") from fault
 
 
 def _remove_empty(directory: Path, root: Path) -> None:
-    """Remove the directories from `directory` up to the root that hold nothing any more."""
+    """Remove `directory` and its parents up to the root, as long as they are empty."""
     while directory != root:
         try:
             directory.rmdir()
         except OSError:
-            return  # not empty, or another has removed it: either is well
+            return  # it is not empty, or another process has removed it
         directory = directory.parent

@@ -1,4 +1,4 @@
-"""Where deep storage is: a directory, or an `s3://bucket/prefix`."""
+"""The location of deep storage: a directory, or a URL `s3://bucket/prefix`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from druidroles.deepstorage.local import open_local
 from druidroles.deepstorage.protocol import DeepStorage
 
 DeepStorageLocation = Path | str
-"""A path, or a URL as `parse_deep_storage_location` gives it."""
+"""A path, or a URL that `parse_deep_storage_location` has accepted."""
 
 
 def parse_deep_storage_location(text: str) -> DeepStorageLocation:
-    """An `s3://` URL, or else a path. Raises ValueError for a URL of something else."""
+    """Return an `s3://` URL unchanged, and any other text as a path. Raises ValueError for another kind of URL."""
     if text.startswith("s3://"):
         if not text.removeprefix("s3://").partition("/")[0]:
             raise ValueError(f"{text!r} is not s3://bucket/prefix")
@@ -24,7 +24,7 @@ def parse_deep_storage_location(text: str) -> DeepStorageLocation:
 
 
 def open_deep_storage(location: DeepStorageLocation) -> DeepStorage:
-    """Open what is there. Blocks; raises DeepStorageError."""
+    """Open the deep storage at a location. The call blocks. Raises DeepStorageError."""
     if isinstance(location, Path):
         return open_local(location)
     try:

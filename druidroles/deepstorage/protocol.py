@@ -1,7 +1,7 @@
-"""What tasks and Historicals ask of deep storage, wherever it is.
+"""The interface of deep storage for tasks and Historicals.
 
-All methods block (call them in a thread), may be called from several threads and processes at once, and raise
-DeepStorageError and nothing else.
+All methods block, so call them in a thread. Several threads and processes may call them at the same time. They raise
+only DeepStorageError.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from druidroles.model.segment import DataSegment
 
 
 class DeepStorage(Protocol):
-    """Where segments are kept for good."""
+    """The permanent store of segment files."""
 
     def push(self, segment: DataSegment, file: Path) -> DataSegment:
-        """Keep a segment's file; once it returns, a crash does not lose it.
+        """Store a copy of a segment's file. When the call returns, the copy survives a crash.
 
-        Returns the segment with the load spec by which `pull` finds it, and the size of its file. What is there under
-        the same id is replaced, whole: to push again what was pushed is harmless.
+        Returns the segment with the size of the file and with the load spec that `pull` needs. A file of the same
+        segment id is replaced atomically, so a push may be repeated.
         """
         ...
 
     def pull(self, segment: DataSegment, target: Path) -> None:
-        """Put a copy of the segment's file at `target`, whose directory exists; whole and on the disk, or not at all.
+        """Copy the segment's file to `target`. The directory of `target` must exist.
 
-        Raises MissingSegmentError, CorruptSegmentError, ForeignSegmentError.
+        When the call returns, the copy is complete and synced to disk; when it raises, there is no copy. Raises
+        MissingSegmentError, CorruptSegmentError, ForeignSegmentError.
         """
         ...
 
     def kill(self, segment: DataSegment) -> None:
-        """Delete what `push` kept; nothing there is fine."""
+        """Delete the file that `push` stored. A missing file is not an error."""
         ...
