@@ -1,1 +1,1 @@
-"""druidroles.historical: see docs/code-map.md."""
+"""The Historical role."""

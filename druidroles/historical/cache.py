@@ -1,11 +1,11 @@
-"""The segments that this Historical has: their files, the room they take, and which of them answer queries.
+"""The segment cache of a Historical: the files of its segments, their disk space, and their state.
 
     (absent) -> LOADING -> SERVED <-> DROPPED -> DELETING -> (absent)
 
-A segment takes its room in one of the locations from the moment it is begun to be loaded, so that loads side by side
-cannot take more than there is. A location whose disk fails is no reason to fail where another has room. What is dropped
-goes on answering queries for a while, as Brokers may not have heard yet; it goes at once where its room is needed. To
-load it again meanwhile costs nothing.
+A segment reserves its space in one of the locations when its load begins, so that concurrent loads cannot exceed the
+limit. If the disk of a location fails, the load tries the next location with enough space. A dropped segment still
+answers queries for a while, because Brokers may not have received the change yet. It is deleted early when another
+segment needs its space. Until then, loading it again costs nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """How far a segment is."""
+    """The state of a segment in the cache."""
 
     LOADING = "loading"
     SERVED = "served"
@@ -38,7 +38,7 @@ class State(Enum):
     DELETING = "deleting"
 
 
-_ANSWERS = (State.SERVED, State.DROPPED)
+_QUERYABLE = (State.SERVED, State.DROPPED)
 
 
 @attrs.define(eq=False)
@@ -48,16 +48,16 @@ class _Entry:
     path: Path
     state: State
     delete_at: float = 0.0
-    settled: trio.Event = attrs.field(factory=trio.Event)  # loaded or given up, or deleted
+    settled: trio.Event = attrs.field(factory=trio.Event)  # set when the load has ended or the files are deleted
 
 
 class SegmentCache:
-    """A SegmentKeeper for the load worker and a SegmentSource for queries. `revision` rises with each change."""
+    """A SegmentKeeper for the load worker and a SegmentSource for queries. Every change increases `revision`."""
 
     def __init__(
         self, locations: Locations, storage: DeepStorage, *, max_size: int, load_threads: int, drop_delay_s: float
     ) -> None:
-        """`max_size` bounds all locations together."""
+        """`max_size` limits the bytes in all locations together."""
         self.revision = Revision()
         self.max_size = max_size
         self._locations = locations
@@ -70,72 +70,72 @@ class SegmentCache:
         self._counts = dict.fromkeys(State, 0)
         self._dropped = trio.Event()
 
-    # -- what is here -----------------------------------------------------------------------------------------------
+    # -- the segments -----------------------------------------------------------------------------------------------
 
     @property
     def served_size(self) -> int:
-        """The bytes of what is served and announced."""
+        """The bytes of the segments that are served and announced."""
         return self._sizes[State.SERVED]
 
     @property
     def dropped_size(self) -> int:
-        """The bytes of what was dropped and is not deleted yet."""
+        """The bytes of the segments that are dropped and not deleted yet."""
         return self._sizes[State.DROPPED] + self._sizes[State.DELETING]
 
     @property
     def served(self) -> int:
-        """How many segments are served and announced."""
+        """The number of segments that are served and announced."""
         return self._counts[State.SERVED]
 
     @property
     def loading(self) -> int:
-        """How many segments are being loaded."""
+        """The number of segments that are being loaded."""
         return self._counts[State.LOADING]
 
     def segments(self) -> list[DataSegment]:
-        """What is to be announced, in the order in which it came."""
+        """Return the segments to announce, in the order of their arrival."""
         return [entry.segment for entry in self._entries.values() if entry.state is State.SERVED]
 
     def find(self, data_source: str, descriptor: SegmentDescriptor) -> ServedSegment | None:
-        """See SegmentSource.find."""
         same = self._index.get((data_source, descriptor.version, descriptor.partition), {})
         for entry in same.values():
-            if entry.state in _ANSWERS and entry.segment.interval.contains(descriptor.interval):
+            if entry.state in _QUERYABLE and entry.segment.interval.contains(descriptor.interval):
                 return ServedSegment(entry.segment, entry.path)
         return None
 
     async def restore(self) -> None:
-        """Take up what a predecessor left in the locations. Raises NewerFormatError, OSError."""
+        """Serve the segments that an earlier process left in the locations. Raises NewerFormatError, OSError."""
         for location in self._locations.all:
             for segment in await trio.to_thread.run_sync(location.files.restore):
                 if segment.id not in self._entries:
-                    self._enter(segment, location, State.SERVED)
-                else:  # locations were put together that had been two Historicals' own
+                    self._add_entry(segment, location, State.SERVED)
+                else:  # two locations have it if they belonged to different Historicals before
                     await trio.to_thread.run_sync(location.files.remove, segment.id)
         if self._sizes[State.SERVED] > self.max_size:
             log.warning("%d bytes of segments are here, the limit is %d", self._sizes[State.SERVED], self.max_size)
 
-    # -- what comes and goes ----------------------------------------------------------------------------------------
+    # -- load and drop ----------------------------------------------------------------------------------------------
 
     async def load(self, segment: DataSegment) -> None:
-        """See SegmentKeeper.load."""
-        if await self._is_here(segment):
+        if await self._wait_queryable(segment):
             return
         failed: dict[Location, OSError] = {}
-        while not await self._loaded(segment, failed):
+        while not await self._try_load(segment, failed):
             pass
 
-    async def _loaded(self, segment: DataSegment, failed: dict[Location, OSError]) -> bool:
-        """Load a segment into a location that has not failed; False where that one fails now. Raises LoadFailedError.
+    async def _try_load(self, segment: DataSegment, failed: dict[Location, OSError]) -> bool:
+        """Load a segment into one location that is not in `failed`.
 
-        It may be here already afterwards, by somebody else's work.
+        Returns True when the segment is loaded, by this call or by a concurrent one. Returns False if the caller must
+        try again: a concurrent load failed, or the disk of the location failed, which is added to `failed` then.
+        Raises LoadFailedError.
         """
         location = await self._make_room(segment, failed)
         if segment.id in self._entries:
-            return await self._is_here(segment)
-        entry = self._enter(segment, location, State.LOADING)
+            return await self._wait_queryable(segment)
+        entry = self._add_entry(segment, location, State.LOADING)
         try:
-            # Given up when the process stops: what the thread leaves behind is sorted out by the next `restore`.
+            # When the process stops, the thread is abandoned. The next `restore` removes its incomplete files.
             await trio.to_thread.run_sync(
                 location.files.fetch, self._storage, segment, limiter=self._limiter, abandon_on_cancel=True
             )
@@ -146,82 +146,86 @@ class SegmentCache:
             failed[location] = fault
             return False
         else:
-            self._move(entry, State.SERVED)
+            self._set_state(entry, State.SERVED)
             return True
         finally:
             if entry.state is State.LOADING:
-                self._leave(entry)
+                self._remove_entry(entry)
             entry.settled.set()
 
-    async def _is_here(self, segment: DataSegment) -> bool:
-        """Whether a segment answers queries; waits for whoever works on it."""
+    async def _wait_queryable(self, segment: DataSegment) -> bool:
+        """Wait for a load or deletion in progress, then return whether the segment answers queries.
+
+        A dropped segment is served again.
+        """
         while (entry := self._entries.get(segment.id)) is not None:
-            if entry.state in _ANSWERS:
+            if entry.state in _QUERYABLE:
                 if entry.state is State.DROPPED:
-                    self._move(entry, State.SERVED)
+                    self._set_state(entry, State.SERVED)
                 return True
             await entry.settled.wait()
         return False
 
     def drop(self, segment_id: str) -> None:
-        """See SegmentKeeper.drop."""
         entry = self._entries.get(segment_id)
         if entry is not None and entry.state is State.SERVED:
             entry.delete_at = trio.current_time() + self._drop_delay_s
-            self._move(entry, State.DROPPED)
+            self._set_state(entry, State.DROPPED)
             self._dropped.set()
 
     async def delete_dropped(self) -> None:
-        """Delete what was dropped when its time has come, for ever."""
+        """Delete each dropped segment `drop_delay_s` seconds after its drop. Runs until it is cancelled."""
         while True:
             self._dropped = trio.Event()
             oldest = self._oldest_dropped(self._locations.all)
             if oldest is None:
                 await self._dropped.wait()
             elif oldest.delete_at > trio.current_time():
-                # A reload may take it back and another drop set it anew, so it is looked up again afterwards.
+                # Meanwhile the segment may be loaded and dropped again, so look for the oldest again after the sleep.
                 await trio.sleep_until(oldest.delete_at)
             else:
                 await self._delete(oldest)
 
     async def _make_room(self, segment: DataSegment, failed: Mapping[Location, OSError]) -> Location:
-        """Wait until the segment fits somewhere, deleting what was dropped. Raises LoadFailedError where that does not
-        help, or where no location is left that has not failed.
+        """Return a location with enough space for the segment, after deleting dropped segments if necessary.
+
+        Raises LoadFailedError if the deletions do not free enough space, or if all locations have failed.
         """
         while True:
             location = await self._locations.choose(segment.size, failed)
             if location is not None and self._used + segment.size <= self.max_size:
                 return location
-            # Either all together have no room, or no single one has that is large enough.
+            # If a location was chosen, the limit on all locations is exceeded, and a deletion in any of them helps.
+            # Otherwise only a deletion in a location that is large enough helps.
             helpful = [
-                one
-                for one in self._locations.all
-                if location is not None or (one.settings.max_size >= segment.size and one not in failed)
+                candidate
+                for candidate in self._locations.all
+                if location is not None or (candidate.settings.max_size >= segment.size and candidate not in failed)
             ]
             oldest = self._oldest_dropped(helpful)
-            leaving = (e for e in self._entries.values() if e.state is State.DELETING and e.location in helpful)
+            deleting = (e for e in self._entries.values() if e.state is State.DELETING and e.location in helpful)
             if oldest is not None:
                 await self._delete(oldest)
-            elif (entry := next(leaving, None)) is not None:
+            elif (entry := next(deleting, None)) is not None:
                 await entry.settled.wait()
             elif len(failed) == len(self._locations.all):
                 faults = "; ".join(str(fault) for fault in failed.values())
                 raise LoadFailedError(f"segment {segment.id} cannot be stored here: {faults}")
             else:
-                raise LoadFailedError(self._no_room(segment, failed))
+                raise LoadFailedError(self._describe_shortage(segment, failed))
 
     @property
     def _used(self) -> int:
         return sum(self._sizes.values())
 
-    def _no_room(self, segment: DataSegment, failed: Mapping[Location, OSError]) -> str:
+    def _describe_shortage(self, segment: DataSegment, failed: Mapping[Location, OSError]) -> str:
         text = (
             f"no room for segment {segment.id}: it has {segment.size} bytes, {self._used} of {self.max_size} are used"
         )
         if len(self._locations.all) > 1:
             text += "".join(
-                f"; {one.settings.path}: {failed.get(one) or f'{max(0, one.available)} bytes free'}"
-                for one in self._locations.all
+                f"; {location.settings.path}: {failed.get(location) or f'{max(0, location.available)} bytes free'}"
+                for location in self._locations.all
             )
         return text
 
@@ -231,32 +235,32 @@ class SegmentCache:
 
     async def _delete(self, entry: _Entry) -> None:
         entry.settled = trio.Event()
-        self._move(entry, State.DELETING)
+        self._set_state(entry, State.DELETING)
         try:
             await trio.to_thread.run_sync(entry.location.files.remove, entry.segment.id)
         except OSError as fault:
             log.error("the files of segment %s cannot be removed: %s", entry.segment.id, fault)
         finally:
-            self._leave(entry)
+            self._remove_entry(entry)
             entry.settled.set()
 
-    # -- the books --------------------------------------------------------------------------------------------------
+    # -- entries and totals -----------------------------------------------------------------------------------------
 
-    def _enter(self, segment: DataSegment, location: Location, state: State) -> _Entry:
+    def _add_entry(self, segment: DataSegment, location: Location, state: State) -> _Entry:
         entry = _Entry(segment, location, location.files.data_path(segment.id), state)
         location.used += segment.size
         self._entries[segment.id] = entry
         self._index.setdefault(_key(segment), {})[segment.id] = entry
-        self._count(entry, 1)
+        self._update_totals(entry, 1)
         return entry
 
-    def _move(self, entry: _Entry, state: State) -> None:
-        self._count(entry, -1)
+    def _set_state(self, entry: _Entry, state: State) -> None:
+        self._update_totals(entry, -1)
         entry.state = state
-        self._count(entry, 1)
+        self._update_totals(entry, 1)
 
-    def _leave(self, entry: _Entry) -> None:
-        self._count(entry, -1)
+    def _remove_entry(self, entry: _Entry) -> None:
+        self._update_totals(entry, -1)
         entry.location.used -= entry.segment.size
         del self._entries[entry.segment.id]
         same = self._index[_key(entry.segment)]
@@ -264,9 +268,9 @@ class SegmentCache:
         if not same:
             del self._index[_key(entry.segment)]
 
-    def _count(self, entry: _Entry, by: int) -> None:
-        self._sizes[entry.state] += by * entry.segment.size
-        self._counts[entry.state] += by
+    def _update_totals(self, entry: _Entry, sign: int) -> None:
+        self._sizes[entry.state] += sign * entry.segment.size
+        self._counts[entry.state] += sign
         self.revision.bump()
 
 

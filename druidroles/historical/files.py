@@ -1,7 +1,7 @@
-"""The files of a Historical: for each segment the file itself and, written after it, one that says what it is.
+"""The files of a Historical: for each segment a data file, and an info file that is written after it.
 
-Only what has both is served after a restart; the rest is what a crash left, and is removed. Everything here blocks:
-call it in a thread.
+After a restart only segments with both files are served. A crash leaves a single file, which is removed. All functions
+block, so call them in a thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 INFO_FORMAT = 1
 _DATA, _INFO = ".parquet", ".json"
-_NAME_MAX = 200  # of 255 that file systems allow
+_NAME_MAX = 200  # file systems allow 255 characters
 
 
 class NewerFormatError(Exception):
@@ -34,18 +34,18 @@ class NewerFormatError(Exception):
 
 @attrs.frozen
 class SegmentFiles:
-    """The files in one directory."""
+    """The segment files in one directory."""
 
     directory: Path
 
     def data_path(self, segment_id: str) -> Path:
-        """Where the file of a segment is, or would be."""
+        """Return the path of a segment's data file, whether or not it exists."""
         return self.directory / (_file_name(segment_id) + _DATA)
 
     def fetch(self, storage: DeepStorage, segment: DataSegment) -> Path:
-        """Have the segment on the disk: pulled, found sound, noted. Where that fails, nothing is left of it.
+        """Pull a segment from deep storage, check its file and write its info file. Returns the path of the data file.
 
-        Raises DeepStorageError, SegmentFileError, OSError.
+        After a failure no data file is left. Raises DeepStorageError, SegmentFileError, OSError.
         """
         path = self.data_path(segment.id)
         try:
@@ -58,22 +58,25 @@ class SegmentFiles:
         return path
 
     def remove(self, segment_id: str) -> None:
-        """Remove a segment; a restart in the midst of it does not find half of it. Raises OSError."""
+        """Remove the files of a segment. After a crash in between, `restore` does not find the segment.
+
+        Raises OSError.
+        """
         self._info_path(segment_id).unlink(missing_ok=True)
         self.data_path(segment_id).unlink(missing_ok=True)
 
     def restore(self) -> list[DataSegment]:
-        """The segments that are whole here, ordered by id; makes the directory, and removes everything else in it.
+        """Return the segments with both files, ordered by id, and remove all other segment files.
 
-        Raises NewerFormatError, and nothing is removed; OSError.
+        Creates the directory if it is missing. Raises OSError; raises NewerFormatError before it removes any file.
         """
         make_directories(self.directory)
         names = sorted(path.name for path in self.directory.iterdir())
         segments = [segment for name in names if name.endswith(_INFO) and (segment := self._read(name)) is not None]
-        kept = {name for one in segments for name in (self.data_path(one.id).name, self._info_path(one.id).name)}
+        kept = {name for seg in segments for name in (self.data_path(seg.id).name, self._info_path(seg.id).name)}
         for name in names:
             if name not in kept and name.endswith((_INFO, _DATA, TEMPORARY_SUFFIX)):
-                log.info("removing %s, which no whole segment belongs to", self.directory / name)
+                log.info("removing %s, which belongs to no complete segment", self.directory / name)
                 (self.directory / name).unlink()
         return sorted(segments, key=lambda segment: segment.id)
 
@@ -81,7 +84,7 @@ class SegmentFiles:
         return self.directory / (_file_name(segment_id) + _INFO)
 
     def _read(self, name: str) -> DataSegment | None:
-        """The segment that an info file tells of, None if it or its file is damaged."""
+        """Return the segment of an info file, or None if the info file or the data file is damaged or missing."""
         path = self.directory / name
         try:
             segment = _decode_info(path.read_bytes())

@@ -1,5 +1,6 @@
-"""Where a Historical keeps its segments: one or more directories, each with its size, and which of them takes the next
-(Druid's StorageLocation and StorageLocationSelectorStrategy).
+"""The cache locations of a Historical, and the choice of a location for a new segment.
+
+Each location is a directory with a size limit (Druid's StorageLocation and StorageLocationSelectorStrategy).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from druidroles.historical.files import SegmentFiles
 
 @attrs.frozen
 class CacheLocation:
-    """One entry of `druid.segmentCache.locations`: segments lie in `path`/segments and take up to `max_size` bytes.
+    """One entry of `druid.segmentCache.locations`.
 
-    `free_space_percent` of its disk stays free, whoever else fills it.
+    Segments are stored in `path`/segments and use at most `max_size` bytes. At least `free_space_percent` of the disk
+    must stay free after a load, even if other programs use the disk as well.
     """
 
     path: Path
@@ -29,7 +31,7 @@ class CacheLocation:
 
 
 class Selector(Enum):
-    """Which location is tried first (`druid.segmentCache.locationSelector.strategy`)."""
+    """The order in which locations are tried (`druid.segmentCache.locationSelector.strategy`)."""
 
     LEAST_BYTES_USED = "leastBytesUsed"
     ROUND_ROBIN = "roundRobin"
@@ -39,7 +41,7 @@ class Selector(Enum):
 
 @attrs.define(eq=False)
 class Location:
-    """A location, its files and its books. `used` has the bytes of all that is there, comes or goes."""
+    """A location with its files. `used` is the bytes of its segments, including those being loaded or deleted."""
 
     settings: CacheLocation
     files: SegmentFiles
@@ -47,12 +49,12 @@ class Location:
 
     @property
     def available(self) -> int:
-        """The bytes that its size allows further."""
+        """The bytes that further segments may use. Negative if the segments exceed the limit."""
         return self.settings.max_size - self.used
 
 
 class Locations:
-    """All of them, in the order in which they were named."""
+    """All locations of a Historical, in the order of the setting."""
 
     def __init__(
         self,
@@ -60,25 +62,26 @@ class Locations:
         selector: Selector = Selector.LEAST_BYTES_USED,
         chance: random.Random | None = None,
     ) -> None:
-        self.all = [Location(one, SegmentFiles(one.path / "segments")) for one in settings]
+        self.all = [Location(location, SegmentFiles(location.path / "segments")) for location in settings]
         self._selector = selector
         self._chance = chance or random.Random()
-        self._turn = 0
+        self._next_index = 0
 
     @property
     def max_size(self) -> int:
-        """What they take together."""
+        """The limit of all locations together, in bytes."""
         return sum(location.settings.max_size for location in self.all)
 
-    async def choose(self, size: int, but: Collection[Location]) -> Location | None:
-        """A location that takes so many bytes more and is not in `but`, the first in the selector's order; or None.
+    async def choose(self, size: int, excluded: Collection[Location]) -> Location | None:
+        """Return the first location in the selector's order that has `size` bytes free and is not in `excluded`.
 
-        Nothing is booked, but between the return and the caller's booking nobody else has a turn.
+        Returns None if there is no such location. The space is not reserved. The caller must reserve it before its
+        next checkpoint, so that no other task runs in between.
         """
         full = [location for location in self.all if not await _leaves_free(location.settings, size)]
         for location in self._ordered():
-            if location.available >= size and location not in full and location not in but:
-                self._turn = self.all.index(location) + 1
+            if location.available >= size and location not in full and location not in excluded:
+                self._next_index = self.all.index(location) + 1
                 return location
         return None
 
@@ -91,12 +94,12 @@ class Locations:
             case Selector.RANDOM:
                 return self._chance.sample(self.all, len(self.all))
             case Selector.ROUND_ROBIN:
-                turn = self._turn % len(self.all)
-                return self.all[turn:] + self.all[:turn]
+                first = self._next_index % len(self.all)
+                return self.all[first:] + self.all[:first]
 
 
 async def _leaves_free(settings: CacheLocation, size: int) -> bool:
-    """Whether the disk of a location stays as free as it shall, also with so many bytes more."""
+    """Return whether `free_space_percent` of the disk stays free after another `size` bytes are written."""
     if not settings.free_space_percent:
         return True
     try:

@@ -1,9 +1,11 @@
-"""The Historical: loads segments as its queue says, serves and announces them, and answers queries over them.
+"""The Historical: loads the segments of its load queue, serves and announces them, and answers queries over them.
 
-Neither the loss of its session nor that of the coordination server ends its serving: queries need no tree. When it
-stops, it first says so in its status, that the Coordinator may wait for its return before it loads what was here
-elsewhere; then it takes back its announcements, goes on answering while the news spreads, and lets the queries that run
-then come to their end.
+Queries need no coordination server, so a Historical also serves them while it has no session. It stops in this order:
+
+1. It sets `stopping` in its status, so that the Coordinator may wait for its return before it replaces the copies.
+2. It removes its announcements.
+3. It answers queries until Brokers have received the removal.
+4. It waits until the running queries have ended.
 """
 
 from __future__ import annotations
@@ -32,18 +34,18 @@ from druidroles.model.server import DATA_NODE_SERVICE, DEFAULT_TIER, DruidServer
 from druidroles.process import Role, RoleContext, StartError, claim_data_dir, require_name
 from druidroles.query.resource import QueryResource
 
-MAX_SIZE = 300_000_000_000  # of the one location there is by default
-NEWS_S = 0.5  # in which Brokers hear that a server goes
-QUERIES_S = 3.0  # for the queries that run when it stops
-FAREWELL_S = 0.5  # for the word that it stops; without a connection there is nobody to say it to
+MAX_SIZE = 300_000_000_000  # bytes in the only location that there is by default
+UNANNOUNCED_S = 0.5  # the time in which Brokers receive the removal of an announcement
+QUERIES_S = 3.0  # the time for running queries to end when the Historical stops
+STOPPING_STATUS_S = 0.5  # the time for writing the status `stopping`; without a connection it cannot be written
 
 
 @attrs.frozen(kw_only=True)
 class HistoricalSettings:
-    """What a Historical is told. Sizes in bytes.
+    """The settings of a Historical. Sizes are in bytes.
 
-    Without `cache_locations` segments are kept in the data directory. `max_size` is what it announces to take, by
-    default all that its locations do.
+    Without `cache_locations` the segments are stored in the data directory. `max_size` is the limit that the Historical
+    announces. Its default is the sum of the limits of the locations.
     """
 
     deep_storage: DeepStorageLocation
@@ -58,7 +60,7 @@ class HistoricalSettings:
 
 
 class Historical:
-    """See the module."""
+    """The Historical role."""
 
     def __init__(self, context: RoleContext, settings: HistoricalSettings) -> None:
         self._context = context
@@ -99,14 +101,14 @@ class Historical:
         context.metrics.gauge("segment/max", "bytes of segments it may hold", lambda: self._cache.max_size)
         context.metrics.gauge("segment/used", "bytes of segments served", lambda: self._cache.served_size)
         context.metrics.gauge("segment/usedPercent", "the part of segment/max that is used", self._used_percent)
-        context.metrics.gauge("segment/count", "segments served", self._counts)
+        context.metrics.gauge("segment/count", "segments served", self._count_by_data_source)
         context.metrics.gauge(
             "segment/pendingDelete", "bytes dropped, not yet deleted", lambda: self._cache.dropped_size
         )
         self._restored = False
 
     def routes(self) -> list[BaseRoute]:
-        """Its HTTP resources."""
+        """Return the HTTP routes of the role."""
         return [
             Route("/druid/historical/v1/loadstatus", self._loadstatus),
             Route("/druid/historical/v1/readiness", self._readiness),
@@ -114,31 +116,34 @@ class Historical:
         ]
 
     def discovery_services(self) -> dict[str, dict[str, object]]:
-        """It serves data."""
+        """Return the services that the process announces for discovery: it is a data node."""
         return {DATA_NODE_SERVICE: data_node_service(self._metadata)}
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Restore, announce, work off the queue; when cancelled, take leave."""
+        """Restore and announce the segments and process the load queue. When cancelled, stop as the module says."""
         zk, paths, name = self._context.zk, self._context.paths, self._context.host_port
         try:
             with self._claimed_locations():
                 await self._restore()
-                # The status outlasts the announcement: whoever sees the server go still finds why.
+                # The status is removed after the announcement, so that a reader of the removal still finds the reason.
                 async with announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status:
                     try:
                         async with self._announced(status):
                             task_status.started()
                             await trio.sleep_forever()
                     finally:
-                        with trio.CancelScope(shield=True, deadline=trio.current_time() + NEWS_S + QUERIES_S):
-                            await trio.sleep(NEWS_S)
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + UNANNOUNCED_S + QUERIES_S):
+                            await trio.sleep(UNANNOUNCED_S)
                             await self._queries.wait_drained()
         finally:
             self._queries.close()
 
     @contextmanager
     def _claimed_locations(self) -> Iterator[None]:
-        """Lock the cache locations, as the data directory is: two processes would clear away each other's files."""
+        """Lock the cache locations, because two processes would remove each other's files.
+
+        The data directory is locked already.
+        """
         with ExitStack() as claims:
             for path in dict.fromkeys(location.path for location in self._settings.cache_locations):
                 if path != self._context.settings.data_dir:
@@ -156,7 +161,10 @@ class Historical:
 
     @asynccontextmanager
     async def _announced(self, status: StatusAnnouncer) -> AsyncIterator[None]:
-        """Be there for the others, and work off the queue."""
+        """Announce the server and its segments, and process the load queue, while the block runs.
+
+        On exit it first writes the status `stopping`, then it removes the announcements.
+        """
         zk, paths, name = self._context.zk, self._context.paths, self._context.host_port
         await zk.ensure_path(paths.load_queue_of(name))
         async with (
@@ -167,11 +175,11 @@ class Historical:
             worker = LoadWorker(zk, queue, announcer, self._cache, load_threads=self._settings.load_threads)
             nursery.start_soon(worker.run)
             nursery.start_soon(self._cache.delete_dropped)
-            nursery.start_soon(self._tell_status, status)
+            nursery.start_soon(self._publish_status, status)
             try:
                 yield
             finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_S):
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + STOPPING_STATUS_S):
                     await status.say_now(stopping=True)
 
     def _status(self) -> dict[str, Any]:
@@ -182,7 +190,7 @@ class Historical:
             "loading": self._cache.loading,
         }
 
-    async def _tell_status(self, status: StatusAnnouncer) -> None:
+    async def _publish_status(self, status: StatusAnnouncer) -> None:
         while True:
             seen = self._cache.revision.value
             status.say(**self._status())
@@ -191,7 +199,7 @@ class Historical:
     def _used_percent(self) -> float:
         return self._cache.served_size / self._cache.max_size if self._cache.max_size else 0.0
 
-    def _counts(self) -> Iterator[tuple[dict[str, str], float]]:
+    def _count_by_data_source(self) -> Iterator[tuple[dict[str, str], float]]:
         counts = Counter(segment.data_source for segment in self._cache.segments())
         return (({"dataSource": name}, count) for name, count in counts.items())
 
@@ -203,6 +211,6 @@ class Historical:
 
 
 def build(context: RoleContext, settings: HistoricalSettings) -> Role:
-    """The role, for `run_role`. Raises StartError."""
+    """Build the role for `run_role`. Raises StartError."""
     require_name(settings.tier, "--tier")
     return Historical(context, settings)

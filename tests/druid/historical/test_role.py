@@ -83,7 +83,7 @@ class House:
 @pytest.fixture(autouse=True)
 def short_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no Broker whom the news of a stop must reach."""
-    monkeypatch.setattr(role_module, "NEWS_S", 0.0)
+    monkeypatch.setattr(role_module, "UNANNOUNCED_S", 0.0)
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ async def test_a_stop_takes_back_the_announcements_first_and_answers_while_the_n
     house: House, zk: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segment = push_segment(house.storage, tmp_path)
-    monkeypatch.setattr(role_module, "NEWS_S", 2.0)
+    monkeypatch.setattr(role_module, "UNANNOUNCED_S", 2.0)
     async with trio.open_nursery() as nursery:
         stop, stopped = trio.Event(), trio.Event()
 
