@@ -1,4 +1,4 @@
-"""A request's body on its way through: passed on as it arrives, and kept, if it is small, to be sent again."""
+"""The body of a proxied request: it is forwarded as it arrives, and a small body is stored so that it can be resent."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from starlette.requests import ClientDisconnect, Request
 from druidroles.http.body import BODY_BYTES_MAX
 from druidroles.http.errors import DruidHttpError
 
-REPLAY_BYTES_MAX = 1 << 20  # kept for a second try; queries and most task specs are smaller
+REPLAY_BYTES_MAX = 1 << 20  # the largest body that is stored for a retry; queries and most task specs are smaller
 
 
 class PassingBody:
-    """Can be iterated again while `replayable`. Raises the 413, or ClientDisconnect, into whoever iterates."""
+    """An asynchronous iterable over the bytes of a request's body, which can be iterated again while `replayable`.
+
+    The constructor and the iteration raise DruidHttpError 413 if the body exceeds `limit` bytes. The iteration raises
+    ClientDisconnect if the client closes the connection. `complete` is set once the whole body has been received.
+    """
 
     def __init__(self, request: Request, limit: int = BODY_BYTES_MAX) -> None:
         self.complete = trio.Event()
         self._request = request
         self._limit = limit
         self._kept: list[bytes] = []
-        self._taken = 0
+        self._received = 0
         self._peeking = False
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
@@ -29,21 +33,24 @@ class PassingBody:
 
     @property
     def replayable(self) -> bool:
-        """Whether it can be sent once more: it is kept whole, or nothing of it has been taken yet."""
-        return self._taken <= REPLAY_BYTES_MAX
+        """Whether the body can be sent again, because everything received so far is stored."""
+        return self._received <= REPLAY_BYTES_MAX
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pass(self)
+        return _BodyIterator(self)
 
     async def piece(self, number: int) -> bytes:
-        """Piece `number`, from what is kept or from the client; empty at the end."""
+        """Return the piece with this number, counted from 0, from the store or from the client; empty at the end.
+
+        Pieces that are not stored must be read in order.
+        """
         if number < len(self._kept):
             return self._kept[number]
         if self.complete.is_set():
             return b""
         data = await self._receive()
-        self._taken += len(data)
-        if self._taken > self._limit:
+        self._received += len(data)
+        if self._received > self._limit:
             raise self._too_large()
         if self.replayable or self._peeking:
             self._kept.append(data)
@@ -52,7 +59,10 @@ class PassingBody:
         return data
 
     async def peek(self) -> bytes | None:
-        """The whole body, to be looked at before it is sent; None where it is longer than what is kept."""
+        """Receive and return the whole body before it is forwarded.
+
+        Returns None if the body is longer than REPLAY_BYTES_MAX. The body can still be iterated once then.
+        """
         pieces: list[bytes] = []
         self._peeking = True
         try:
@@ -66,7 +76,7 @@ class PassingBody:
         return None
 
     async def _receive(self) -> bytes:
-        """More of the body, empty at the end only."""
+        """Receive the next bytes of the body. Returns no bytes only at the end of the body."""
         while not self.complete.is_set():
             message = await self._request.receive()
             if message["type"] == "http.disconnect":
@@ -84,14 +94,18 @@ class PassingBody:
         )
 
 
-class _Pass:
-    """One time through a body. Not a generator: a cancelled request would leave one to the collector."""
+class _BodyIterator:
+    """One iteration over a body.
+
+    It is not an asynchronous generator, because a cancelled request would leave an unclosed generator to the garbage
+    collector.
+    """
 
     def __init__(self, body: PassingBody) -> None:
         self._body = body
         self._number = 0
 
-    def __aiter__(self) -> _Pass:
+    def __aiter__(self) -> _BodyIterator:
         return self
 
     async def __anext__(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Which headers a proxy passes on (RFC 9110, §7.6.1): all but those that concern one connection only."""
+"""The headers that a proxy forwards: all except those of one connection only (RFC 9110, §7.6.1)."""
 
 from __future__ import annotations
 
@@ -21,38 +21,45 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# The epoch is what a leader says to those it commands. From outside it is a mistake, or worse.
-# The Host is another's behind the Router, so the Origin, which the Router has judged, would be foreign there.
+# A leader sends its epoch to the processes that it commands. From an outside client it is an error or an attack.
+# The Router has checked the Origin. Behind the Router the Host is another one, so the Origin would be foreign there.
 _NOT_FORWARDED = frozenset({b"host", b"origin", b"expect", EPOCH_HEADER.lower().encode()})
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """What of a client's headers goes to the server behind."""
-    passed = _end_to_end(headers, _NOT_FORWARDED)
-    names = {name for name, _ in passed}
+    """Return the headers of a client's request that the proxy forwards to the upstream server."""
+    forwarded = _select_end_to_end(headers, _NOT_FORWARDED)
+    names = {name for name, _ in forwarded}
     if any(name.lower() == b"transfer-encoding" for name, _ in headers):
-        # Where both are given the chunks count, and a length that nobody checked is a way to smuggle.
-        passed = [(name, value) for name, value in passed if name != b"content-length"]
+        # The chunks define the length, and forwarding an unchecked content-length would allow request smuggling.
+        forwarded = [(name, value) for name, value in forwarded if name != b"content-length"]
     if b"accept-encoding" not in names:
-        # Our HTTP client would ask for compression that the one in front cannot undo.
-        passed.append((b"accept-encoding", b"identity"))
-    return passed
+        # Otherwise our HTTP client would ask for a compression that the proxy's client may not support.
+        forwarded.append((b"accept-encoding", b"identity"))
+    return forwarded
 
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """What of the headers of the server behind goes to the client. The date is ours to give."""
-    return _end_to_end(headers, frozenset({b"date", b"server"}))
+    """Return the headers of an upstream response that the proxy forwards to the client.
+
+    The proxy sets the date and server headers itself.
+    """
+    return _select_end_to_end(headers, frozenset({b"date", b"server"}))
 
 
 def has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a request with these headers has a body."""
+    """Return whether a request with these headers has a body."""
     return any(
         name.lower() == b"transfer-encoding" or (name.lower() == b"content-length" and value.strip() != b"0")
         for name, value in headers
     )
 
 
-def _end_to_end(headers: Iterable[tuple[bytes, bytes]], but: frozenset[bytes]) -> Headers:
+def _select_end_to_end(headers: Iterable[tuple[bytes, bytes]], excluded: frozenset[bytes]) -> Headers:
+    """Return the headers, with names in lower case, without `excluded` ones and without hop-by-hop headers.
+
+    The hop-by-hop headers are the ones in HOP_BY_HOP and the ones that a `connection` header lists.
+    """
     lowered = [(name.lower(), value) for name, value in headers]
-    named = {token.strip().lower() for name, value in lowered if name == b"connection" for token in value.split(b",")}
-    return [(name, value) for name, value in lowered if name not in HOP_BY_HOP | but | named]
+    listed = {token.strip().lower() for name, value in lowered if name == b"connection" for token in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in HOP_BY_HOP | excluded | listed]

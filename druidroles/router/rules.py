@@ -1,6 +1,6 @@
-"""The rules as the leading Coordinator tells them, read every minute (`druid.router.pollPeriod`).
+"""The rules, polled every minute from the leading Coordinator (`druid.router.pollPeriod`).
 
-What cannot be read leaves in place what is known; before the first reading the default rules hold.
+When a poll fails, the rules of the last successful poll stay in force. Before the first one the default rules apply.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ READ_S = 10.0
 
 
 class PolledRules:
-    """`rules` are the newest that could be read."""
+    """Polls the rules. `rules` has the result of the last successful poll."""
 
     def __init__(self, http: httpx2.AsyncClient, coordinators: LeaderView) -> None:
         self.rules = Rules({})
@@ -31,19 +31,22 @@ class PolledRules:
         self._coordinators = coordinators
 
     async def run(self) -> None:
-        """Read at once and then every minute, for ever; after a failure sooner, and when another Coordinator leads."""
+        """Poll now, then after PERIOD_S seconds, after RETRY_S seconds if a poll failed, or when the leader changes.
+
+        Runs until it is cancelled.
+        """
         failing = False
         while True:
             seen = self._coordinators.revision.value
-            fault = await self._read()
+            fault = await self._poll()
             if fault is not None and not failing:
                 log.warning("the rules cannot be read: %s", fault)
             failing = fault is not None
             with trio.move_on_after(RETRY_S if failing else PERIOD_S):
                 await self._coordinators.changed(seen)
 
-    async def _read(self) -> str | None:
-        """Read once; what went wrong, or None."""
+    async def _poll(self) -> str | None:
+        """Read the rules once. Returns the error text of a failure, or None."""
         url = self._coordinators.url
         if url is None:
             return "no Coordinator leads"
@@ -56,5 +59,5 @@ class PolledRules:
         except (httpx2.HTTPError, ValueError, RecursionError, trio.TooSlowError) as fault:
             return f"{url}: {fault or type(fault).__name__}"
         for name, fault_text in self.rules.faults.items():
-            log.warning("the rules of %s make no sense: %s", name, fault_text)
+            log.warning("the rules of %s are invalid: %s", name, fault_text)
         return None
