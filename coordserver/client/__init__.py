@@ -1,4 +1,4 @@
-"""The trio client of coordserver: `connect`, then a `Client`.
+"""The trio client of coordserver. `connect` opens a session and yields a `Client`:
 
 async with connect("h1:2181,h2:2181") as zk:
     await zk.create("/app", b"data")

@@ -1,11 +1,12 @@
-"""Requests under way: their numbers, their order, and how many there may be.
+"""The requests of a session: their numbers, their order, and the limits on them.
 
     caller -> [gate] -> unsent -> sent -> answered
 
-A session answers in order, so `sent` is a queue and its head is the one that the next reply answers. When a connection
-is lost, what was sent goes back in front of what was not, keeping numbers and order; the next connection sends it again
-and the server knows the writes by their numbers. At most `outstanding` requests are in `sent`, as the server asks; the
-gate lets callers wait, in the order of their calls, while the backlog is full.
+A server answers the requests of a session in order, so `sent` is a queue and the next reply answers its head. After a
+lost connection the sent requests move back to the front of the unsent ones, with their numbers and in their order. The
+next connection sends them again, and the server recognises repeated writes by their numbers. `sent` has at most
+`outstanding` requests, which is the server's limit. While the queue is full, callers wait at the gate in the order of
+their calls.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from coordserver.client.watches import Watch
 from coordserver.core.errors import CoordError
 from coordserver.core.operations import OPERATIONS, Kind, Op
 
-# The numbers of a predecessor's reads, and of writes that the server refused, are not known to anybody.
+# A resumed session continues this far behind the last write of the earlier process. That process also numbered reads
+# and refused writes, which the server does not remember.
 _BEYOND_PREDECESSOR = 1 << 32
-BACKLOG_BYTES = 16 * 1024 * 1024  # of data in requests not yet answered; a single larger one is still let through
+BACKLOG_BYTES = 16 * 1024 * 1024  # the limit of data in unanswered requests; the last request may exceed it
 
 _WRITES = frozenset(op for op, row in OPERATIONS.items() if row.kind is Kind.WRITE)
 
 
 class Call:
-    """One request. Whoever waits for it finds the answer in `zxid` and `result`, or `error`."""
+    """One request. After `wait`, the reply is in `zxid` and either `result` or `error`."""
 
     __slots__ = (
         "_queue",
@@ -59,12 +61,12 @@ class Call:
         self.op = op
         self.args = args
         self.size = size
-        self.watch = watch  # what an add_watch arms
-        self.internal = internal  # of this connection only: not sent again on another
+        self.watch = watch  # the watch that an add_watch arms
+        self.internal = internal  # belongs to one connection and is not sent again on another
         self.number = 0
-        self.sent = False  # handed to some connection, so that it may have happened
+        self.sent = False  # passed to a connection, so that the server may have executed it
         self.done = False
-        self.abandoned = False  # whoever waited was cancelled
+        self.abandoned = False  # the waiting task was cancelled
         self._queue: CallQueue | None = None
         self.zxid = 0
         self.result: tuple[Any, ...] = ()
@@ -77,18 +79,18 @@ class Call:
 
     @property
     def path(self) -> str:
-        """What the request is about, for errors."""
+        """The path in the text of errors, empty if the request has none."""
         return self.args[0] if self.args and isinstance(self.args[0], str) else ""
 
     def settle(self, zxid: int, result: tuple[Any, ...], error: CoordError | None) -> None:
-        """The answer is there; wake whoever still waits."""
+        """Set the reply or the error, and wake the waiting task."""
         self.zxid, self.result, self.error, self.done = zxid, result, error, True
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
 
     async def wait(self) -> None:
-        """Wait for the answer. Cancelled, the call goes on without anybody to tell."""
+        """Wait for the reply. If the waiting task is cancelled, the call is abandoned but not withdrawn."""
         if self.done:
             return
 
@@ -101,13 +103,13 @@ class Call:
         await trio.lowlevel.wait_task_rescheduled(abandon)
 
     def abandon(self) -> None:
-        """Nobody waits any more."""
+        """Mark the call as abandoned and notify its queue."""
         self.abandoned = True
         if self._queue is not None:
             self._queue.on_abandoned(self)
 
-    def joins(self, queue: CallQueue) -> None:
-        """The queue takes it, and wants to know if it is abandoned."""
+    def set_queue(self, queue: CallQueue) -> None:
+        """Set the queue that is notified if the call is abandoned."""
         self._queue = queue
 
 
@@ -115,22 +117,22 @@ class CallQueue:
     """The calls of one session, in order."""
 
     def __init__(self) -> None:
-        self.outstanding = 100  # until the server tells its own limit
+        self.outstanding = 100  # the server's limit, which its welcome sets
         self._sent: deque[Call] = deque()
         self._unsent: deque[Call] = deque()
         self._writes: deque[int] = deque()
         self._bytes = 0
         self._next_number = 1
-        self._era = 0
+        self._session_number = 0
         self._gate = trio.Lock()
-        self._room = trio.lowlevel.ParkingLot()
+        self._waiters = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._sent) + len(self._unsent)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is on the wire."""
+        """Whether no sent request is unanswered."""
         return not self._sent
 
     @property
@@ -139,51 +141,57 @@ class CallQueue:
 
     @property
     def head(self) -> Call | None:
-        """What the next reply answers."""
+        """The call that the next reply answers, or None."""
         return self._sent[0] if self._sent else None
 
-    def _full(self) -> bool:
+    def _is_full(self) -> bool:
         return len(self) >= self.outstanding or self._bytes >= BACKLOG_BYTES
 
     @property
     def must_wait(self) -> bool:
-        """Whether a caller has to go through `wait_and_add`."""
-        return self._gate.locked() or self._full()
+        """Whether a caller must use `wait_and_add` instead of `add`, because the queue is full or others wait."""
+        return self._gate.locked() or self._is_full()
 
     async def wait_and_add(self, call: Call) -> bool:
-        """Add when there is room, after those who came before. False if the session ended meanwhile."""
-        era = self._era
+        """Wait behind earlier callers until the queue is not full, then add a call.
+
+        Returns False if the session ended before that.
+        """
+        session_number = self._session_number
         async with self._gate:
-            while self._full() and era == self._era:
-                await self._room.park()
-            if era != self._era:
+            while self._is_full() and session_number == self._session_number:
+                await self._waiters.park()
+            if session_number != self._session_number:
                 return False
             self.add(call)
             return True
 
     def add(self, call: Call) -> None:
-        """Number it and queue it behind all others."""
+        """Number a call and append it to the unsent ones."""
         call.number = self._next_number
         self._next_number += 1
         self._bytes += call.size
         if call.write:
             self._writes.append(call.number)
-        call.joins(self)
+        call.set_queue(self)
         self._unsent.append(call)
 
     def continue_after(self, last_number: int) -> None:
-        """Number on in a session that another process had, where the server remembers this write as its last."""
+        """Continue the numbers of a session that an earlier process began.
+
+        `last_number` is that of the last write that the server remembers.
+        """
         self._next_number = last_number + _BEYOND_PREDECESSOR
 
     def push_first(self, calls: Sequence[Call]) -> None:
-        """Queue before all others: what a new connection needs before anything is sent again."""
+        """Number calls and queue them, in order, before all others. A new connection sends them first."""
         for call in calls:
             call.number = self._next_number
             self._next_number += 1
         self._unsent.extendleft(reversed(calls))
 
     def add_sent(self, call: Call) -> None:
-        """Number it as sent now, whatever the limit: a ping."""
+        """Number a call and count it as sent. It is for pings, which the limit does not affect."""
         call.number = self._next_number
         self._next_number += 1
         call.sent = True
@@ -191,11 +199,14 @@ class CallQueue:
 
     @property
     def acked(self) -> int:
-        """The lowest number of a write that is unanswered, or the next number."""
+        """The lowest number of an unanswered write, or the next number if there is none."""
         return self._writes[0] if self._writes else self._next_number
 
     def next_to_send(self) -> Call | None:
-        """The next call that the server's limit allows on the wire; it counts as sent."""
+        """Return the next call to send and count it as sent.
+
+        Returns None if no call is queued, or if the limit is reached.
+        """
         if not self._unsent or len(self._sent) >= self.outstanding:
             return None
         call = self._unsent.popleft()
@@ -204,62 +215,66 @@ class CallQueue:
         return call
 
     def on_abandoned(self, call: Call) -> None:
-        """A call that never left, or a read that waits to be sent again, makes room; what is on the wire stays."""
+        """Remove an abandoned call if it was never sent, or if it is a read that waits to be sent again.
+
+        A call that was sent on the current connection stays in the queue, because its reply will come.
+        """
         if (call.write and call.sent) or call not in self._unsent:
             return
         self._unsent.remove(call)
-        self._forget(call)
+        self._release(call)
 
-    def _forget(self, call: Call) -> None:
+    def _release(self, call: Call) -> None:
+        """Release the space of a removed call."""
         self._bytes -= call.size
         if call.write and not call.internal:
             self._writes.remove(call.number)
-        self._room.unpark()
+        self._waiters.unpark()
 
-    def answered(self) -> Call:
-        """Take the head off: its reply has come."""
+    def pop_answered(self) -> Call:
+        """Remove and return the head, whose reply was received."""
         call = self._sent.popleft()
-        self._forget(call)
+        self._release(call)
         return call
 
     def withdraw_last(self) -> None:
-        """Undo the newest `next_to_send`: the call could not be encoded."""
-        self._forget(self._sent.pop())
+        """Remove the call of the last `next_to_send`, because it could not be encoded."""
+        self._release(self._sent.pop())
 
     def connection_lost(self, *, resend_writes: bool) -> list[Call]:
-        """What was sent must be sent again, except what concerned that connection only.
+        """Queue the sent calls for the next connection, except internal calls and abandoned reads.
 
-        Returns the writes that must not be sent again because the server would not know them; they are taken out.
+        If `resend_writes` is false, removes and returns the sent writes, because the server would not recognise them.
         """
         again: list[Call] = []
-        given_up: list[Call] = []
+        removed: list[Call] = []
         for call in self._sent:
             if call.write and not resend_writes:
-                given_up.append(call)
+                removed.append(call)
             elif call.write or not (call.internal or call.abandoned):
                 again.append(call)
         unsent = [call for call in self._unsent if not call.internal]
-        for call in given_up:
-            self._forget(call)
+        for call in removed:
+            self._release(call)
         self._bytes -= sum(call.size for call in self._sent if call.abandoned and not call.write)
         self._sent.clear()
         self._unsent = deque((*again, *unsent))
-        self._room.unpark()
-        return given_up
+        self._waiters.unpark()
+        return removed
 
     def session_lost(self) -> list[Call]:
-        """Empty the queue for a new session and return what it held."""
-        held = [call for call in (*self._sent, *self._unsent) if not call.internal]
+        """Empty the queue for a new session. Returns the calls that it had, without the internal ones."""
+        pending = [call for call in (*self._sent, *self._unsent) if not call.internal]
         self._sent.clear()
         self._unsent.clear()
         self._writes.clear()
         self._bytes = 0
         self._next_number = 1
-        self._era += 1
-        self._room.unpark_all()
-        return held
+        self._session_number += 1
+        self._waiters.unpark_all()
+        return pending
 
 
-def ping() -> Call:
-    """Keeps the session alive; nobody waits for it."""
+def make_ping() -> Call:
+    """Return a ping, which keeps the session alive. No task waits for it."""
     return Call(Op.PING, (), internal=True)

@@ -1,7 +1,8 @@
-"""The client: ZooKeeper's operations as trio calls.
+"""The client: ZooKeeper's operations as asynchronous methods.
 
-Every call waits as long as it takes, over reconnects; whoever wants less puts it in a cancel scope. Cancelling a write
-does not unsend it. All paths are absolute, all data is bytes, versions default to -1: any.
+A call waits for its reply without a time limit, also during reconnects. Use a cancel scope for a time limit. A write
+may still take effect after its call was cancelled. All paths are absolute and all data is bytes. Version -1, the
+default, matches any version.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from coordserver.core.operations import Op
 from coordserver.core.paths import join, parent_of
 from coordserver.core.stat import Stat
 
-_THROTTLED_S = 0.2
-_DELETE_ROUNDS = 20  # a tree in which others create faster than we delete is given up after these
+_THROTTLED_S = 0.2  # the delay of a retry after ThrottledError
+_DELETE_ROUNDS = 20  # the limit of retries when other clients create znodes faster than this one deletes them
 
 
 class Client:
-    """A session and what can be asked of it. Made by `connect`."""
+    """A session and its operations. `connect` creates it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -47,7 +48,7 @@ class Client:
 
     @property
     def session_id(self) -> int:
-        """0 while there is none."""
+        """The id of the session, 0 while there is none."""
         return self._session.session_id
 
     @property
@@ -56,12 +57,12 @@ class Client:
 
     @property
     def session_timeout_ms(self) -> int:
-        """What the server granted."""
+        """The session timeout that the server granted, in milliseconds."""
         return self._session.timeout_ms
 
     @property
     def session_number(self) -> int:
-        """1 in the first session, one more each time a new session replaces one that ended."""
+        """The number of sessions so far: 1 in the first session, 2 in the one that replaces it after its end."""
         return self._session.number
 
     @property
@@ -70,19 +71,19 @@ class Client:
 
     @asynccontextmanager
     async def states(self) -> AsyncIterator[StateStream]:
-        """A stream of session states, beginning with the present one."""
+        """Yield a stream of session states, which begins with the current state."""
         with self._session.board.listen() as stream:
             yield stream
 
     async def add_auth(self, scheme: str, auth: bytes) -> None:
-        """Show credentials (`"digest", b"user:password"`), here and on every further connection.
+        """Authenticate with credentials such as `"digest", b"user:password"`, now and on every later connection.
 
-        Raises AuthFailedError.
+        Raises AuthFailedError if the server refuses them.
         """
         await self._session.add_auth(scheme, auth)
 
     def listen(self) -> AbstractContextManager[StateStream]:
-        """`states` for those who need no `async with`."""
+        """Return a synchronous context manager that does the same as `states`."""
         return self._session.board.listen()
 
     # -- znodes -----------------------------------------------------------------------------------------------------
@@ -99,9 +100,10 @@ class Client:
         acl: Sequence[ACL] | None = None,
         makepath: bool = False,
     ) -> Created:
-        """Create a znode; `makepath` creates missing parents, persistent.
+        """Create a znode. `makepath` creates missing parents as persistent znodes. `ttl_ms` is in milliseconds.
 
-        Raises NodeExistsError; NoNodeError without the parent; NoChildrenForEphemeralsError, InvalidACLError, ...
+        Raises NodeExistsError, NoNodeError if the parent is missing, NoChildrenForEphemeralsError, InvalidACLError, and
+        ValueError for flags that exclude each other.
         """
         mode = create_mode(ephemeral, sequence, container, ttl_ms > 0)
         entries = plain_acl(self._session.default_acl if acl is None else acl)
@@ -125,11 +127,14 @@ class Client:
                 raise
 
     def delete_soon(self, path: str) -> None:
-        """Delete without waiting, as soon as there is a connection; what came of it is not told. For leaving."""
+        """Queue the deletion of a znode and return at once. The result is not reported.
+
+        The request is sent when there is a connection. It is meant for cleanup when a task ends.
+        """
         self._session.post(Op.DELETE, (checked_path(path), -1))
 
     async def exists(self, path: str) -> Stat | None:
-        """The Stat, or None."""
+        """Return the Stat of a znode, or None if it does not exist."""
         try:
             call = await self._session.request(Op.EXISTS, (checked_path(path), False))
         except NoNodeError:
@@ -138,22 +143,22 @@ class Client:
         return stat
 
     async def get(self, path: str) -> Node:
-        """Data and Stat. Raises NoNodeError."""
+        """Return data and Stat of a znode. Raises NoNodeError."""
         data, stat = (await self._session.request(Op.GET_DATA, (checked_path(path), False))).result
         return Node(data or b"", stat)
 
     async def set(self, path: str, data: bytes, *, version: int = -1) -> Stat:
-        """Replace the data. Raises NoNodeError, BadVersionError."""
+        """Replace the data of a znode and return its new Stat. Raises NoNodeError, BadVersionError."""
         arguments = (checked_path(path), bytes(data), version)
         stat: Stat = (await self._session.request(Op.SET_DATA, arguments, size=len(data))).result[0]
         return stat
 
     async def children(self, path: str) -> list[str]:
-        """The names of the children, sorted. Raises NoNodeError."""
+        """Return the names of the children, sorted. Raises NoNodeError."""
         return sorted((await self._session.request(Op.GET_CHILDREN2, (checked_path(path), False))).result[0])
 
     async def ensure_path(self, path: str) -> None:
-        """Create what is missing of the path, persistent and empty."""
+        """Create the missing znodes of a path as empty persistent znodes."""
         missing = [checked_path(path)]
         while missing:
             if missing[-1] == "/":
@@ -165,32 +170,37 @@ class Client:
                 missing.append(parent_of(missing[-1]))
                 continue
             except ConnectionLossError:
-                continue  # it is there, or we make it now
+                continue  # the create may have succeeded; try it again
             except NodeExistsError:
                 pass
             missing.pop()
 
     async def sync(self, path: str = "/") -> None:
-        """Wait until this server knows all that was committed when the call began."""
+        """Wait until the connected server has applied all changes that were committed before the call."""
         await self._session.request(Op.SYNC, (checked_path(path),))
 
     async def get_acl(self, path: str) -> tuple[list[ACL], Stat]:
-        """The ACL and the Stat. Raises NoNodeError."""
+        """Return ACL and Stat of a znode. Raises NoNodeError."""
         acl, stat = (await self._session.request(Op.GET_ACL, (checked_path(path),))).result
         return list(acl), stat
 
     async def set_acl(self, path: str, acl: Sequence[ACL], *, version: int = -1) -> Stat:
-        """Replace the ACL; `version` is the aversion. Raises NoNodeError, BadVersionError, InvalidACLError."""
+        """Replace the ACL of a znode and return its new Stat. `version` is compared with the aversion.
+
+        Raises NoNodeError, BadVersionError, InvalidACLError.
+        """
         arguments = (checked_path(path), plain_acl(acl), version)
         stat: Stat = (await self._session.request(Op.SET_ACL, arguments)).result[0]
         return stat
 
     async def delete_tree(self, path: str) -> None:
-        """Delete a znode and everything below it, children first; a missing one is fine.
+        """Delete a znode and its whole subtree, children first. A missing znode is not an error.
 
-        The server does it, at most 10,000 znodes at a time, each time all or nothing; over ZooKeeper's protocol it is
-        done one by one. Raises BadArgumentsError for `/` and ZooKeeper's own znodes, NoAuthError where a parent does
-        not let its children be deleted, NotEmptyError if others keep creating below it.
+        The server deletes up to 10,000 znodes in one atomic step, and repeats the step until all are deleted. Over
+        ZooKeeper's protocol the client deletes the znodes one by one.
+
+        Raises BadArgumentsError for `/` and ZooKeeper's own znodes, NoAuthError if the ACL of a parent does not permit
+        the deletion of its children, NotEmptyError if other clients keep creating znodes in the subtree.
         """
         finished = False
         try:
@@ -204,16 +214,16 @@ class Client:
     async def _delete_one_by_one(self, path: str) -> None:
         for round_number in range(_DELETE_ROUNDS):
             try:
-                for victim in reversed(await self._paths_below(checked_path(path))):
-                    if victim != "/":
-                        await self.delete(victim, missing_ok=True)
+                for found in reversed(await self._list_subtree(checked_path(path))):
+                    if found != "/":
+                        await self.delete(found, missing_ok=True)
             except NotEmptyError:
                 if round_number == _DELETE_ROUNDS - 1:
                     raise
             else:
                 return
 
-    async def _paths_below(self, path: str) -> list[str]:
+    async def _list_subtree(self, path: str) -> list[str]:
         found = [path]
         for parent in found:
             try:
@@ -223,17 +233,17 @@ class Client:
         return found
 
     def transaction(self) -> Transaction:
-        """Several operations that take effect together."""
+        """Return a new transaction: operations that take effect together or not at all."""
         return Transaction(self._session)
 
     # -- watching ---------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def watch(self, path: str, *, recursive: bool = False) -> AsyncIterator[WatchStream]:
-        """A stream of what happens to the znode, whether or not it exists, from here on; `recursive`, to its subtree.
+        """Yield a stream of the events of a znode, which need not exist, or of its subtree if `recursive` is true.
 
-        A recursive stream tells of creations, deletions and data changes; the other one of its children's coming and
-        going too. The stream survives reconnects without a gap; where events may be missing it says RESYNC.
+        A recursive stream reports creations, deletions and data changes. The other one also reports when a child is
+        created or deleted. The stream continues after reconnects. If events may be missing, it reports RESYNC.
         """
         stream = WatchStream(path)
         async with self.watch_into(stream, path, recursive=recursive):
@@ -241,7 +251,7 @@ class Client:
 
     @asynccontextmanager
     async def watch_into(self, sink: WatchSink, path: str, *, recursive: bool = False) -> AsyncIterator[None]:
-        """`watch` for those who bring their own sink."""
+        """Deliver the events that `watch` reports to `sink` while the block runs."""
         watch = await self._session.watch(sink, checked_path(path), recursive=recursive)
         try:
             yield
@@ -249,7 +259,7 @@ class Client:
             self._session.unwatch(sink, watch)
 
     async def wait_deleted(self, path: str) -> None:
-        """Return once the znode does not exist. Survives reconnects and the loss of the session."""
+        """Wait until a znode does not exist. The call continues after reconnects and in a new session."""
         async with self.watch(path) as events:
             while True:
                 try:
@@ -265,29 +275,33 @@ class Client:
     def cache(
         self, path: str, *, wait_created: float = 0.0, wait_changed: float = 0.0
     ) -> AbstractAsyncContextManager[TreeCache]:
-        """A copy of the subtree that is kept current while the block lasts.
+        """Return a context manager for a copy of the subtree, which is kept up to date while the block runs.
 
-        What was created, or changed, may wait so many seconds until it is read: what is deleted meanwhile is spared.
+        The cache reads a created znode after `wait_created` seconds, a changed one after `wait_changed` seconds. A
+        delay saves the reads of znodes that are deleted in the meantime.
         """
         return open_cache(self, checked_path(path), wait_created=wait_created, wait_changed=wait_changed)
 
     # -- many at once -----------------------------------------------------------------------------------------------
 
     async def read_many(self, paths: Sequence[str]) -> list[Node | None]:
-        """`get` for each path, all under way together; None for what does not exist or may not be read."""
-        results = await self._many([(Op.GET_DATA, path) for path in paths])
-        return [_node(result) for result in results]
+        """Read data and Stat of several znodes with concurrent requests.
+
+        The result has None for each znode that does not exist or may not be read.
+        """
+        results = await self._read_all([(Op.GET_DATA, path) for path in paths])
+        return [_to_node(result) for result in results]
 
     async def read_with_children(self, paths: Sequence[str]) -> list[tuple[Node, list[str]] | None]:
-        """Data, Stat and the names of the children of each path, all under way together; None as in `read_many`."""
-        results = await self._many([(op, path) for path in paths for op in (Op.GET_DATA, Op.GET_CHILDREN2)])
+        """Read data, Stat and sorted names of the children of several znodes, otherwise like `read_many`."""
+        results = await self._read_all([(op, path) for path in paths for op in (Op.GET_DATA, Op.GET_CHILDREN2)])
         found: list[tuple[Node, list[str]] | None] = []
         for data, listing in zip(results[::2], results[1::2], strict=True):
-            node = _node(data)
+            node = _to_node(data)
             found.append(None if node is None else (node, sorted(listing[0]) if listing else []))
         return found
 
-    async def _many(self, reads: Sequence[tuple[Op, str]]) -> list[tuple[Any, ...] | None]:
+    async def _read_all(self, reads: Sequence[tuple[Op, str]]) -> list[tuple[Any, ...] | None]:
         calls = [await self._session.start(op, (path, False)) for op, path in reads]
         results: list[tuple[Any, ...] | None] = []
         for call in calls:
@@ -301,5 +315,5 @@ class Client:
         return results
 
 
-def _node(result: tuple[Any, ...] | None) -> Node | None:
+def _to_node(result: tuple[Any, ...] | None) -> Node | None:
     return None if result is None else Node(result[0] or b"", result[1])

@@ -1,8 +1,8 @@
-"""The seam between the session and the bytes.
+"""The interface between the session and a wire protocol.
 
-The session knows requests, replies and events; a codec turns them into bytes and back. One codec object lives as long
-as one connection, so it may keep what its protocol needs to know of the requests under way (jute does not repeat the
-operation in a reply).
+The session works with requests, replies and events. A codec converts them to bytes and back. Each connection has its
+own codec, so a codec may store data about the requests under way. Jute needs that: its replies do not repeat the
+operation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 
 class Hello(NamedTuple):
-    """What the client says first. `session_id` 0 asks for a new session."""
+    """The client's first message (ZooKeeper's ConnectRequest). `session_id` 0 asks for a new session."""
 
     session_id: int
     password: bytes
@@ -23,7 +23,11 @@ class Hello(NamedTuple):
 
 
 class Welcome(NamedTuple):
-    """The server's answer. `error` is 0, or the code why there is no session; limits are in frames and bytes."""
+    """The server's answer to Hello (ZooKeeper's ConnectResponse).
+
+    `error` is 0, or the error code if the server gives no session. `outstanding` limits the number of requests under
+    way, `frame_bytes` the size of a request frame.
+    """
 
     error: int
     session_id: int
@@ -37,7 +41,7 @@ class Welcome(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The answer to the request `number`. `fields` are for the codec's own `result`."""
+    """The reply to the request `number`. The codec's `result` decodes `fields`."""
 
     number: int
     zxid: int
@@ -47,14 +51,20 @@ class Reply(NamedTuple):
 
 
 class Events(NamedTuple):
-    """What one change, `zxid`, did to watched znodes: pairs of event kind and path. zxid is -1 where not told."""
+    """The events of one change, as pairs of event kind and path.
+
+    `zxid` is that of the change, or -1 if the protocol does not report it.
+    """
 
     zxid: int
     events: Sequence[tuple[int, str]]
 
 
 class Ended(NamedTuple):
-    """The server ends the session on this connection: -112 expired, -118 moved to another connection."""
+    """The server ends the session on this connection.
+
+    `reason` is -112 if the session expired, -118 if it moved to another connection.
+    """
 
     reason: int
 
@@ -63,27 +73,30 @@ Message: TypeAlias = Welcome | Reply | Events | Ended
 
 
 class Codec(Protocol):
-    """One connection's translator. Nothing here blocks."""
+    """Encodes and decodes the messages of one connection. No method blocks."""
 
     @property
     def resends_writes(self) -> bool:
-        """Whether the server knows a write again by its number, so that sending it twice does it once."""
+        """Whether the server recognises a repeated write by its number, so that a write may be sent twice."""
 
     def hello(self, hello: Hello) -> bytes:
-        """The opening bytes."""
+        """Encode the first message of the connection."""
 
     def request(self, number: int, op: int, acked: int, args: Sequence[Any]) -> bytes:
-        """One request frame; operations of a multi are `(op, *arguments)` each.
+        """Encode one request frame. Each operation of a multi is `(op, *arguments)`.
 
-        Raises TypeError, ValueError or OverflowError where an argument cannot be carried, LookupError where the
-        protocol has no such operation.
+        `acked` is the lowest number of an unanswered write. Raises TypeError, ValueError or OverflowError if the
+        protocol cannot encode an argument, LookupError if it does not have the operation.
         """
 
     def result(self, op: int, args: Sequence[Any], fields: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A reply's fields typed as the operation table says; of a multi, `(code, result)` for each operation.
+        """Decode the fields of a reply to the types of the operation table.
 
-        Raises WireError if they do not fit.
+        The result of a multi is a pair `(code, result)` for each operation. Raises WireError if the fields are invalid.
         """
 
     def receive(self, data: bytes) -> list[Message]:
-        """Every message completed by these bytes. Raises WireError if the server does not speak the protocol."""
+        """Decode received bytes. Returns the messages that are complete now, in order.
+
+        Raises WireError if the bytes violate the protocol.
+        """

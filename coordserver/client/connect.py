@@ -1,4 +1,4 @@
-"""Opening a client."""
+"""Opening a client: `connect`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSE_S = 1.0
 
 
 def parse_servers(text: str) -> tuple[Callable[[], Codec], list[Host]]:
-    """The protocol and the addresses that `zk://h1:2181,h2` and the like stand for. Raises ValueError."""
+    """Return the codec and the addresses of a text such as `zk://h1:2181,h2`. Raises ValueError."""
     scheme, _, hosts = text.rpartition("://")
     if scheme not in CODECS:
         raise ValueError(f"{text!r} does not begin with coord:// or zk://")
@@ -49,29 +49,31 @@ async def connect(
     codec: Callable[[], Codec] | None = None,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Client]:
-    """A session with one of `hosts` (`h1:2181,h2:2181`), tried in turn, for as long as the block lasts.
+    """Open a session with one of `hosts` (`h1:2181,h2:2181`), which are tried in turn, and yield its client.
 
-    `coord://` before the hosts, or nothing, means servers of this project; `zk://` Apache ZooKeeper, 3.6 or newer, and
-    whatever speaks its protocol. There a write that was under way when its connection was lost raises
-    ConnectionLossError, because nobody can know what became of it, and streams say RESYNC after each reconnect.
+    The prefix `coord://`, or no prefix, means servers of this project. `zk://` means Apache ZooKeeper 3.6 or newer, or
+    another server with its protocol. With `zk://`, a write that was under way on a lost connection raises
+    ConnectionLossError, because its outcome is unknown, and watch streams report RESYNC after each reconnect.
 
-    `tls`: speak TLS. `auth`: credentials (`("digest", b"user:password")`) that each connection begins with; if a server
-    refuses them, everything raises AuthFailedError. `default_acl` is that of znodes created without one of their own,
-    instead of an open one.
+    - `session_timeout` is in seconds. The server may grant another timeout.
+    - `session` is the id and password of a session that an earlier process left. The client resumes it with its
+      ephemerals. If it has ended, the client opens a new session.
+    - `tls` turns TLS on.
+    - `auth` has credentials, such as `("digest", b"user:password")`, that are sent on each connection. If a server
+      refuses them, every call raises AuthFailedError.
+    - `default_acl` is the ACL of znodes that are created without an ACL. The default is an open ACL.
+    - `connect_within` limits the time for the first connection, in seconds, unless `retry_forever` is true.
 
-    `session`: the id and password of a session that a predecessor left, to be resumed with all its ephemerals; where it
-    has ended, a new one is opened.
+    The end of the block closes the session, which deletes its ephemerals, and waits for that at most CLOSE_S seconds.
 
-    Leaving the block ends the session, and its ephemerals with it, waiting for that at most a second. `session_timeout`
-    is in seconds and the server may grant another. Raises ConnectError if no server gave a session within
-    `connect_within` seconds, unless `retry_forever`; ValueError if `hosts` cannot be read; CredentialsError if files of
-    `tls` cannot.
+    Raises ConnectError if no server gave a session in time, ValueError if `hosts` is invalid, CredentialsError if a
+    file of `tls` is unusable.
     """
     default_codec, addresses = parse_servers(hosts)
     if tls is not None:
-        tls.context()  # here, because what is wrong with the files is no reason to try again
+        tls.context()  # raises for unusable files before the first attempt, because a retry would not help
         dial = dial_tls(tls.context)
-    holder = Session(
+    client_session = Session(
         addresses,
         dial,
         codec or default_codec,
@@ -82,16 +84,18 @@ async def connect(
         default_acl=default_acl,
     )
     if session is not None:
-        holder.take_up(*session)
+        client_session.resume(*session)
     async with background() as nursery:
         try:
             with trio.move_on_after(math.inf if retry_forever else connect_within) as scope:
-                await nursery.start(holder.run)
-                holder.outlive()
+                await nursery.start(client_session.run)
+                client_session.shield()
             if scope.cancelled_caught:
-                raise ConnectError(f"no session at {hosts} within {connect_within:g} s; last: {holder.last_failure}")
-            yield Client(holder)
+                raise ConnectError(
+                    f"no session at {hosts} within {connect_within:g} s; last: {client_session.last_failure}"
+                )
+            yield Client(client_session)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
-                await holder.close()
-            holder.stop()
+                await client_session.close()
+            client_session.stop()

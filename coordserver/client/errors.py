@@ -1,4 +1,4 @@
-"""Errors that only a client can have. The rest of the tree is in `coordserver.core.errors`."""
+"""The errors that only the client raises. `coordserver.core.errors` has the other ones."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from coordserver.core.errors import CoordError, KeeperError
 
 
 class ConnectError(CoordError):
-    """No server of the list gave a session in time; the text says what each answered."""
+    """No server gave a session within the time limit. The text has the last failure."""
 
 
 class ClientClosedError(CoordError):
-    """The client was closed while the call waited, or before it."""
+    """The client was closed before the call or during it."""
 
     definite = False
 
 
 class CredentialsError(CoordError):
-    """A certificate, key or credential cannot be used; the text names it."""
+    """A certificate, key or credential is unusable. The text names it."""
 
 
 class TransactionFailedError(CoordError):
-    """Nothing of the transaction took effect. `index` is the operation that failed, counted from 0, `cause` why."""
+    """The transaction failed and had no effect. `index` is the failed operation, from 0, and `cause` its error."""
 
     def __init__(self, index: int, cause: KeeperError) -> None:
         self.index = index

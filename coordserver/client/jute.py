@@ -1,15 +1,16 @@
-"""ZooKeeper's protocol behind the session's codec seam: the client against any Apache ZooKeeper from 3.6 on.
+"""The codec of ZooKeeper's protocol (jute), for Apache ZooKeeper 3.6 and newer.
 
-The bytes are `coordserver.wire.jute.client`'s business; here is what differs from the native protocol:
+`coordserver.wire.jute.client` encodes and decodes the bytes. The protocol differs from the native one in these points:
 
-- Writes are not known again by their numbers, so that what was under way when a connection was lost is not sent again.
-- A new connection cannot say what its watches missed: add_watch never counts as resumed.
-- Events are told without a zxid, although newer servers send one: those of one change come one by one, and a zxid must
-  not make the second look like one already seen.
-- Pings and credentials have xids of their own, and their replies may overtake others: they are held until their turn.
-- Up to 3.8 a path has one watch of a connection, the last mode asked for. Where both are wanted the recursive one is
-  asked for, and what it tells of a child stands for the change of the parent's children, too (which a server that
-  keeps both may tell once more).
+- The server does not recognise a repeated write, so the client does not resend writes after a lost connection.
+- The server cannot replay the events that a watch missed, so add_watch never counts as resumed.
+- Events have zxid -1 here, although newer servers send a zxid. The events of one change arrive in separate messages,
+  and with a zxid the second one would be taken for one that was already delivered.
+- Pings and auth requests have fixed xids, and their replies may overtake other replies. The codec holds such a reply
+  until the earlier replies have arrived.
+- Up to 3.8 a connection has one watch for a path, with the mode of the last add_watch. If the client needs both modes,
+  the codec asks for the recursive one. When that watch reports the creation or deletion of a child, the codec adds the
+  event for the change of the parent's children. A server with both watches may report that change a second time.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from coordserver.wire.jute.opcodes import AUTH_XID, NOTIFICATION_XID, PING_XID
 
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 
-_FRAME_BYTES = 1_048_575  # jute.maxbuffer as ZooKeeper has it where nobody set it
-_OUTSTANDING = 1000  # globalOutstandingLimit
+_FRAME_BYTES = 1_048_575  # ZooKeeper's default of jute.maxbuffer
+_OUTSTANDING = 1000  # ZooKeeper's default of globalOutstandingLimit
 _XIDS = 0x7FFF_FFFF
-_ANY = 3  # WatcherType.ANY: 3.8 knows no types of the persistent ones
+_ANY = 3  # WatcherType.ANY, because 3.8 has no watcher types for persistent watches
 _MODE_OF_KIND = {4: WatchMode.PERSISTENT, 5: WatchMode.PERSISTENT_RECURSIVE}
 _OWN_XIDS = {int(Op.PING): PING_XID, int(Op.AUTH): AUTH_XID}
-_COMING_AND_GOING = (EventKind.CREATED, EventKind.DELETED)
+_CHILD_EVENTS = (EventKind.CREATED, EventKind.DELETED)
 _NO_SESSION = Welcome(int(ErrorCode.SESSION_EXPIRED), 0, b"", 0, 1, _FRAME_BYTES, None, 0, 0)
 
 
-class _Asked:
-    """A request under way, and its reply if that came before its turn."""
+class _PendingRequest:
+    """A request under way. `reply` is set if its reply overtook an earlier one."""
 
     __slots__ = ("number", "reply", "xid")
 
@@ -50,14 +51,14 @@ class _Asked:
 
 
 class JuteCodec:
-    """One connection to a ZooKeeper."""
+    """The Codec of one connection to a ZooKeeper server."""
 
     def __init__(self) -> None:
         self._frames = FrameBuffer(MAX_REPLY_BYTES)
         self._welcomed = False
-        self._asked: deque[_Asked] = deque()
+        self._pending: deque[_PendingRequest] = deque()
         self._modes: dict[str, set[WatchMode]] = {}
-        self._had_both: set[str] = set()
+        self._had_both: set[str] = set()  # the watched paths that have or had watches of both modes
 
     @property
     def resends_writes(self) -> bool:
@@ -76,15 +77,15 @@ class JuteCodec:
         if op == Op.AUTH:
             frame = records.auth_request(xid, *args)
         else:
-            frame = records.request(xid, *self._as_zookeeper(op, args))
-        if len(frame) <= _FRAME_BYTES:  # a longer one is not sent
-            self._asked.append(_Asked(number, xid))
+            frame = records.request(xid, *self._to_zookeeper(op, args))
+        if len(frame) <= _FRAME_BYTES:  # the session does not send a longer one
+            self._pending.append(_PendingRequest(number, xid))
         return frame
 
     def result(self, op: int, args: Sequence[Any], fields: tuple[Any, ...]) -> tuple[Any, ...]:
         body, at = fields
         if op == Op.ADD_WATCH:
-            return (False,)  # never resumed
+            return (False,)  # the watch was not resumed
         if op in (Op.REMOVE_WATCHES, Op.AUTH):
             return ()
         if op == Op.MULTI:
@@ -103,33 +104,33 @@ class JuteCodec:
                 continue
             header, at = records.decode_reply_header(body)
             if header.xid == NOTIFICATION_XID:
-                messages.append(Events(-1, tuple(self._events(*records.decode_event(body, at)))))
+                messages.append(Events(-1, tuple(self._expand_event(*records.decode_event(body, at)))))
             else:
-                self._take(header, body, at)
-                messages.extend(self._due())
+                self._match_reply(header, body, at)
+                messages.extend(self._pop_replies())
         return messages
 
-    # -- replies in turn --------------------------------------------------------------------------------------------
+    # -- replies in the order of the requests -----------------------------------------------------------------------
 
-    def _take(self, header: records.ReplyHeader, body: bytes, at: int) -> None:
-        for asked in self._asked:
-            if asked.xid == header.xid and asked.reply is None:
+    def _match_reply(self, header: records.ReplyHeader, body: bytes, at: int) -> None:
+        for request in self._pending:
+            if request.xid == header.xid and request.reply is None:
                 error = ErrorCode.THROTTLED if header.error == ErrorCode.THROTTLED_OP else header.error
-                asked.reply = Reply(asked.number, header.zxid, int(error), (body, at), "")
+                request.reply = Reply(request.number, header.zxid, int(error), (body, at), "")
                 return
-            if header.xid not in (PING_XID, AUTH_XID) and asked.xid not in (PING_XID, AUTH_XID):
-                raise WireError(f"a reply to {header.xid} where one to {asked.xid} was due")
-        raise WireError(f"a reply to {header.xid}, which was not asked")
+            if header.xid not in (PING_XID, AUTH_XID) and request.xid not in (PING_XID, AUTH_XID):
+                raise WireError(f"received a reply to xid {header.xid}, expected one to xid {request.xid}")
+        raise WireError(f"received a reply to xid {header.xid}, which no request has")
 
-    def _due(self) -> Iterable[Reply]:
-        asked = self._asked
-        while asked and (reply := asked[0].reply) is not None:
-            asked.popleft()
+    def _pop_replies(self) -> Iterable[Reply]:
+        pending = self._pending
+        while pending and (reply := pending[0].reply) is not None:
+            pending.popleft()
             yield reply
 
-    # -- requests as ZooKeeper has them -----------------------------------------------------------------------------
+    # -- requests in ZooKeeper's form -------------------------------------------------------------------------------
 
-    def _as_zookeeper(self, op: int, args: Sequence[Any]) -> tuple[int, Sequence[Any]]:
+    def _to_zookeeper(self, op: int, args: Sequence[Any]) -> tuple[int, Sequence[Any]]:
         if op == Op.CREATE:
             return _create_op(args[3]), args
         if op == Op.MULTI:
@@ -156,17 +157,18 @@ class JuteCodec:
         self._had_both.discard(path)
         return int(Op.REMOVE_WATCHES), (path, _ANY)
 
-    def _events(self, kind: int, path: str) -> Iterable[tuple[int, str]]:
+    def _expand_event(self, kind: int, path: str) -> Iterable[tuple[int, str]]:
+        """Yield an event, and the event of the parent's children if only the recursive watch reports their change."""
         yield kind, path
-        if kind in _COMING_AND_GOING and path != "/":
+        if kind in _CHILD_EVENTS and path != "/":
             parent = parent_of(path)
-            # Still so when the recursive one has left: the server may not have heard of that yet.
+            # After the removal of the recursive watch this is still needed, until the server has processed the removal.
             if parent in self._had_both and WatchMode.PERSISTENT in self._modes[parent]:
                 yield int(EventKind.CHILDREN_CHANGED), parent
 
 
 def _create_op(mode: int) -> int:
-    """Which of ZooKeeper's operations creates that, and answers with the Stat."""
+    """Return ZooKeeper's operation that creates a znode of this mode and returns its Stat."""
     if mode in TTL_MODES:
         return int(Op.CREATE_TTL)
     return int(Op.CREATE_CONTAINER if mode == CreateMode.CONTAINER else Op.CREATE2)
@@ -189,7 +191,7 @@ def _welcome(answer: records.ConnectResponse) -> Welcome:
 
 
 def _multi_result(count: int, results: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """`(code, result)` for each operation; of a failed multi only the codes."""
+    """Return `(code, result)` for each operation. After a failed multi the results are empty."""
     if len(results) != count:
         raise WireError("results of a multi do not match its operations")
     if any(kind == -1 for kind, *_ in results):

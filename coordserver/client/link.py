@@ -1,7 +1,7 @@
-"""One connection, from the server's welcome to its loss: read, write, keep alive.
+"""One connection from the server's welcome to its loss: it reads, writes and sends pings.
 
-Many requests queued at once leave in one send; many replies of one read are handled before anything else runs. A
-request that finds the connection idle is sent by the task that makes it.
+All queued requests leave in one send. All replies of one read are handled before another task runs. When the connection
+is idle, the task that makes a request also sends it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from coordserver.core.errors import WireError
 
 log = logging.getLogger(__name__)
 
-_LATE_S = 0.5  # a wake-up this late means that we were stopped, not that the server was silent
+# If the task wakes up this much too late, the process was stopped, and the silence does not mean a dead server.
+_LATE_S = 0.5
 
 
 class LinkLostError(Exception):
-    """The connection is of no use any more; the text says why."""
+    """The connection is unusable. The text is the reason."""
 
 
 class Link:
-    """A connected transport and its codec. `timeout_s` is the session's."""
+    """A connected transport with its codec. `timeout_s` is the session timeout in seconds.
+
+    The client sends a ping after a third of the timeout without a send. It closes the connection after two thirds
+    without a received byte.
+    """
 
     def __init__(self, transport: Transport, codec: Codec, timeout_s: float) -> None:
         self.codec = codec
@@ -36,11 +41,14 @@ class Link:
         self._sending = False
         self._wake = trio.Event()
         now = trio.current_time()
-        self._heard_at = now
+        self._received_at = now
         self._sent_at = now
 
     def put(self, data: bytes, *, at_once: bool) -> None:
-        """Queue bytes, or send them `at_once` where nothing is queued: right for a request that is alone."""
+        """Queue bytes for sending. With `at_once`, send them now if no other bytes are queued.
+
+        `at_once` is faster for a single request.
+        """
         if at_once and not self._out and not self._sending:
             self._sent_at = trio.current_time()
             data = data[self._transport.try_send(data) :]
@@ -50,25 +58,29 @@ class Link:
         self._wake.set()
 
     async def run(self, handle: Callable[[Message], None], ping: Callable[[], None]) -> str:
-        """Serve until the connection is lost; returns why. `handle` may raise LinkLostError or WireError to end it."""
-        why = ["lost"]
+        """Run the connection until it is lost. Returns the reason.
+
+        `handle` receives each message, and may raise LinkLostError or WireError to end the connection. `ping` is called
+        when a ping is due.
+        """
+        reasons = ["lost"]
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._keep_alive, ping)
                 await self._read(handle)
         except* (LinkLostError, WireError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            why = [str(error) or type(error).__name__ for error in group.exceptions]
+            reasons = [str(error) or type(error).__name__ for error in group.exceptions]
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await self._transport.close()
-        return "; ".join(why)
+        return "; ".join(reasons)
 
     async def _read(self, handle: Callable[[Message], None]) -> None:
         receive = self._transport.receive
         decode = self.codec.receive
         while data := await receive():
-            self._heard_at = trio.current_time()
+            self._received_at = trio.current_time()
             for message in decode(data):
                 handle(message)
         raise LinkLostError("the server closed the connection")
@@ -87,13 +99,14 @@ class Link:
 
     async def _keep_alive(self, ping: Callable[[], None]) -> None:
         while True:
-            due = min(self._heard_at + self._silence, self._sent_at + self._ping_every)
+            due = min(self._received_at + self._silence, self._sent_at + self._ping_every)
             await trio.sleep_until(due)
             now = trio.current_time()
             if now - due > _LATE_S:
-                self._heard_at = now  # judge the server only by time in which we listened
-            if now >= self._heard_at + self._silence:  # the very sums that were slept for, or rounding could spin here
-                raise LinkLostError(f"the server was silent for {now - self._heard_at:.1f} s")
+                self._received_at = now  # count only time in which this process was running
+            # Compute the same sums as in `due`; with other sums a rounding error could make this loop spin.
+            if now >= self._received_at + self._silence:
+                raise LinkLostError(f"the server was silent for {now - self._received_at:.1f} s")
             if now >= self._sent_at + self._ping_every:
                 self._sent_at = now
                 ping()

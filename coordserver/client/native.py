@@ -1,4 +1,4 @@
-"""The native protocol behind the session's codec seam. The bytes are `coordserver.wire.native_client`'s business."""
+"""The codec of the native protocol. `coordserver.wire.native_client` encodes and decodes the bytes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from coordserver.client.codec import Ended, Events, Hello, Message, Reply, Welco
 from coordserver.core.operations import Op
 from coordserver.wire import native_client
 
-_OUTSTANDING = 1000  # where a server names no limit of its own
+_OUTSTANDING = 1000  # the default when the server does not send its limit
 _FRAME_BYTES = 1024 * 1024
 
 
 class NativeCodec:
-    """One native connection."""
+    """The Codec of one connection with the native protocol."""
 
     def __init__(self) -> None:
         self._decoder = native_client.NativeDecoder()
@@ -44,13 +44,13 @@ class NativeCodec:
         return native_client.decode_result(op, fields)
 
     def receive(self, data: bytes) -> list[Message]:
-        return [_translate(message) for message in self._decoder.feed(data)]
+        return [_convert_message(message) for message in self._decoder.feed(data)]
 
 
-def _translate(message: native_client.Incoming) -> Message:
+def _convert_message(message: native_client.Incoming) -> Message:
     kind = type(message)
     if kind is native_client.Reply:
-        return Reply(*message)  # the same fields, by design
+        return Reply(*message)  # both types have the same fields in the same order
     if isinstance(message, native_client.Events):
         return Events(message.zxid, message.events)
     if isinstance(message, native_client.ServerHello):

@@ -1,6 +1,6 @@
 """TLS and credentials of a client.
 
-Certificates are read again for each connection, so that renewed ones are taken without a restart.
+The certificate files are read again for each connection, so that renewed certificates are used without a restart.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from coordserver.client.errors import CredentialsError
 
 @attrs.frozen(kw_only=True)
 class Tls:
-    """How to speak TLS with a server. All files are PEM.
+    """The TLS settings of a client. All files are PEM files.
 
-    `ca` holds the certificates to trust, None those of the system; `cert` and `key` are what the server is shown, the
-    key perhaps in the same file. `check_hostname` False accepts a trusted certificate of whatever host.
+    `ca` has the trusted certificates; None means those of the system. `cert` and `key` are the client's own certificate
+    and key; without `key`, `cert` has both. With `check_hostname` False, a trusted certificate of any host is accepted.
     """
 
     ca: Path | None = None
@@ -28,7 +28,7 @@ class Tls:
     check_hostname: bool = True
 
     def context(self) -> ssl.SSLContext:
-        """A context from the files as they are now. Raises CredentialsError naming the file."""
+        """Read the files and return a new context. Raises CredentialsError, which names the file."""
         if self.key is not None and self.cert is None:
             raise CredentialsError(f"a TLS key, {self.key}, without a certificate")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -40,29 +40,29 @@ class Tls:
             try:
                 context.load_verify_locations(self.ca)
             except OSError as fault:
-                raise CredentialsError(f"TLS certificates {self.ca}: {_why(fault)}") from None
+                raise CredentialsError(f"TLS certificates {self.ca}: {_describe(fault)}") from None
         if self.cert is not None:
             try:
-                # Without a password of its own OpenSSL would ask at the terminal.
+                # Without the empty password OpenSSL would ask for one at the terminal.
                 context.load_cert_chain(self.cert, self.key, password="")
             except (OSError, ValueError) as fault:
                 files = f"{self.cert}, {self.key}" if self.key is not None else str(self.cert)
-                raise CredentialsError(f"TLS certificate {files}: {_why(fault)}") from None
+                raise CredentialsError(f"TLS certificate {files}: {_describe(fault)}") from None
         return context
 
 
 class Auth(NamedTuple):
-    """Credentials under one of ZooKeeper's schemes: for `digest`, `user:password`."""
+    """Credentials of one of ZooKeeper's schemes. For `digest`, `auth` is `user:password`."""
 
     scheme: str
     auth: bytes
 
     def __repr__(self) -> str:
-        return f"Auth(scheme={self.scheme!r})"  # never the secret
+        return f"Auth(scheme={self.scheme!r})"  # the secret must not appear in logs
 
     @classmethod
     def parse(cls, text: str) -> Auth:
-        """`digest:user:password`. Raises ValueError, which does not repeat the secret."""
+        """Parse credentials such as `digest:user:password`. Raises ValueError without the secret in its text."""
         scheme, colon, rest = text.strip().partition(":")
         if not scheme or not colon:
             raise ValueError("credentials are SCHEME:…, as in digest:user:password")
@@ -71,7 +71,7 @@ class Auth(NamedTuple):
         return cls(scheme, rest.encode())
 
 
-def _why(fault: Exception) -> str:
+def _describe(fault: Exception) -> str:
     if isinstance(fault, ssl.SSLError):
         return fault.reason or "not a PEM file"
     return fault.strerror or str(fault) if isinstance(fault, OSError) else str(fault)

@@ -1,13 +1,16 @@
-"""A session over whatever connections it takes.
+"""A client session, which continues over many connections.
 
     CONNECTING -> CONNECTED <-> SUSPENDED -> LOST -> CONNECTED (a new session) ...        any -> CLOSED
 
-The session is looked for on each host in turn, for ever; only a server may say that it has ended. Then what was pending
-fails (a read, or a write that never left, with SessionExpiredError; a write that was sent with OutcomeUnknownError),
-and a new session is opened. On a resume the watches are armed again first, from where they were, and then the
-unanswered requests are sent again with their old numbers, so that a write is done once however often it is sent. A
-server that does not know writes by numbers (`Codec.resends_writes`) is not sent them again: they fail with
-ConnectionLossError.
+After a lost connection the client tries the hosts in turn, without a limit, until one of them resumes the session. Only
+a server can report that the session has ended. The client then fails the pending requests and opens a new session. A
+pending read, or a write that was never sent, fails with SessionExpiredError; a sent write fails with
+OutcomeUnknownError.
+
+When a session is resumed, the client first arms the watches again from their last zxid. Then it sends the unanswered
+requests again with their old numbers, so that the server executes a write only once even if it receives it twice. If
+the server does not recognise repeated writes (`Codec.resends_writes`), the client does not send them again, and they
+fail with ConnectionLossError.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 
 import trio
 
-from coordserver.client.calls import Call, CallQueue, ping
+from coordserver.client.calls import Call, CallQueue, make_ping
 from coordserver.client.codec import Codec, Ended, Events, Hello, Message, Reply, Welcome
 from coordserver.client.errors import ClientClosedError
 from coordserver.client.link import Link, LinkLostError
@@ -47,17 +50,18 @@ log = logging.getLogger(__name__)
 BACK_OFF_MIN_S = 0.05
 BACK_OFF_MAX_S = 2.0
 
-_ATTEMPT_MIN_S = 0.5  # for one host: dialling and handshake together take a third of the session timeout, within these
+# The time limit for connection and handshake with one host is a third of the session timeout, within these bounds.
+_ATTEMPT_MIN_S = 0.5
 _ATTEMPT_MAX_S = 5.0
 
-_REMOVE_PERSISTENT = 4  # remove_watches, kind
+_REMOVE_PERSISTENT = 4  # the watcher kinds of remove_watches
 _REMOVE_RECURSIVE = 5
 
 _SESSION_OVER = (ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED)
 
 
 class Session:
-    """The state of one client's session. `run` does the work; the rest is called from other tasks."""
+    """The session of one client. One task calls `run`, which holds the connections; other tasks call the rest."""
 
     def __init__(
         self,
@@ -81,11 +85,11 @@ class Session:
         self.last_failure = "no server was tried yet"
         self.default_acl = default_acl
         self._auth = [(scheme, bytes(secret)) for scheme, secret in auth]
-        self._over: CoordError = ClientClosedError("the client is closed")
-        self._refused: CoordError | None = None
-        self._wanted_timeout_ms = timeout_ms
+        self._close_reason: CoordError = ClientClosedError("the client is closed")
+        self._auth_error: CoordError | None = None
+        self._requested_timeout_ms = timeout_ms
         self._hosts = list(hosts)
-        self._at = 0
+        self._host_index = 0
         self._dial = dial
         self._new_codec = new_codec
         self._name = name
@@ -94,27 +98,29 @@ class Session:
         self._frame_bytes = 0
         self._calls = CallQueue()
         self._link: Link | None = None
-        self._failures = 0  # attempts since a request was last answered
-        self._ended = 0
+        self._failures = 0  # attempts since the last reply
+        self._end_reason = 0  # the reason of the server's last Ended message, 0 if there was none
         self._running = False
         self._closing = False
-        self._taken_up = False
+        self._resuming = False
         self._scope = trio.CancelScope()
 
-    def take_up(self, session_id: int, password: bytes) -> None:
-        """Begin with the session that a predecessor left, not with a new one; before `run`. If it has ended, so be it:
-        the next one is new, as always.
+    def resume(self, session_id: int, password: bytes) -> None:
+        """Begin with the session of an earlier process instead of a new one. Call it before `run`.
+
+        If that session has ended, `run` opens a new one.
         """
         self.session_id, self.password, self.number = session_id, password, 1
-        self._taken_up = True
+        self._resuming = True
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
     async def request(self, op: int, args: Sequence[Any], *, size: int = 0) -> Call:
-        """Send one request and wait for its answer, however long and over however many connections that takes.
+        """Send a request and wait for its reply, without a time limit and over any number of connections.
 
-        Raises the KeeperError that the server answered, SessionExpiredError, OutcomeUnknownError or ClientClosedError.
-        A cancelled caller leaves the request to itself: it may or may not take effect, and its reply is dropped.
+        `size` is the number of data bytes, which count towards the limit of the queue. Raises the KeeperError of the
+        reply, SessionExpiredError, OutcomeUnknownError, ConnectionLossError or ClientClosedError. If the caller is
+        cancelled, the request may or may not take effect, and its reply is discarded.
         """
         call = await self.start(op, args, size=size)
         await call.wait()
@@ -123,31 +129,32 @@ class Session:
         return call
 
     async def start(self, op: int, args: Sequence[Any], *, size: int = 0, watch: Watch | None = None) -> Call:
-        """Queue one request, waiting only for room; the caller waits on the Call itself."""
+        """Queue a request, waiting only while the queue is full. The caller waits for the reply with `Call.wait`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.board.state is SessionState.CLOSED:
-            raise self._over
+            raise self._close_reason
         call = Call(op, args, size=size, watch=watch)
         if not self._calls.must_wait:
             self._calls.add(call)
         elif not await self._calls.wait_and_add(call):
-            raise self._ended_error(call)
-        self._send_some()
+            raise self._unsent_error(call)
+        self._send_queued()
         return call
 
-    def _ended_error(self, call: Call) -> CoordError:
+    def _unsent_error(self, call: Call) -> CoordError:
+        """Return the error of a call whose session ended while it waited for the queue."""
         if self.board.state is SessionState.CLOSED:
-            return self._over
+            return self._close_reason
         return SessionExpiredError(call.path, "the session ended while the request waited to be sent")
 
     def post(self, op: int, args: Sequence[Any]) -> None:
-        """Queue a request whose answer nobody needs."""
+        """Queue a request and ignore its reply."""
         if self.board.state is not SessionState.CLOSED:
             self._calls.add(Call(op, args))
-            self._send_some()
+            self._send_queued()
 
-    def _send_some(self) -> None:
-        """Put on the wire what the server's limit allows."""
+    def _send_queued(self) -> None:
+        """Send as many queued requests as the server's limit allows. A request that cannot be encoded fails."""
         link = self._link
         if link is None:
             return
@@ -173,21 +180,21 @@ class Session:
             link.put(frames[0] if len(frames) == 1 else b"".join(frames), at_once=at_once)
 
     async def add_auth(self, scheme: str, auth: bytes) -> None:
-        """Show credentials, now and at the beginning of every further connection. Raises AuthFailedError."""
+        """Authenticate now, and at the beginning of every later connection. Raises AuthFailedError."""
         await self.request(Op.AUTH, (scheme, auth))
         self._auth.append((scheme, auth))
 
     def _ping(self) -> None:
         if self._link is not None:
-            call = ping()
+            call = make_ping()
             self._calls.add_sent(call)
             self._link.put(self._link.codec.request(call.number, call.op, self._calls.acked, ()), at_once=True)
 
     # -- watches ----------------------------------------------------------------------------------------------------
 
     async def watch(self, sink: WatchSink, path: str, *, recursive: bool) -> Watch:
-        """Arm a watch, and keep it armed. Whatever happens from the return on is told to `sink`."""
-        watch = self.watches.join(sink, path, recursive, self.last_zxid)
+        """Arm a watch and keep it armed over reconnects. `sink` receives all events after the return."""
+        watch = self.watches.add_sink(sink, path, recursive, self.last_zxid)
         armed = False
         try:
             while not armed:
@@ -195,7 +202,7 @@ class Session:
                     call = await self.start(Op.ADD_WATCH, (path, int(watch.mode), -1), watch=watch)
                     await call.wait()
                 except SessionExpiredError:
-                    continue  # nothing was promised yet: arm it in the next session
+                    continue  # arm it in the next session; no event before the return is promised
                 if call.error is not None and not isinstance(call.error, SessionExpiredError):
                     raise call.error
                 armed = call.error is None
@@ -205,11 +212,14 @@ class Session:
         return watch
 
     def unwatch(self, sink: WatchSink, watch: Watch) -> None:
-        """Stop telling `sink`. The server forgets watches with their connection by itself."""
-        if self.watches.leave(sink, watch) and self._link is not None:
+        """Stop delivering events to `sink`.
+
+        Without a connection no request is needed, because a server drops the watches of a lost connection.
+        """
+        if self.watches.remove_sink(sink, watch) and self._link is not None:
             self.post(Op.REMOVE_WATCHES, (watch.path, _REMOVE_RECURSIVE if watch.recursive else _REMOVE_PERSISTENT))
 
-    # -- what the server says ---------------------------------------------------------------------------------------
+    # -- messages from the server -----------------------------------------------------------------------------------
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Reply):
@@ -220,7 +230,7 @@ class Session:
             self.watches.dispatch(message.zxid, message.events, replaying)
             self.last_zxid = max(self.last_zxid, message.zxid)
         elif isinstance(message, Ended):
-            self._ended = message.reason
+            self._end_reason = message.reason
             raise LinkLostError(f"the server ended the session here ({from_code(message.reason)})")
         else:
             raise WireError("a second welcome")
@@ -228,11 +238,11 @@ class Session:
     def _on_reply(self, reply: Reply) -> None:
         call = self._calls.head
         if call is None or call.number != reply.number:
-            raise WireError(f"reply {reply.number} where {call.number if call else 'none'} was due")
+            raise WireError(f"received reply {reply.number}, expected {call.number if call else 'none'}")
         if reply.error in _SESSION_OVER:
             self._failures += 1
-            raise LinkLostError(f"the session has no standing on this connection ({reply.error})")
-        self._calls.answered()
+            raise LinkLostError(f"the session is not valid on this connection ({reply.error})")
+        self._calls.pop_answered()
         self._failures = 0
         self.last_zxid = max(self.last_zxid, reply.zxid)
         error: CoordError | None = None
@@ -247,7 +257,7 @@ class Session:
                 call.settle(reply.zxid, (), fault)
                 raise
         if call.op == Op.AUTH and call.internal and error is not None:
-            self._refused = error
+            self._auth_error = error
             raise LinkLostError(f"the credentials were refused ({error})")
         if call.watch is not None:
             call.watch.on_armed(reply, bool(result and result[0]))
@@ -256,12 +266,12 @@ class Session:
             self.session_id = 0
             raise LinkLostError("closed")
         if self._calls.has_unsent:
-            self._send_some()
+            self._send_queued()
 
     # -- connections ------------------------------------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold a session until `stop`, or until `close` has ended it. `started` is called with the first one."""
+        """Hold a session until `stop` is called or `close` has ended it. `started` is called at the first session."""
         self._running = True
         try:
             with self._scope:
@@ -271,38 +281,41 @@ class Session:
                         return
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
-                    self._lost(await link.run(self._handle, self._ping))
-                    if self._refused is not None:
-                        log.error("this client is of no more use: %s", self._refused)
-                        self._end(self._refused)
+                    self._on_link_lost(await link.run(self._handle, self._ping))
+                    if self._auth_error is not None:
+                        log.error("the client is closed because authentication failed: %s", self._auth_error)
+                        self._fail_all(self._auth_error)
                         return
         finally:
             self._running = False
 
-    def outlive(self) -> None:
-        """Shield `run` from outside cancellation, so that who is being cancelled can still close the session; from now
-        on `stop` must be called. Not before `run` has started for good: `nursery.start` waits for it until then."""
+    def shield(self) -> None:
+        """Shield `run` from outside cancellation, so that a cancelled owner can still close the session.
+
+        The owner must call `stop` afterwards. Call it after `run` has started, because `nursery.start` would wait for a
+        shielded `run` even if it is cancelled.
+        """
         self._scope.shield = True
 
     def stop(self) -> None:
-        """End `run` at once; every waiting call fails with ClientClosedError."""
+        """End `run` immediately. Every pending call fails with ClientClosedError."""
         self._scope.cancel(reason="the client is closed")
         self._link = None
-        self._end(ClientClosedError("the client is closed"))
+        self._fail_all(ClientClosedError("the client is closed"))
 
-    def _end(self, why: CoordError) -> None:
-        """Nothing more is asked or told; whoever waits gets `why`, and so does who asks later."""
+    def _fail_all(self, error: CoordError) -> None:
+        """Enter CLOSED, and raise `error` in all pending and later calls and watches."""
         if self.board.state is not SessionState.CLOSED:
-            self._over = why
+            self._close_reason = error
         self.board.set(SessionState.CLOSED)
         for call in self._calls.session_lost():
-            call.settle(0, (), self._over)
+            call.settle(0, (), self._close_reason)
         for watch in self.watches:
             for sink in tuple(watch.sinks):
-                sink.on_error(self._over)
+                sink.on_error(self._close_reason)
 
     async def close(self) -> None:
-        """End the session on the server; the caller gives the deadline."""
+        """Close the session on the server and wait for the reply. The caller sets the deadline."""
         self._closing = True
         if self.session_id and self._running:
             try:
@@ -310,31 +323,31 @@ class Session:
             except CoordError as error:
                 log.debug("closing the session: %s", error)
 
-    def _lost(self, why: str) -> None:
+    def _on_link_lost(self, reason: str) -> None:
         link, self._link = self._link, None
         assert link is not None
         self.watches.connection_lost(self.last_zxid)
         for call in self._calls.connection_lost(resend_writes=link.codec.resends_writes):
-            call.settle(0, (), ConnectionLossError(f"{Op(call.op).name.lower()} {call.path}: {why}"))
-        if self._failures:  # welcomed, but never answered: another host may do better
-            self._at = (self._at + 1) % len(self._hosts)
-        if self._ended:
-            reason, self._ended = self._ended, 0
+            call.settle(0, (), ConnectionLossError(f"{Op(call.op).name.lower()} {call.path}: {reason}"))
+        if self._failures:  # the host accepted the session but answered no request, so try the next host
+            self._host_index = (self._host_index + 1) % len(self._hosts)
+        if self._end_reason:
+            code, self._end_reason = self._end_reason, 0
             self._failures += 1
-            if reason == ErrorCode.SESSION_EXPIRED:
+            if code == ErrorCode.SESSION_EXPIRED:
                 self._expire()
         if self.session_id:
-            log.info("connection lost: %s", why)
+            log.info("connection lost: %s", reason)
             self.board.set(SessionState.SUSPENDED)
 
     def _expire(self) -> None:
-        """The server said so: what was pending fails, and the next connection opens a new session."""
+        """Fail the pending calls after the server reported the end of the session. The next session is a new one."""
         log.warning("session 0x%x has ended", self.session_id)
         self.session_id, self.password = 0, b""
-        held = self._calls.session_lost()
+        pending = self._calls.session_lost()
         self.watches.session_lost()
         self.board.set(SessionState.LOST)
-        for call in held:
+        for call in pending:
             if call.write and call.sent:
                 name = Op(call.op).name.lower()
                 call.settle(0, (), OutcomeUnknownError(f"{name} {call.path}: the session ended before the answer"))
@@ -342,40 +355,43 @@ class Session:
                 call.settle(0, (), SessionExpiredError(call.path))
 
     async def _connect(self) -> Link | None:
-        """Try the hosts in turn until one has the session, or a new one. None once the session was closed."""
+        """Try the hosts in turn until one of them resumes the session or opens a new one.
+
+        Returns None once `close` has ended the session.
+        """
         while not (self._closing and not self.session_id):
             rounds = self._failures // len(self._hosts)
             if rounds:
                 longest = min(BACK_OFF_MAX_S, BACK_OFF_MIN_S * 2 ** min(rounds - 1, 10))
                 await trio.sleep(longest * self._rng.uniform(0.5, 1))
-            host = self._hosts[self._at]
+            host = self._hosts[self._host_index]
             try:
                 with trio.fail_after(max(_ATTEMPT_MIN_S, min(_ATTEMPT_MAX_S, self.timeout_ms / 3000))):
-                    return await self._attempt(host)
+                    return await self._open_link(host)
             except _ExpiredError:
-                self._failures = 0  # a server that says so serves: no reason to wait for the new session
+                self._failures = 0  # this server is working, so ask it for a new session without a delay
                 self._expire()
             except trio.TooSlowError:
-                self._failed(host, "no answer")
+                self._on_failed_attempt(host, "no answer")
             except (OSError, WireError, LinkLostError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._failed(host, str(error) or type(error).__name__)
+                self._on_failed_attempt(host, str(error) or type(error).__name__)
         return None
 
-    def _failed(self, host: Host, why: str) -> None:
-        self.last_failure = f"{host}: {why}"
+    def _on_failed_attempt(self, host: Host, reason: str) -> None:
+        self.last_failure = f"{host}: {reason}"
         log.log(
             logging.INFO if self._failures < len(self._hosts) else logging.DEBUG, "no session at %s", self.last_failure
         )
         self._failures += 1
-        self._at = (self._at + 1) % len(self._hosts)
+        self._host_index = (self._host_index + 1) % len(self._hosts)
 
-    async def _attempt(self, host: Host) -> Link:
+    async def _open_link(self, host: Host) -> Link:
         transport = await self._dial(host)
         attached = False
         try:
             codec = self._new_codec()
             hello = Hello(
-                self.session_id, self.password, self._wanted_timeout_ms, self.last_zxid, self._history_id, self._name
+                self.session_id, self.password, self._requested_timeout_ms, self.last_zxid, self._history_id, self._name
             )
             await transport.send_all(codec.hello(hello))
             messages: list[Message] = []
@@ -395,7 +411,10 @@ class Session:
                     await transport.close()
 
     def _attach(self, transport: Transport, codec: Codec, welcome: Welcome) -> Link:
-        """Take the session that the server gives: watches first, then what is unanswered."""
+        """Begin to use the session that the server gives.
+
+        Credentials are sent first, then the watches, then the unanswered requests.
+        """
         if welcome.error:
             if welcome.error == ErrorCode.SESSION_EXPIRED and self.session_id:
                 raise _ExpiredError
@@ -405,29 +424,31 @@ class Session:
             self.last_zxid = 0
         if welcome.session_id != self.session_id:
             self.number += 1
-        elif self._taken_up:
+        elif self._resuming:
             self._calls.continue_after(welcome.last_number)
-        self._taken_up = False
+        self._resuming = False
         self.session_id, self.password = welcome.session_id, welcome.password
         self.timeout_ms = welcome.timeout_ms
         self._frame_bytes = welcome.frame_bytes
         self._calls.outstanding = max(1, welcome.outstanding)
-        # Credentials first: what a watch may show is judged by them.
+        # Credentials come before watches, because a server checks each watch against them.
         self._calls.push_first(
             [
                 *(Call(Op.AUTH, auth, internal=True) for auth in self._auth),
                 *(
                     Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
-                    for watch in self.watches.to_arm()
+                    for watch in self.watches.list_unarmed()
                 ),
             ]
         )
-        self._failures += 1  # until something is answered: a server that only welcomes is not hammered
+        # The first reply resets this count. It delays the reconnects to a server that accepts the session and then
+        # closes the connection.
+        self._failures += 1
         self._link = link = Link(transport, codec, self.timeout_ms / 1000)
         self.board.set(SessionState.CONNECTED)
-        self._send_some()
+        self._send_queued()
         return link
 
 
 class _ExpiredError(Exception):
-    """The server does not know the session any more."""
+    """The server reported that the session has ended."""

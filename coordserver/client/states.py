@@ -1,4 +1,4 @@
-"""Who wants to know the session's state hears every change, in order."""
+"""The session's state, and streams that report every change of it in order."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import trio
 
 from coordserver.client.values import SessionState
 
-_STATES_KEPT = 64  # a listener that sleeps through more changes than this loses the oldest
+_STATES_KEPT = 64  # if a listener falls further behind, its stream drops the oldest states
 
 
 class StateStream:
-    """An asynchronous iterator of states, beginning with the state there is. It ends after CLOSED."""
+    """An asynchronous iterator of states. It begins with the current state and ends after CLOSED."""
 
     def __init__(self, first: SessionState) -> None:
         self._states: deque[SessionState] = deque([first], maxlen=_STATES_KEPT)
-        self._lot = trio.lowlevel.ParkingLot()
+        self._waiters = trio.lowlevel.ParkingLot()
         self._ended = False
 
     def push(self, state: SessionState) -> None:
-        """Called by the board."""
+        """Append a state. Only StateBoard calls it."""
         self._states.append(state)
-        self._lot.unpark_all()
+        self._waiters.unpark_all()
 
     def __aiter__(self) -> StateStream:
         return self
@@ -34,7 +34,7 @@ class StateStream:
         if self._ended and not self._states:
             raise StopAsyncIteration
         while not self._states:
-            await self._lot.park()
+            await self._waiters.park()
         state = self._states.popleft()
         self._ended = state is SessionState.CLOSED
         return state
@@ -52,7 +52,7 @@ class StateBoard:
         return self._state
 
     def set(self, state: SessionState) -> None:
-        """Change the state; telling the same again tells nobody."""
+        """Change the state and notify the listeners. The same state again has no effect."""
         if state is not self._state:
             self._state = state
             for stream in self._streams:
@@ -60,7 +60,7 @@ class StateBoard:
 
     @contextmanager
     def listen(self) -> Iterator[StateStream]:
-        """A stream of states for as long as the block lasts."""
+        """Yield a stream of states, which receives changes until the block ends."""
         stream = StateStream(self._state)
         self._streams.append(stream)
         try:

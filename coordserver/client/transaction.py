@@ -13,11 +13,11 @@ from coordserver.core.errors import ErrorCode, from_code
 from coordserver.core.operations import CreateMode, Op
 from coordserver.core.stat import Stat
 
-_NOT_REACHED = ErrorCode.RUNTIME_INCONSISTENCY
+_NOT_EXECUTED = ErrorCode.RUNTIME_INCONSISTENCY
 
 
 class Transaction:
-    """Collect operations, then `commit`. The methods return the transaction, so that they chain."""
+    """Collects operations and commits them. Each method returns the transaction, so that calls can be chained."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -28,7 +28,7 @@ class Transaction:
         return len(self._operations)
 
     def check(self, path: str, version: int = -1) -> Transaction:
-        """Demand that the znode exists, with this version (-1: any)."""
+        """Require that a znode exists and has this version. Version -1 matches any version."""
         return self._add(0, Op.CHECK, path, version)
 
     def create(
@@ -40,12 +40,12 @@ class Transaction:
         sequence: bool = False,
         acl: Sequence[ACL] | None = None,
     ) -> Transaction:
-        """Create a znode; its parent may be created earlier in the same transaction."""
+        """Create a znode. An earlier operation of the same transaction may create its parent."""
         entries = plain_acl(self._session.default_acl if acl is None else acl)
         return self._add(len(data), Op.CREATE, path, bytes(data), entries, create_mode(ephemeral, sequence), 0)
 
     def set(self, path: str, data: bytes, version: int = -1) -> Transaction:
-        """Replace the data."""
+        """Replace the data of a znode."""
         return self._add(len(data), Op.SET_DATA, path, bytes(data), version)
 
     def delete(self, path: str, version: int = -1) -> Transaction:
@@ -58,19 +58,22 @@ class Transaction:
         return self
 
     async def commit(self) -> list[TxResult]:
-        """Do it. Raises TransactionFailedError naming the operation that failed; then nothing took effect."""
+        """Send the transaction and return the result of each operation.
+
+        Raises TransactionFailedError, which names the failed operation. The transaction has no effect then.
+        """
         call = await self._session.request(Op.MULTI, (tuple(self._operations),), size=self._size)
         outcomes = call.result
         for index, (code, _) in enumerate(outcomes):
-            if code not in (0, _NOT_REACHED):
+            if code not in (0, _NOT_EXECUTED):
                 raise TransactionFailedError(index, from_code(code, self._operations[index][1]))
         return [
-            _result(operation[0], result, call.zxid)
+            _to_tx_result(operation[0], result, call.zxid)
             for operation, (_, result) in zip(self._operations, outcomes, strict=True)
         ]
 
 
-def _result(op: int, result: Sequence[Any], zxid: int) -> TxResult:
+def _to_tx_result(op: int, result: Sequence[Any], zxid: int) -> TxResult:
     stat: Stat | None = None
     if op == Op.CREATE:
         path, *rest = result
@@ -81,12 +84,12 @@ def _result(op: int, result: Sequence[Any], zxid: int) -> TxResult:
 
 
 def plain_acl(acl: Sequence[ACL] | None) -> tuple[tuple[int, str, str], ...] | None:
-    """An ACL as the wire carries it."""
+    """Return an ACL as plain tuples, which the codecs encode."""
     return None if acl is None else tuple((perms, scheme, name) for perms, scheme, name in acl)
 
 
 def checked_path(path: str) -> str:
-    """The path, if it is a str that begins with a slash; whether it is legal is the server's to say."""
+    """Return the path. Raises ValueError unless it is a str that begins with a slash. The server checks the rest."""
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"not an absolute path: {path!r}")
     return path
@@ -95,7 +98,7 @@ def checked_path(path: str) -> str:
 def create_mode(
     ephemeral: bool = False, sequence: bool = False, container: bool = False, ttl: bool = False
 ) -> CreateMode:
-    """The mode for a combination of flags. Raises ValueError for one that does not exist."""
+    """Return the create mode for a combination of flags. Raises ValueError for flags that exclude each other."""
     if container and not (ephemeral or sequence or ttl):
         return CreateMode.CONTAINER
     if container or (ttl and ephemeral):

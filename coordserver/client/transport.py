@@ -1,7 +1,7 @@
-"""Bytes to a server and back: a TCP socket, or any trio stream.
+"""The transports that carry bytes to a server and back: a TCP socket, or any trio stream.
 
-`try_send` exists because a lone request is answered soonest when the task that makes it also hands it to the kernel; a
-task switch to a writer costs about a tenth of the whole round trip on loopback.
+`try_send` shortens the round trip of a single request: the task that makes the request also passes it to the kernel. A
+switch to a writer task would cost about a tenth of the round trip on loopback.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import trio
 
 from coordserver.client.errors import CredentialsError
 
-RECEIVE_BYTES = 256 * 1024  # one read holds a few thousand replies; more would only be copied
+RECEIVE_BYTES = 256 * 1024  # enough for a few thousand replies in one read; a larger buffer only adds copying
 
 
 class Transport(Protocol):
     """A connected byte stream."""
 
     def try_send(self, data: bytes) -> int:
-        """Send what can be sent without waiting; returns how many bytes that were. Never raises."""
+        """Send as many bytes as possible without waiting. Returns the number of bytes sent. Never raises."""
 
     async def send_all(self, data: bytes) -> None:
-        """Send everything."""
+        """Send all bytes. Raises OSError, trio.BrokenResourceError or trio.ClosedResourceError."""
 
     async def receive(self) -> bytes:
-        """Some bytes; empty at the end."""
+        """Wait for bytes and return them. Returns no bytes at the end of the stream. Raises as `send_all`."""
 
     async def close(self) -> None:
-        """Close hard, at once."""
+        """Close the connection immediately, without a graceful shutdown."""
 
 
 class Host(NamedTuple):
-    """One server's address."""
+    """The address of a server."""
 
     name: str
     port: int
@@ -50,7 +50,7 @@ Dial: TypeAlias = Callable[[Host], Awaitable[Transport]]
 
 
 def parse_hosts(hosts: str, default_port: int = 2181) -> list[Host]:
-    """`h1:2181,h2,[::1]:2182` as addresses. Raises ValueError naming the part that is wrong."""
+    """Parse a list of addresses such as `h1:2181,h2,[::1]:2182`. Raises ValueError, which names the invalid part."""
     found = []
     for part in hosts.split(","):
         text = part.strip()
@@ -67,7 +67,7 @@ def parse_hosts(hosts: str, default_port: int = 2181) -> list[Host]:
 
 
 class SocketTransport:
-    """A non-blocking TCP socket."""
+    """A Transport over a non-blocking TCP socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -75,7 +75,7 @@ class SocketTransport:
     def try_send(self, data: bytes) -> int:
         try:
             return self._sock.send(data)
-        except OSError:  # would block, or broken: the writer finds out which
+        except OSError:  # it would block or is broken; the writer task finds out which
             return 0
 
     async def send_all(self, data: bytes) -> None:
@@ -102,7 +102,7 @@ class SocketTransport:
 
 
 class StreamTransport:
-    """Any trio stream: TLS, or memory in tests."""
+    """A Transport over any trio stream: TLS, or a memory stream in tests."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -111,11 +111,11 @@ class StreamTransport:
         return 0
 
     async def send_all(self, data: bytes) -> None:
-        with _told():
+        with _raise_cause():
             await self._stream.send_all(data)
 
     async def receive(self) -> bytes:
-        with _told():
+        with _raise_cause():
             return bytes(await self._stream.receive_some(RECEIVE_BYTES))
 
     async def close(self) -> None:
@@ -123,7 +123,7 @@ class StreamTransport:
 
 
 async def dial_tcp(host: Host) -> Transport:
-    """Connect. Raises OSError."""
+    """Connect over TCP. Raises OSError."""
     try:
         stream = await trio.open_tcp_stream(host.name, host.port)
     except OSError as error:
@@ -134,26 +134,30 @@ async def dial_tcp(host: Host) -> Transport:
 
 
 def dial_tls(new_context: Callable[[], ssl.SSLContext]) -> Dial:
-    """A Dial that speaks TLS, with a new context each time, and raises OSError also where TLS fails."""
+    """Return a Dial that connects over TLS, with a new context for each connection.
+
+    The Dial raises OSError, also if the TLS handshake fails.
+    """
 
     async def dial(host: Host) -> Transport:
         try:
             context = new_context()
-        except CredentialsError as error:  # the files were good when we began
+        except CredentialsError as error:  # the files were valid when the client started, so the caller retries
             raise OSError(str(error)) from error
         try:
             tcp = await trio.open_tcp_stream(host.name, host.port)
         except OSError as error:
             raise OSError(_reason(error)) from error
-        # A server that vanishes says no goodbye; the protocols inside have ends of their own to tell.
+        # `https_compatible` accepts an end of the TCP stream without a TLS close_notify. A crashed server sends none,
+        # and the protocols inside of TLS mark their own end.
         stream = trio.SSLStream(tcp, context, server_hostname=host.name, https_compatible=True)
-        shaken = False
+        established = False
         try:
-            with _told():
+            with _raise_cause():
                 await stream.do_handshake()
-            shaken = True
+            established = True
         finally:
-            if not shaken:
+            if not established:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                     await trio.aclose_forcefully(stream)
         return StreamTransport(stream)
@@ -162,8 +166,8 @@ def dial_tls(new_context: Callable[[], ssl.SSLContext]) -> Dial:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A broken stream's own reason, which trio keeps in the cause."""
+def _raise_cause() -> Iterator[None]:
+    """Convert a BrokenResourceError of the block to an OSError with the text of its cause."""
     try:
         yield
     except trio.BrokenResourceError as error:
@@ -171,7 +175,7 @@ def _told() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Why no address of a host could be reached, or why a stream broke: trio keeps that in the cause."""
+    """Return the reason why a connection failed or broke. Trio stores it in the cause of the error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -1,4 +1,4 @@
-"""What the client hands out: plain values."""
+"""The values that the client returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coordserver.core.stat import Stat
 
 
 class Created(NamedTuple):
-    """What a create made. `path` is the real one, with the sequence number where there is one."""
+    """A created znode. `path` includes the sequence number of a sequential znode."""
 
     path: str
     stat: Stat
@@ -27,9 +27,10 @@ class Node(NamedTuple):
 
 
 class TxResult(NamedTuple):
-    """What one operation of a transaction gave: a create both, a set the Stat, a delete or check neither.
+    """The result of one operation of a transaction.
 
-    ZooKeepers before 3.9 give no Stat for a create. `zxid` is that of the whole, and so the czxid of what it created.
+    A create has `path` and `stat`, a set has `stat`, a delete or check has neither. ZooKeeper before 3.9 returns no
+    Stat for a create. `zxid` is that of the transaction, and therefore the czxid of the znodes that it creates.
     """
 
     path: str = ""
@@ -38,10 +39,10 @@ class TxResult(NamedTuple):
 
 
 class SessionState(Enum):
-    """Where the session is.
+    """The state of the session.
 
-    SUSPENDED: the connection is gone, the session may live; it is being looked for. LOST: the server said that the
-    session has ended, with its ephemerals; a new one is being opened.
+    SUSPENDED: the connection is lost. The session may still exist, and the client tries to reconnect to it.
+    LOST: the server reported that the session has ended, with its ephemerals. The client opens a new session.
     """
 
     CONNECTING = "connecting"
@@ -52,7 +53,10 @@ class SessionState(Enum):
 
 
 class WatchKind(Enum):
-    """What happened to a watched znode. RESYNC: events may be missing, read again what you watch."""
+    """The kind of a watch event.
+
+    RESYNC: events may be missing, so the receiver must read the watched znodes again.
+    """
 
     CREATED = "created"
     DELETED = "deleted"
@@ -62,7 +66,7 @@ class WatchKind(Enum):
 
 
 class WatchEvent(NamedTuple):
-    """One event. `zxid` is of the change that caused it, -1 where the server does not tell."""
+    """One watch event. `zxid` is that of the change, or -1 if the server does not report it."""
 
     kind: WatchKind
     path: str
