@@ -1,1 +1,1 @@
-"""cli.bench: see docs/code-map.md."""
+"""The measurements of `coord bench`. The command itself is in cli.commands."""

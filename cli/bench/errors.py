@@ -1,7 +1,7 @@
-"""What can go wrong with a measurement that the operator can do something about."""
+"""The error of a measurement that the operator can correct."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """Nothing could be measured; the message is one line."""
+    """The measurement failed. The message is one line."""

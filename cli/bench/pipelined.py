@@ -1,4 +1,4 @@
-"""Rates of one client with many tasks: their requests leave together and their answers come together."""
+"""The rates of one client with many tasks, whose requests and replies share sends and reads."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Any
 
 import trio
 
-from cli.bench.latency import DATA, Progress, scratch, sessions
+from cli.bench.latency import DATA, Progress, open_sessions, scratch_znode
 from coordserver.core.paths import join
 
 
 async def rates(server: str, *, tasks: int, seconds: float, progress: Progress) -> list[dict[str, Any]]:
-    """Get, set and create with so many tasks on one client, each asking again once it is answered."""
+    """Measure get, set and create with `tasks` tasks on one client, each operation for `seconds`.
+
+    Each task sends its next request after the reply to the last one.
+    """
     results = []
-    async with sessions(server, 1) as (zk,), scratch(zk) as root:
+    async with open_sessions(server, 1) as (zk,), scratch_znode(zk) as root:
         await zk.set(root, DATA)
         names = count()
 
@@ -38,17 +41,17 @@ async def rates(server: str, *, tasks: int, seconds: float, progress: Progress) 
 
 
 async def _keep_busy(call: Callable[[], Awaitable[Any]], tasks: int, seconds: float) -> tuple[int, float]:
-    """How many calls were done, in how many seconds."""
+    """Call `call` from `tasks` tasks for `seconds`. Returns the number of calls and their wall time in seconds."""
     counts = [0] * tasks
     began = perf_counter()
     ends = began + seconds
 
-    async def work(own: int) -> None:
+    async def repeat_calls(task: int) -> None:
         while perf_counter() < ends:
             await call()
-            counts[own] += 1
+            counts[task] += 1
 
     async with trio.open_nursery() as nursery:
-        for own in range(tasks):
-            nursery.start_soon(work, own)
+        for task in range(tasks):
+            nursery.start_soon(repeat_calls, task)
     return sum(counts), perf_counter() - began

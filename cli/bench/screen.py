@@ -1,4 +1,4 @@
-"""Progress of a measurement, on standard error so that standard output holds nothing but the result."""
+"""The progress of a measurement. It is shown on standard error, because standard output has only the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.bench.latency import Progress as Report
 
 @contextmanager
 def progress_shown() -> Iterator[Report]:
-    """A bar for each operation; where there is no terminal, a line as each begins."""
+    """Yield a function that shows progress: a bar for each operation, or without a terminal a line when it starts."""
     console = Console(stderr=True, highlight=False)
     bars = Progress(
         TextColumn("{task.description:8}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True

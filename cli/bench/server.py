@@ -1,4 +1,4 @@
-"""A coordination server to measure, as a child process with a data directory of its own and fsync on."""
+"""A coordination server for a measurement: a child process with its own data directory and with fsync."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LAST_LINES = 5
 
 @asynccontextmanager
 async def running_server(address: str | None) -> AsyncIterator[str]:
-    """The server at `address`, or where there is none a child for as long as the block lasts."""
+    """Yield `address`, or if it is None the address of a child server that runs until the block ends."""
     if address is not None:
         yield address
         return
@@ -34,8 +34,10 @@ async def running_server(address: str | None) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def child_server() -> AsyncIterator[str]:
-    """The HOST:PORT of a child. Its data goes to a temporary directory, and goes with it. Raises BenchError if it does
-    not start."""
+    """Start a server and yield its HOST:PORT. The end of the block stops the server and deletes its data directory.
+
+    Raises BenchError if it does not start.
+    """
     with tempfile.TemporaryDirectory(prefix="coord-bench-") as directory, closing(Lifeline()) as lifeline:
         log = Path(directory) / "server.log"
         arguments = ["server", "--listen", "127.0.0.1:0", "--data-dir", f"{directory}/data"]
@@ -47,20 +49,21 @@ async def child_server() -> AsyncIterator[str]:
                 stderr=sink,
                 pass_fds=[lifeline.read_fd],
                 env={**os.environ, **lifeline.environment},
-                start_new_session=True,  # Ctrl-C reaches us alone, and we stop it once its clients are gone
+                # Ctrl-C must not reach the child. This process stops it after its clients have closed.
+                start_new_session=True,
             )
         try:
-            address = await _address(process)
+            address = await _read_address(process)
             if address is None:
-                raise BenchError(f"the server did not start: {_last_words(log)}")
+                raise BenchError(f"the server did not start: {_last_lines(log)}")
             yield address
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * STOP_S):
-                await _end(process)
+                await _stop(process)
 
 
-async def _address(process: trio.Process) -> str | None:
-    """What its READY line tells; None if it ended first, or took too long."""
+async def _read_address(process: trio.Process) -> str | None:
+    """Return the address in the READY line. Returns None if the process ends before that, or after READY_S seconds."""
     assert process.stdout is not None
     text = ""
     with trio.move_on_after(READY_S):
@@ -72,12 +75,12 @@ async def _address(process: trio.Process) -> str | None:
     return None
 
 
-def _last_words(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    return " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
+    return " | ".join(lines[-_LAST_LINES:]) or "its log is empty"
 
 
-async def _end(process: trio.Process) -> None:
+async def _stop(process: trio.Process) -> None:
     if process.returncode is None:
         process.terminate()
     with trio.move_on_after(STOP_S):

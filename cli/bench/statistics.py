@@ -1,4 +1,4 @@
-"""From durations to percentiles and rates. Pure."""
+"""Percentiles and rates of measured durations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import attrs
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The least value that at least `percent` per cent of the values do not exceed (nearest rank)."""
+    """Return the least value that at least `percent` per cent of the values do not exceed (nearest rank).
+
+    `ordered` must be sorted. Raises ValueError if it is empty.
+    """
     if not ordered:
-        raise ValueError("a percentile of nothing")
+        raise ValueError("a percentile needs at least one value")
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 @attrs.define(eq=False)
 class Samples:
-    """The durations of one operation, in seconds, and the time in which they were taken."""
+    """The durations of one operation, and the wall time of its measurement, both in seconds."""
 
     operation: str
     clients: int
@@ -27,7 +30,7 @@ class Samples:
     wall_s: float = 0.0
 
     def summary(self) -> Summary:
-        """What is told of them. Raises ValueError if there are none."""
+        """Return rate and percentiles. Raises ValueError if there are no durations."""
         ordered = sorted(self.durations)
         return Summary(
             operation=self.operation,
@@ -44,7 +47,7 @@ class Samples:
 
 @attrs.frozen(kw_only=True)
 class Summary:
-    """One line of the result: operations a second, and microseconds that so many per cent did not exceed."""
+    """One line of the result: operations per second, and percentiles of the duration in microseconds."""
 
     operation: str
     clients: int
@@ -57,12 +60,12 @@ class Summary:
     max_us: float
 
     def as_json(self) -> dict[str, Any]:
-        """Members of a JSON object, rounded to what can be told apart."""
+        """Return the members of a JSON object, with numbers rounded to one decimal place."""
         fields = attrs.asdict(self)
         return {name: round(value, 1) if isinstance(value, float) else value for name, value in fields.items()}
 
     def as_row(self) -> dict[str, Any]:
-        """A line of a table for people."""
+        """Return the row of a table, by column title."""
         return {
             "operation": self.operation,
             "clients": self.clients,
