@@ -1,1 +1,1 @@
-"""cli.shell: see docs/code-map.md."""
+"""The shell of `coord shell`. The command itself is in cli.commands."""

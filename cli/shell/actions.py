@@ -1,4 +1,4 @@
-"""What the shell's commands do, each with a client and its own arguments."""
+"""The actions of the shell's commands. Each one takes a client and the arguments of its command."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from coordserver.core.paths import join
 
 Action: TypeAlias = Callable[[Client], Awaitable[None]]
 
-_CHUNK = 256  # znodes read together in `ls -R`
+_CHUNK = 256  # znodes that `ls -R` reads with concurrent requests
 _MAX_INFLATED = 64 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 async def ls(zk: Client, path: str, *, recursive: bool, stat: bool, as_json: bool) -> None:
-    """The names of the children, or every path of the subtree."""
+    """Print the names of the children, or with `recursive` every path of the subtree."""
     if recursive:
-        found = await _subtree(zk, path)
+        found = await _read_subtree(zk, path)
         if as_json:
-            paths = [{"path": at, **stat_fields(its)} for at, its in found] if stat else [at for at, _ in found]
+            paths = [{"path": p, **stat_fields(p_stat)} for p, p_stat in found] if stat else [p for p, _ in found]
             print_json({"path": path, "paths": paths})
             return
-        for at, its in found:
-            click.echo(at)
+        for found_path, found_stat in found:
+            click.echo(found_path)
             if stat:
-                _echo_stat(its, indent="  ")
+                _echo_stat(found_stat, indent="  ")
         return
     names = await zk.children(path)
     own = await zk.exists(path) if stat else None
@@ -45,8 +45,8 @@ async def ls(zk: Client, path: str, *, recursive: bool, stat: bool, as_json: boo
         _echo_stat(own)
 
 
-async def _subtree(zk: Client, root: str) -> list[tuple[str, Stat]]:
-    """Every path at and below the root with its Stat, in the order of a depth-first walk."""
+async def _read_subtree(zk: Client, root: str) -> list[tuple[str, Stat]]:
+    """Return root and all paths below it, each with its Stat, in the order of a depth-first walk."""
     found: list[tuple[str, Stat]] = []
     level = [root]
     while level:
@@ -65,20 +65,20 @@ async def _subtree(zk: Client, root: str) -> list[tuple[str, Stat]]:
 
 
 async def get(zk: Client, path: str, *, stat: bool, decode: bool, as_json: bool) -> None:
-    """The data."""
-    data, its = await zk.get(path)
+    """Print the data of a znode. `decode` decompresses gzip data."""
+    data, node_stat = await zk.get(path)
     if decode and data.startswith(_GZIP_MAGIC):
         data = inflate(data)
     if as_json:
-        print_json({"path": path, **data_fields(data)} | ({"stat": stat_fields(its)} if stat else {}))
+        print_json({"path": path, **data_fields(data)} | ({"stat": stat_fields(node_stat)} if stat else {}))
         return
     click.echo(data_line(data))
     if stat:
-        _echo_stat(its)
+        _echo_stat(node_stat)
 
 
 def inflate(data: bytes) -> bytes:
-    """What a gzip'd payload holds, or the payload itself if it is broken or far too large to show."""
+    """Decompress gzip data. Returns `data` unchanged if it is damaged, or over 64 MiB when decompressed."""
     try:
         if int.from_bytes(data[-4:], "little") > _MAX_INFLATED:
             return data
@@ -88,7 +88,7 @@ def inflate(data: bytes) -> bytes:
 
 
 async def create(zk: Client, path: str, data: bytes, *, flags: dict[str, Any], as_json: bool) -> None:
-    """Create a znode and show the path it got."""
+    """Create a znode and print its path."""
     created = await zk.create(path, data, **flags)
     if as_json:
         print_json({"path": created.path, "stat": stat_fields(created.stat)})
@@ -97,7 +97,7 @@ async def create(zk: Client, path: str, data: bytes, *, flags: dict[str, Any], a
 
 
 async def set_data(zk: Client, path: str, data: bytes, *, version: int, as_json: bool) -> None:
-    """Replace the data."""
+    """Replace the data of a znode."""
     stat = await zk.set(path, data, version=version)
     if as_json:
         print_json({"path": path, "stat": stat_fields(stat)})
@@ -109,14 +109,14 @@ async def delete(zk: Client, path: str, *, version: int) -> None:
 
 
 async def deleteall(zk: Client, path: str) -> None:
-    """Delete a znode and everything below it."""
+    """Delete a znode and its subtree. Raises NoNodeError if it does not exist."""
     if await zk.exists(path) is None:
         raise NoNodeError(path)
     await zk.delete_tree(path)
 
 
 async def stat(zk: Client, path: str, *, as_json: bool) -> None:
-    """The Stat."""
+    """Print the Stat of a znode. Raises NoNodeError if it does not exist."""
     found = await zk.exists(path)
     if found is None:
         raise NoNodeError(path)
@@ -127,8 +127,8 @@ async def stat(zk: Client, path: str, *, as_json: bool) -> None:
 
 
 async def watch(zk: Client, path: str, *, recursive: bool, count: int, as_json: bool) -> None:
-    """Print events as they come, `count` of them or (0) without end."""
-    told = 0
+    """Print events as they arrive, and return after `count` of them. With `count` 0 it does not return."""
+    printed = 0
     async with zk.watch(path, recursive=recursive) as events:
         click.echo(f"watching {path}", err=True)
         async for event in events:
@@ -136,15 +136,15 @@ async def watch(zk: Client, path: str, *, recursive: bool, count: int, as_json: 
                 print_json({"kind": event.kind.value, "path": event.path, "zxid": event.zxid})
             else:
                 click.echo(f"{event.kind.value:8} {event.path}  zxid 0x{event.zxid:x}")
-            told += 1
-            if told == count:
+            printed += 1
+            if printed == count:
                 return
 
 
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999."""
 
-# Names as ZooKeeper's Stat class and as its command line print them.
+# The names of the fields in ZooKeeper's Stat class, in the order of our Stat.
 _JSON_NAMES: Sequence[str] = (
     "czxid",
     "mzxid",
@@ -161,7 +161,7 @@ _JSON_NAMES: Sequence[str] = (
 
 
 def stat_fields(stat: Stat) -> dict[str, int]:
-    """A Stat as a JSON object."""
+    """Return a Stat as the members of a JSON object."""
     return dict(zip(_JSON_NAMES, stat, strict=True))
 
 

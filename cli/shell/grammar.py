@@ -1,7 +1,7 @@
-"""The shell's commands as it reads them: words to an action, or a usage error that says what is wrong.
+"""The parser of the shell's commands. It turns words into an action, or raises a usage error.
 
-Each click callback here does nothing itself: it returns what is to be done once there is a client. So a command is
-checked before anything is connected, and one parser serves the one-shot form, the prompt and a pipe.
+A click callback does not execute its command. It returns an action, which the shell calls with a client. A command is
+therefore checked before the shell connects, and the same parser serves a single command, the prompt and a pipe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cli.shell.actions import Action
 
 
 class QuitRequested(Exception):
-    """The user has had enough."""
+    """The user entered `quit` or `exit`."""
 
 
 class _ZnodePath(click.ParamType[str]):
@@ -39,7 +39,7 @@ _base64 = click.option("--base64", "is_base64", is_flag=True, help="DATA is base
 
 
 def parse_line(line: str, default_output: str) -> Action | None:
-    """One line as typed. As `parse`; an empty line and a comment are nothing."""
+    """Parse one line of input. Returns and raises as `parse`, and returns None for an empty line or a comment."""
     try:
         words = shlex.split(line, comments=True)
     except ValueError as fault:
@@ -48,7 +48,10 @@ def parse_line(line: str, default_output: str) -> Action | None:
 
 
 def parse(words: Sequence[str], default_output: str) -> Action | None:
-    """What to do; None if it is done already (help). Raises click.UsageError, or QuitRequested."""
+    """Parse a command. `default_output` is its format unless it has an option for that.
+
+    Returns the action, or None after `help`, which prints its text at once. Raises click.UsageError, QuitRequested.
+    """
     outcome = commands.main(list(words), prog_name="", standalone_mode=False, obj=default_output)
     return outcome if callable(outcome) else None
 
@@ -58,7 +61,7 @@ def _as_json(output: str | None) -> bool:
     return (output or default or FORMATS[0]) == "json"
 
 
-def _bytes(data: str, is_base64: bool) -> bytes:
+def _decode_data(data: str, is_base64: bool) -> bytes:
     if not is_base64:
         return data.encode()
     try:
@@ -69,13 +72,13 @@ def _bytes(data: str, is_base64: bool) -> bytes:
 
 @click.group(add_help_option=False, options_metavar="", subcommand_metavar="COMMAND [ARGUMENTS]")
 def commands() -> None:
-    """Look at znodes and change them. `help COMMAND` tells more about one."""
+    """Read and change znodes. `help COMMAND` explains a command."""
 
 
 @commands.command("ls")
 @click.argument("path", type=_PATH, default="/")
-@click.option("-R", "recursive", is_flag=True, help="The whole subtree, as full paths.")
-@click.option("-s", "stat", is_flag=True, help="The Stat too.")
+@click.option("-R", "recursive", is_flag=True, help="List the whole subtree, as full paths.")
+@click.option("-s", "stat", is_flag=True, help="Show the Stat too.")
 @output_option
 def _ls(path: str, recursive: bool, stat: bool, output: str | None) -> Action:
     """List the children of a znode."""
@@ -84,8 +87,8 @@ def _ls(path: str, recursive: bool, stat: bool, output: str | None) -> Action:
 
 @commands.command("get")
 @click.argument("path", type=_PATH)
-@click.option("-s", "stat", is_flag=True, help="The Stat too.")
-@click.option("--decode", is_flag=True, help="Show gzip'd data inflated.")
+@click.option("-s", "stat", is_flag=True, help="Show the Stat too.")
+@click.option("--decode", is_flag=True, help="Decompress gzip data.")
 @output_option
 def _get(path: str, stat: bool, decode: bool, output: str | None) -> Action:
     """Show the data of a znode."""
@@ -95,10 +98,10 @@ def _get(path: str, stat: bool, decode: bool, output: str | None) -> Action:
 @commands.command("create")
 @click.argument("path", type=_PATH)
 @click.argument("data", default="")
-@click.option("-e", "--ephemeral", is_flag=True, help="It goes when this shell does.")
-@click.option("-s", "--sequence", is_flag=True, help="A number is appended to the name.")
-@click.option("-c", "--container", is_flag=True, help="It is deleted some time after its last child.")
-@click.option("--ttl", "ttl_ms", type=click.IntRange(min=1), help="Milliseconds unused after which it is deleted.")
+@click.option("-e", "--ephemeral", is_flag=True, help="The znode is deleted when this shell ends.")
+@click.option("-s", "--sequence", is_flag=True, help="The server appends a number to the name.")
+@click.option("-c", "--container", is_flag=True, help="The server deletes the znode some time after its last child.")
+@click.option("--ttl", "ttl_ms", type=click.IntRange(min=1), help="Delete the znode after these milliseconds unused.")
 @click.option("-p", "--parents", is_flag=True, help="Create missing parents.")
 @_base64
 @output_option
@@ -113,7 +116,7 @@ def _create(
     is_base64: bool,
     output: str | None,
 ) -> Action:
-    """Create a znode; shows its path."""
+    """Create a znode and show its path."""
     if (container and (ephemeral or sequence or ttl_ms)) or (ephemeral and ttl_ms):
         raise click.UsageError("a znode cannot be all of these: ephemeral, sequence, container, TTL")
     flags = {
@@ -123,7 +126,7 @@ def _create(
         "ttl_ms": ttl_ms or 0,
         "makepath": parents,
     }
-    payload = _bytes(data, is_base64)
+    payload = _decode_data(data, is_base64)
     return partial(actions.create, path=path, data=payload, flags=flags, as_json=_as_json(output))
 
 
@@ -135,7 +138,7 @@ def _create(
 @output_option
 def _set(path: str, data: str, version: int, is_base64: bool, output: str | None) -> Action:
     """Replace the data of a znode."""
-    payload = _bytes(data, is_base64)
+    payload = _decode_data(data, is_base64)
     return partial(actions.set_data, path=path, data=payload, version=version, as_json=_as_json(output))
 
 
@@ -150,9 +153,9 @@ def _delete(path: str, version: int) -> Action:
 @commands.command("deleteall")
 @click.argument("path", type=_PATH)
 def _deleteall(path: str) -> Action:
-    """Delete a znode and everything below it."""
+    """Delete a znode and its whole subtree."""
     if path == "/":
-        raise click.UsageError("the root is not deleted")
+        raise click.UsageError("the root cannot be deleted")
     return partial(actions.deleteall, path=path)
 
 
@@ -166,11 +169,11 @@ def _stat(path: str, output: str | None) -> Action:
 
 @commands.command("watch")
 @click.argument("path", type=_PATH)
-@click.option("-r", "--recursive", is_flag=True, help="The whole subtree.")
-@click.option("--count", type=click.IntRange(min=0), default=0, help="End after so many events (0: never).")
+@click.option("-r", "--recursive", is_flag=True, help="Watch the whole subtree.")
+@click.option("--count", type=click.IntRange(min=0), default=0, help="End after this number of events (0: never).")
 @output_option
 def _watch(path: str, recursive: bool, count: int, output: str | None) -> Action:
-    """Show what happens to a znode, until Ctrl-C."""
+    """Show the events of a znode until Ctrl-C."""
     return partial(actions.watch, path=path, recursive=recursive, count=count, as_json=_as_json(output))
 
 
@@ -178,7 +181,7 @@ def _watch(path: str, recursive: bool, count: int, output: str | None) -> Action
 @click.argument("name", default="")
 @click.pass_context
 def _help(context: click.Context, name: str) -> None:
-    """List the commands, or tell about one."""
+    """List the commands, or explain one."""
     assert context.parent is not None
     if not name:
         click.echo(commands.get_help(context.parent))

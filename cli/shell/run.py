@@ -1,7 +1,8 @@
-"""The shell's loop: a session, lines from somewhere, one command after the other.
+"""The loop of the shell: it opens a session, reads lines, and executes one command after another.
 
-At a terminal an error is shown and the prompt comes back; a pipe stops at its first error, so that what follows in a
-script does not run on a wrong footing. A command that finds no server for a while is given up.
+At a terminal the shell shows an error and prompts again. With a pipe it stops at the first error, because the following
+commands of a script may depend on the failed one. A command ends with an error after PATIENCE_S seconds without a
+connection.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ from coordserver.client import (
 from coordserver.client.background import background
 
 CONNECT_S = 2.0
-PATIENCE_S = 10.0  # without a connection, after which a command is given up
+PATIENCE_S = 10.0  # the time without a connection after which a command fails
 
-SAID_NO, BAD_USAGE, NO_CONNECTION = 1, 2, 3
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+REFUSED, BAD_USAGE, NO_CONNECTION = 1, 2, 3
+INTERRUPTED = 130  # 128 + SIGINT, as in other shells
 
 _PROMPT = "coord> "
 _READ_BYTES = 64 * 1024
 
 
 class Target(NamedTuple):
-    """Whom the shell talks with, and what it shows there."""
+    """The servers of the shell, and its TLS settings and credentials."""
 
     servers: str
     tls: Tls | None = None
@@ -51,26 +52,26 @@ class Target(NamedTuple):
 
 
 class UnreachableError(ConnectError):
-    """The connection was lost under a command and did not come back in time."""
+    """The connection was lost during a command and was not restored in time."""
 
 
 def exit_code_of(error: CoordError) -> int:
-    """1 where a server said no, 3 where none could be heard."""
-    return SAID_NO if isinstance(error, KeeperError) and not isinstance(error, SessionExpiredError) else NO_CONNECTION
+    """Return 1 if a server refused the command, 3 if there was no connection or no session."""
+    return REFUSED if isinstance(error, KeeperError) and not isinstance(error, SessionExpiredError) else NO_CONNECTION
 
 
 async def one_shot(target: Target, action: Action) -> None:
-    """Do one command. Raises CoordError."""
+    """Connect and execute one command. Raises CoordError."""
     async with _session(target) as zk:
         await perform(zk, action)
 
 
 async def prompt(target: Target, output: str) -> int:
-    """Talk with a terminal; returns the exit code."""
-    import readline  # noqa: F401 - importing it gives `input` its line editing and history
+    """Execute the commands that the user enters at a terminal. Returns the exit code."""
+    import readline  # noqa: F401 - the import adds line editing and history to `input`
 
     async with _session(target) as zk:
-        with _terminal_restored():
+        with _restore_terminal():
             while True:
                 try:
                     line = await trio.to_thread.run_sync(input, _PROMPT, abandon_on_cancel=True)
@@ -79,7 +80,7 @@ async def prompt(target: Target, output: str) -> int:
                     return 0
                 try:
                     action = parse_line(line, output)
-                    if action is not None and not await _unless_interrupted(zk, action):
+                    if action is not None and not await _perform_until_interrupt(zk, action):
                         click.echo()
                 except QuitRequested:
                     return 0
@@ -90,8 +91,8 @@ async def prompt(target: Target, output: str) -> int:
 
 
 async def pipe(target: Target, output: str) -> int:
-    """Do what the lines of standard input say, up to the first error; returns the exit code."""
-    async with _session(target) as zk, aclosing(_lines(sys.stdin.fileno())) as lines:
+    """Execute the lines of standard input up to the first error. Returns the exit code. Raises CoordError."""
+    async with _session(target) as zk, aclosing(_read_lines(sys.stdin.fileno())) as lines:
         async for line in lines:
             try:
                 action = parse_line(line, output)
@@ -106,7 +107,7 @@ async def pipe(target: Target, output: str) -> int:
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
+    """Print an error as one line on standard error."""
     click.echo(f"coord shell: {' '.join(text.split())}", err=True)
 
 
@@ -115,17 +116,17 @@ def _session(target: Target) -> AbstractAsyncContextManager[Client]:
 
 
 async def perform(zk: Client, action: Action, *, patience_s: float = PATIENCE_S) -> None:
-    """Do it. Raises what it raises, and UnreachableError if the connection is away for `patience_s`."""
+    """Execute an action. Raises its errors, and UnreachableError after `patience_s` seconds without a connection."""
     async with background() as nursery:
         with trio.CancelScope() as scope:
-            nursery.start_soon(_until_unreachable, zk, patience_s, scope.cancel)
+            nursery.start_soon(_watch_connection, zk, patience_s, scope.cancel)
             await action(zk)
         if scope.cancelled_caught:
-            raise UnreachableError(f"the connection was lost and did not come back within {patience_s:g} s")
+            raise UnreachableError(f"the connection was lost and not restored within {patience_s:g} s")
 
 
-async def _until_unreachable(zk: Client, patience_s: float, give_up: Callable[[], None]) -> None:
-    """Call `give_up` when there was no connection for `patience_s`."""
+async def _watch_connection(zk: Client, patience_s: float, give_up: Callable[[], None]) -> None:
+    """Call `give_up` and return after `patience_s` seconds without a connection."""
     deadline = math.inf
     async with zk.states() as states:
         while True:
@@ -142,8 +143,8 @@ async def _until_unreachable(zk: Client, patience_s: float, give_up: Callable[[]
                 return
 
 
-async def _unless_interrupted(zk: Client, action: Action) -> bool:
-    """Do it; Ctrl-C ends it and nothing else. Whether it came to its end."""
+async def _perform_until_interrupt(zk: Client, action: Action) -> bool:
+    """Execute an action, which Ctrl-C cancels without ending the shell. Returns whether it finished."""
     with trio.open_signal_receiver(signal.SIGINT) as signals:
         async with background() as nursery:
 
@@ -157,9 +158,12 @@ async def _unless_interrupted(zk: Client, action: Action) -> bool:
     return not scope.cancelled_caught
 
 
-async def _lines(fd: int) -> AsyncGenerator[str, None]:
-    """The lines of a file descriptor. Read below Python's own buffer: a thread left behind in there would hold its lock
-    when the interpreter ends."""
+async def _read_lines(fd: int) -> AsyncGenerator[str, None]:
+    """Yield the lines of a file descriptor.
+
+    The descriptor is read without Python's buffered reader. An abandoned thread inside of that reader would hold its
+    lock when the interpreter ends.
+    """
     rest = b""
     while chunk := await trio.to_thread.run_sync(os.read, fd, _READ_BYTES, abandon_on_cancel=True):
         *whole, rest = (rest + chunk).split(b"\n")
@@ -170,8 +174,11 @@ async def _lines(fd: int) -> AsyncGenerator[str, None]:
 
 
 @contextmanager
-def _terminal_restored() -> Iterator[None]:
-    """Put the terminal's modes back at the end: a prompt that is interrupted leaves them as line editing has them."""
+def _restore_terminal() -> Iterator[None]:
+    """Restore the terminal's modes at the end of the block.
+
+    An interrupted prompt would leave the terminal in the modes of line editing.
+    """
     import termios
 
     fd = sys.stdin.fileno()
