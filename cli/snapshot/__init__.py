@@ -1,1 +1,1 @@
-"""What `coord snapshot` and `coord check` do. The commands themselves are in cli.commands."""
+"""The implementation of `coord snapshot` and `coord check`. The commands themselves are in cli.commands."""

@@ -1,4 +1,4 @@
-"""A state made of entries: for an import into a data directory that no server runs on."""
+"""A new state from entries, for an import into the data directory of a stopped server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ _NO_HISTORY = bytes(16)
 
 
 def build(entries: Iterable[Entry], wall_ms: int) -> Machine:
-    """A tree of these znodes, ephemerals left out. Raises CommandFailedError where one cannot be there."""
+    """Build a state with the znodes of `entries`, without ephemerals. `wall_ms` is the time of their creation.
+
+    Raises CommandFailedError if a znode cannot be created.
+    """
     state = Machine.new(_NO_HISTORY)
     for entry in entries:
         if entry.owner:
             continue
-        there = state.tree.nodes.get(entry.path)
-        if there is not None:
-            if there.data != entry.data:
+        existing = state.tree.nodes.get(entry.path)
+        if existing is not None:
+            if existing.data != entry.data:
                 _apply(state, wall_ms, entry.path, Op.SET_DATA, entry.data, -1)
-            if there.acl != entry.acl:
+            if existing.acl != entry.acl:
                 _apply(state, wall_ms, entry.path, Op.SET_ACL, entry.acl, -1)
         else:
             arguments = (entry.data, entry.acl, int(entry.mode), entry.ttl_ms)
@@ -38,6 +41,7 @@ def _apply(state: Machine, wall_ms: int, path: str, op: Op, *arguments: object) 
     outcome = state.apply(state.index + 1, Record(int(op), 0, 0, 0, wall_ms, _SUPER, (path, *arguments)))
     if outcome.error:
         parent = paths.parent_of(path)
-        why = f"{parent} is not there" if parent not in state.tree.nodes else f"error {outcome.error} {outcome.detail}"
-        raise CommandFailedError(f"{path}: cannot be made: {why}")
+        is_orphan = parent not in state.tree.nodes
+        reason = f"{parent} does not exist" if is_orphan else f"error {outcome.error} {outcome.detail}"
+        raise CommandFailedError(f"{path}: cannot be created: {reason}")
     return outcome

@@ -1,4 +1,4 @@
-"""What two trees differ in, path by path."""
+"""The differences between two trees, by path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from coordserver.core.machine import Machine
 
 
 class Difference(NamedTuple):
-    """One path. `what`: added, removed or changed, seen from the first; `fields` are those that changed."""
+    """One path that differs.
+
+    `what` is "added", "removed" or "changed", from the old tree to the new one. `fields` names the fields of a changed
+    znode that differ.
+    """
 
     what: str
     path: str
@@ -19,7 +23,10 @@ class Difference(NamedTuple):
 
 
 def differences(old: Machine, new: Machine, root: str = paths.ROOT) -> Iterator[Difference]:
-    """By path. Stats are compared by version alone: zxids and times of two histories have nothing to say."""
+    """Yield the differences at and below `root`, sorted by path.
+
+    Of the Stats only the versions are compared, because zxids and times of two histories are not comparable.
+    """
     olds, news = old.tree.nodes, new.tree.nodes
     for path in sorted(path for path in olds.keys() | news.keys() if paths.is_within(path, root)):
         before, after = olds.get(path), news.get(path)
@@ -28,14 +35,14 @@ def differences(old: Machine, new: Machine, root: str = paths.ROOT) -> Iterator[
         elif after is None:
             yield Difference("removed", path)
         else:
-            fields = _changed(entry_of(path, before), entry_of(path, after))
+            fields = _changed_fields(entry_of(path, before), entry_of(path, after))
             if before.version != after.version:
                 fields = (*fields, "version")
             if fields:
                 yield Difference("changed", path, fields)
 
 
-def _changed(old: Entry, new: Entry) -> tuple[str, ...]:
+def _changed_fields(old: Entry, new: Entry) -> tuple[str, ...]:
     fields = []
     if old.data != new.data:
         fields.append("data")

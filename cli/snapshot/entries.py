@@ -1,4 +1,4 @@
-"""A tree as a list of entries, parents first: what snapshots, JSON lines and transfers have in common."""
+"""A tree as a list of entries, parents first. Snapshots, JSON lines and transfers share this form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from coordserver.core.znode import CONTAINER_TTL, Znode
 
 @attrs.frozen
 class Entry:
-    """A znode without its Stat. `owner`: the session of an ephemeral, else 0. `ttl_ms` 0: none."""
+    """A znode without its Stat.
+
+    `owner` is the session of an ephemeral, and 0 for other znodes. `ttl_ms` is 0 for a znode without a TTL.
+    """
 
     path: str
     data: bytes | None
@@ -26,7 +29,7 @@ class Entry:
 
     @property
     def mode(self) -> CreateMode:
-        """How such a znode is created."""
+        """The mode with which the znode must be created."""
         if self.owner:
             return CreateMode.EPHEMERAL
         if self.container:
@@ -35,13 +38,13 @@ class Entry:
 
 
 def entry_of(path: str, znode: Znode) -> Entry:
-    """The entry of a znode."""
+    """Return the entry of a znode."""
     container = znode.ttl == CONTAINER_TTL
     return Entry(path, znode.data, znode.acl, znode.owner, container, 0 if container else znode.ttl)
 
 
 def entries_of(state: Machine, root: str = paths.ROOT) -> Iterator[Entry]:
-    """`root` and everything below it. Raises LookupError if it is not there."""
+    """Yield the entries of `root` and of all znodes below it. Raises LookupError if `root` does not exist."""
     if root not in state.tree.nodes:
         raise LookupError(f"{root}: not in the snapshot")
     for path, znode in state.tree.nodes.items():

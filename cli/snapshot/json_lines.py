@@ -7,7 +7,7 @@
     {"path": "/e", "data": "", "ephemeral": true, "owner": "0x100…"}
     {"path": "/t", "data": "", "ttl_ms": 60000}
 
-An ACL that is open to everybody is left out. A later reader may find further members and leaves them alone.
+An open ACL is left out. A reader ignores members that it does not know.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ VERSION = 1
 
 
 class ExportError(ValueError):
-    """A line is not what an export has; the text says which and why."""
+    """A line of an export is invalid. The text has its number and the reason."""
 
 
 def header_line(root: str, zxid: int) -> str:
-    """The first line."""
+    """Return the first line of an export."""
     return json.dumps({"coord_export": VERSION, "root": root, "zxid": zxid}, ensure_ascii=False)
 
 
 def entry_line(entry: Entry) -> str:
-    """A znode's line."""
+    """Return the line of a znode."""
     line: dict[str, Any] = {"path": entry.path}
     line |= {"data": None} if entry.data is None else data_fields(entry.data)
     if entry.acl is not OPEN_ACL_UNSAFE and entry.acl != OPEN_ACL_UNSAFE:
@@ -51,7 +51,7 @@ def entry_line(entry: Entry) -> str:
 
 
 def read_entries(lines: Iterable[str]) -> Iterator[Entry]:
-    """The entries of an export. Raises ExportError, which names the line."""
+    """Yield the entries of an export. Raises ExportError, which names the line."""
     seen: set[str] = set()
     for number, line in enumerate(lines, 1):
         try:
@@ -59,11 +59,11 @@ def read_entries(lines: Iterable[str]) -> Iterator[Entry]:
             if number == 1:
                 _check_header(value)
                 continue
-            entry = _entry(value)
+            entry = _parse_entry(value)
             if entry.path in seen:
-                raise ExportError(f"{entry.path} comes twice")
+                raise ExportError(f"{entry.path} appears twice")
         except (ValueError, TypeError, KeyError) as fault:
-            raise ExportError(f"line {number}: {_text(fault)}") from None
+            raise ExportError(f"line {number}: {_describe(fault)}") from None
         seen.add(entry.path)
         yield entry
 
@@ -71,12 +71,12 @@ def read_entries(lines: Iterable[str]) -> Iterator[Entry]:
 def _check_header(value: Any) -> None:
     version = value.get("coord_export") if isinstance(value, dict) else None
     if version is None:
-        raise ExportError("not an export: it begins without coord_export")
+        raise ExportError("not an export: the first line has no coord_export")
     if version != VERSION:
-        raise ExportError(f"an export of version {version}; {VERSION} is known here")
+        raise ExportError(f"an export of version {version}; only version {VERSION} is supported")
 
 
-def _entry(value: Any) -> Entry:
+def _parse_entry(value: Any) -> Entry:
     if not isinstance(value, dict):
         raise ExportError("not an object")
     path = value["path"]
@@ -86,10 +86,10 @@ def _entry(value: Any) -> Entry:
     if type(ttl_ms) is not int or ttl_ms < 0:
         raise ExportError("ttl_ms: not a number of milliseconds")
     owner = int(value.get("owner", "0x1"), 16) if value.get("ephemeral") else 0
-    return Entry(path, _data(value), _acl(value), owner, value.get("container") is True, ttl_ms)
+    return Entry(path, _parse_data(value), _parse_acl(value), owner, value.get("container") is True, ttl_ms)
 
 
-def _data(value: dict[str, Any]) -> bytes | None:
+def _parse_data(value: dict[str, Any]) -> bytes | None:
     data, encoding = value["data"], value.get("encoding", "utf-8")
     if data is None:
         return None
@@ -98,24 +98,24 @@ def _data(value: dict[str, Any]) -> bytes | None:
     if encoding == "utf-8":
         return data.encode()
     if encoding != "base64":
-        raise ExportError(f"encoding: {encoding!r} is not known")
+        raise ExportError(f"encoding: {encoding!r} is not supported")
     try:
         return base64.b64decode(data, validate=True)
     except binascii.Error as fault:
         raise ExportError(f"data: {fault}") from None
 
 
-def _acl(value: dict[str, Any]) -> tuple[ACL, ...]:
+def _parse_acl(value: dict[str, Any]) -> tuple[ACL, ...]:
     plain = value.get("acl")
     if plain is None:
         return OPEN_ACL_UNSAFE
     acl = tuple(ACL(*entry) for entry in plain)
     if not acl or not all(type(perms) is int and type(s) is str and type(i) is str for perms, s, i in acl):
-        raise ExportError("acl: a list of [permissions, scheme, id] is wanted")
+        raise ExportError("acl: not a list of [permissions, scheme, id]")
     return acl
 
 
-def _text(fault: Exception) -> str:
+def _describe(fault: Exception) -> str:
     if isinstance(fault, json.JSONDecodeError):
         return f"not JSON: {fault.msg}"
     return f"{fault} is missing" if isinstance(fault, KeyError) else str(fault)

@@ -1,4 +1,4 @@
-"""Where a state is taken from: a snapshot file, a data directory that no server runs on, or a running server."""
+"""The sources of a state: a snapshot file, the data directory of a stopped server, or a running server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_SERVER = "127.0.0.1:2181"
 
 @attrs.frozen
 class Source:
-    """One of `path`, a file or a directory, and `server`."""
+    """A source of a state. Either `path`, a file or a directory, or `server` is set."""
 
     path: Path | None = None
     server: Address | None = None
@@ -32,12 +32,12 @@ class Source:
 
 
 class SourceType(click.ParamType[Source]):
-    """A snapshot file, a data directory, or HOST:PORT."""
+    """The type of a command line argument that names a snapshot file, a data directory, or HOST:PORT."""
 
     name = "file|directory|host:port"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
-        """What is there by that name, else an address, or a usage error."""
+        """Return the file or directory of that name if it exists, else the address. Fails with a usage error."""
         if isinstance(value, Source):
             return value
         path = Path(value)
@@ -50,7 +50,7 @@ class SourceType(click.ParamType[Source]):
 
 
 def load(source: Source, access: Access) -> Machine:
-    """The state that a source holds, checked. Raises StorageError, CommandFailedError."""
+    """Return the state of a source, with all checksums verified. Raises StorageError, CommandFailedError."""
     if source.server is not None:
         with tempfile.TemporaryDirectory(prefix="coord-snapshot-") as directory:
             file = Path(directory) / "snapshot"
@@ -61,7 +61,7 @@ def load(source: Source, access: Access) -> Machine:
 
 
 def load_file(path: Path) -> Machine:
-    """The state in a snapshot file."""
+    """Return the state in a snapshot file. Raises StorageError."""
     try:
         return read_snapshot(FileDisk(path.parent), path.name, Machine)
     except OSError as fault:
@@ -69,7 +69,10 @@ def load_file(path: Path) -> Machine:
 
 
 def load_directory(path: Path) -> Machine:
-    """The state that a server would start with on this directory, which no other may be running on."""
+    """Return the state with which a server would start on a data directory. No server may be running on it.
+
+    Raises StorageError, CommandFailedError.
+    """
     if not path.is_dir():
         raise CommandFailedError(f"{path}: no such directory")
     require_ours_or_empty(path)

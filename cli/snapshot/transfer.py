@@ -1,8 +1,9 @@
-"""A subtree into a running server, by ordinary transactions.
+"""The transfer of a subtree to a running server in ordinary transactions.
 
-Each transaction is all or nothing; the whole is not, for a subtree may be larger than any transaction. It may be run
-again: what is as it should be is left alone. Ephemerals are left out, for they belong to sessions; counters (versions,
-sequence numbers) are the server's own and go on from where they are. Null data becomes empty.
+Each transaction is atomic. The whole transfer is not, because a subtree may be larger than the largest transaction. A
+transfer may be repeated: znodes that are equal already are not changed. Ephemerals are left out, because they belong to
+sessions. Counters (versions, sequence numbers) are not transferred; those of the server continue. Null data becomes
+empty data.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from coordserver.core.quotas import PREFIX, STATS_NAME
 BATCH_ZNODES = 200
 BATCH_BYTES = 256 * 1024
 _TRIES = 10
-_MOVED = (NodeExistsError, NoNodeError, BadVersionError)
+_CONFLICTS = (NodeExistsError, NoNodeError, BadVersionError)
 
 
 @attrs.define
 class Counts:
-    """What was done so far."""
+    """The numbers of znodes by what the transfer did with them. `ephemerals` were left out."""
 
     created: int = 0
     changed: int = 0
@@ -44,7 +45,7 @@ class Counts:
 
 
 class TransferError(Exception):
-    """A znode cannot be brought over; the text names it."""
+    """A znode cannot be transferred. The text names it."""
 
 
 async def transfer(
@@ -54,9 +55,10 @@ async def transfer(
     exact: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Counts:
-    """Make the znodes of `entries`, parents first, be there as they are. `exact`: delete what else is below the first.
+    """Create or update the znodes of `entries`, which must have parents before children. Returns the counts.
 
-    Ancestors that are missing are created empty. Raises TransferError, CoordError.
+    Missing ancestors are created with empty data. `exact` deletes the other znodes below the first entry. `progress`
+    is called with the number of entries that were finished since its last call. Raises TransferError, CoordError.
     """
     counts = Counts()
     wanted = [entry for entry in entries if not entry.owner]
@@ -65,7 +67,7 @@ async def transfer(
     if wanted:
         await client.ensure_path(paths.parent_of(wanted[0].path))
     for batch in _batches(wanted):
-        await _bring(client, batch, counts)
+        await _transfer_batch(client, batch, counts)
         progress(len(batch))
     if exact and wanted:
         await _delete_others(client, wanted[0].path, {entry.path for entry in entries}, counts)
@@ -77,10 +79,10 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     size = 0
     for entry in entries:
         length = len(entry.data or b"")
-        # What is no plain znode cannot be part of a transaction of this client: it goes alone, in its place.
-        if batch and (
-            len(batch) == BATCH_ZNODES or size + length > BATCH_BYTES or _special(entry) or _special(batch[0])
-        ):
+        # Transactions of this client cannot create containers and TTL znodes. Each of them gets a batch of its own, so
+        # that the order of the entries is kept.
+        single = _needs_single_create(entry) or (bool(batch) and _needs_single_create(batch[0]))
+        if batch and (len(batch) == BATCH_ZNODES or size + length > BATCH_BYTES or single):
             yield batch
             batch, size = [], 0
         batch.append(entry)
@@ -89,41 +91,45 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def _special(entry: Entry) -> bool:
+def _needs_single_create(entry: Entry) -> bool:
     return entry.container or entry.ttl_ms > 0
 
 
-async def _bring(client: Client, batch: list[Entry], counts: Counts) -> None:
-    """One batch; tried again when others changed the same znodes meanwhile."""
+async def _transfer_batch(client: Client, batch: list[Entry], counts: Counts) -> None:
+    """Transfer one batch. Tries again if other clients change the same znodes at the same time."""
     for attempt in range(_TRIES):
         found = await client.read_many([entry.path for entry in batch])
         try:
             created, changed = await _write(client, batch, found)
-        except _MOVED as fault:
-            moved: KeeperError = fault
+        except _CONFLICTS as fault:
+            conflict: KeeperError = fault
         except TransactionFailedError as failed:
-            if not isinstance(failed.cause, _MOVED):
+            if not isinstance(failed.cause, _CONFLICTS):
                 raise TransferError(str(failed.cause)) from None
-            moved = failed.cause
+            conflict = failed.cause
         else:
-            changed |= await _settle_acls(client, batch, found)
+            changed |= await _update_acls(client, batch, found)
             counts.created += created
             counts.changed += len(changed)
             counts.same += len(batch) - created - len(changed)
             return
         if attempt == _TRIES - 1:
-            raise TransferError(str(moved))
+            raise TransferError(str(conflict))
 
 
 async def _write(client: Client, batch: list[Entry], found: Sequence[Node | None]) -> tuple[int, set[str]]:
-    """Create what is missing and set the data that differs, in one transaction; how many, and which were changed."""
+    """Create missing znodes and set different data in one transaction.
+
+    `found` has the znode of each entry as it was read before, or None. Returns the number of created znodes and the
+    paths of the changed ones.
+    """
     transaction = client.transaction()
     created, changed = 0, set()
     for entry, node in zip(batch, found, strict=True):
         if node is None:
             created += 1
             await _create(client, transaction, entry)
-        elif (entry.data or b"") != node.data and not _kept_by_server(entry.path):
+        elif (entry.data or b"") != node.data and not _is_written_by_server(entry.path):
             changed.add(entry.path)
             transaction.set(entry.path, entry.data or b"", node.stat.version)
     if len(transaction):
@@ -132,15 +138,15 @@ async def _write(client: Client, batch: list[Entry], found: Sequence[Node | None
 
 
 async def _create(client: Client, transaction: Transaction, entry: Entry) -> None:
-    if _special(entry):
+    if _needs_single_create(entry):
         data, acl = entry.data or b"", entry.acl
         await client.create(entry.path, data, acl=acl, container=entry.container, ttl_ms=entry.ttl_ms)
     else:
         transaction.create(entry.path, entry.data or b"", acl=entry.acl)
 
 
-async def _settle_acls(client: Client, batch: list[Entry], found: Sequence[Node | None]) -> set[str]:
-    """The ACLs of what was there before; the paths whose ACL was another."""
+async def _update_acls(client: Client, batch: list[Entry], found: Sequence[Node | None]) -> set[str]:
+    """Set the ACLs of the znodes that existed before. Returns the paths whose ACL was different."""
     changed = set()
     for entry, node in zip(batch, found, strict=True):
         if node is not None and entry.path not in paths.SYSTEM_PATHS:
@@ -151,20 +157,23 @@ async def _settle_acls(client: Client, batch: list[Entry], found: Sequence[Node 
     return changed
 
 
-def _kept_by_server(path: str) -> bool:
-    """Its data is what the server counts or says."""
+def _is_written_by_server(path: str) -> bool:
+    """Return whether the server itself writes the data of a znode: its configuration, or the count of a quota."""
     return path == paths.CONFIG or (path.startswith(PREFIX) and path.endswith(STATS_NAME))
 
 
 async def _delete_others(client: Client, root: str, wanted: set[str], counts: Counts) -> None:
-    """Children first; ephemerals stay with their sessions, and what is above one stays too."""
-    below = [root]
-    for path in below:
+    """Delete the znodes at and below `root` that are not in `wanted`, children first.
+
+    Ephemerals are kept, because they belong to sessions, and so are their ancestors.
+    """
+    found = [root]
+    for path in found:
         try:
-            below.extend(paths.join(path, name) for name in await client.children(path))
+            found.extend(paths.join(path, name) for name in await client.children(path))
         except NoNodeError:
             continue
-    for path in reversed(below):
+    for path in reversed(found):
         if path in wanted or path in paths.SYSTEM_PATHS:
             continue
         stat = await client.exists(path)

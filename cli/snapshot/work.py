@@ -1,4 +1,4 @@
-"""The steps that several of the commands share, with what goes wrong told in one line."""
+"""The steps that several commands share. Expected errors become a CommandFailedError with one line of text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from coordserver.storage.layout import log_indexes, snapshot_indexes
 
 @contextmanager
 def known_faults() -> Iterator[None]:
-    """What an operator can do something about becomes CommandFailedError."""
+    """Convert the errors of the block that an operator can correct to CommandFailedError."""
     try:
         yield
     except (StorageError, CoordError, ExportError, LookupError) as fault:
@@ -38,7 +38,10 @@ def known_faults() -> Iterator[None]:
 
 
 def save_to(source: Source, access: Access, file: Path) -> Machine:
-    """Save a source's state into a new file, durable and read again before it gets its name."""
+    """Save the state of a source to a new file. Returns the state.
+
+    The file gets its name after it was synced to disk and read back. Raises CommandFailedError, also if the file exists.
+    """
     with known_faults(), new_file(file) as part:
         if source.server is not None:
             download(source.server, access, part)
@@ -50,17 +53,20 @@ def save_to(source: Source, access: Access, file: Path) -> Machine:
 
 
 def verified(file: Path) -> Machine:
-    """The state in a snapshot file, if all of it is right."""
+    """Return the state in a snapshot file. Raises CommandFailedError if the file is damaged or contradicts itself."""
     with known_faults():
         state = load_file(file)
-        wrong = contradiction(state)
-    if wrong:
-        raise CommandFailedError(f"{file}: {wrong}")
+        fault = contradiction(state)
+    if fault:
+        raise CommandFailedError(f"{file}: {fault}")
     return state
 
 
 def install(state: Machine, data_dir: Path, *, replace: bool) -> Installed:
-    """Put a state into a data directory: an empty one, or with `replace` any."""
+    """Install a state in a data directory. The directory must be empty unless `replace` is true.
+
+    Raises CommandFailedError.
+    """
     with known_faults(), open_data_dir(data_dir.absolute()) as disk:
         names = disk.names()
         if not replace and (log_indexes(names) or snapshot_indexes(names)):
@@ -69,13 +75,16 @@ def install(state: Machine, data_dir: Path, *, replace: bool) -> Installed:
 
 
 def read_export(lines: Iterable[str], *, ephemerals: bool) -> list[Entry]:
-    """The entries of an export; with `ephemerals` those as persistent ones."""
+    """Return the entries of an export. With `ephemerals`, ephemerals become persistent. Raises ExportError."""
     entries = list(read_entries(lines))
     return [attrs.evolve(entry, owner=0) for entry in entries] if ephemerals else entries
 
 
 def send(server: str, access: Access, entries: Sequence[Entry], *, exact: bool) -> dict[str, int]:
-    """Bring entries into a running server, with a bar on stderr; what was done."""
+    """Transfer entries to a running server, with a progress bar on stderr. Returns the counts by their names.
+
+    `exact` deletes the other znodes below the first entry.
+    """
     from cli.snapshot.transfer import Counts, TransferError, transfer
     from coordserver.client import connect
 

@@ -295,7 +295,7 @@ def test_imported_into_a_running_server(server: ServerProcess, tmp_path: Path) -
         ('{"path": "/a", "data": "?", "encoding": "base64"}', "data"),
         ('{"path": "/a", "data": "", "acl": [[1]]}', "line 2"),
         ('{"path": "/a", "data": "", "ttl_ms": -1}', "ttl_ms"),
-        ('{"path": "/a/b", "data": ""}', "/a is not there"),
+        ('{"path": "/a/b", "data": ""}', "/a does not exist"),
     ],
 )
 def test_lines_that_are_none_are_named(tmp_path: Path, line: str, named: str) -> None:
