@@ -1,7 +1,8 @@
-"""From the data directory of an Apache ZooKeeper to a state of ours: the newest whole snapshot, and the logs behind it.
+"""The import of an Apache ZooKeeper data directory: the newest valid snapshot, and the logs after it.
 
-What ZooKeeper does at its start is done here (FileTxnSnapLog.restore): a snapshot that is damaged is passed over for
-the one before, a log's torn tail ends that file, a wrong checksum in a log is fatal. Nothing is written to its files.
+The import does the same as ZooKeeper at its start (FileTxnSnapLog.restore). If a snapshot is damaged, it uses the one
+before. An incomplete entry ends a log file. A wrong checksum in a log is an error. The import does not change
+ZooKeeper's files.
 """
 
 from __future__ import annotations
@@ -26,21 +27,25 @@ _NO_HISTORY = bytes(16)
 
 @attrs.frozen
 class ZooKeeperState:
-    """What was found. `machine` has no history of its own yet (backup.restore gives it one)."""
+    """The imported state, and lines for the operator about its origin.
+
+    `machine` has no history id yet; backup.restore sets one.
+    """
 
     machine: Machine
     report: tuple[str, ...]
 
 
 def read_zookeeper(data_dir: Path, log_dir: Path | None = None) -> ZooKeeperState:
-    """The state that a ZooKeeper would start with. `log_dir` is its dataLogDir, where it has one.
+    """Return the state with which ZooKeeper would start. `log_dir` is its dataLogDir, if it has one.
 
-    Raises StorageError, CorruptionError where a file is damaged beyond what ZooKeeper itself tolerates.
+    Raises StorageError for a missing file or directory, and CorruptionError for damage that ZooKeeper would not
+    tolerate either.
     """
     report: list[str] = []
     try:
-        tree = _newest(_files(data_dir, "snapshot"), data_dir, report)
-        _replay(tree, _files(log_dir or data_dir, "log"), report)
+        tree = _read_newest(_list_files(data_dir, "snapshot"), data_dir, report)
+        _replay(tree, _list_files(log_dir or data_dir, "log"), report)
     except OSError as fault:
         raise StorageError(f"{fault.filename}: {fault.strerror}") from None
     report.append(f"{len(tree)} znodes and {len(tree.sessions)} sessions at zxid {tree.zxid:#x}")
@@ -49,17 +54,20 @@ def read_zookeeper(data_dir: Path, log_dir: Path | None = None) -> ZooKeeperStat
     return ZooKeeperState(machine, tuple(report))
 
 
-def _files(directory: Path, kind: str) -> list[tuple[int, Path]]:
-    """Files of a kind with the zxid in their names, ascending. The directory may be given with or without version-2."""
+def _list_files(directory: Path, kind: str) -> list[tuple[int, Path]]:
+    """Return the files of a kind, "snapshot" or "log", each with the zxid in its name, in ascending order.
+
+    `directory` may be the version-2 directory or its parent.
+    """
     inner = directory / VERSION_DIRECTORY
-    where = inner if inner.is_dir() else directory
-    if not where.is_dir():
+    actual = inner if inner.is_dir() else directory
+    if not actual.is_dir():
         raise StorageError(f"{directory}: not a directory")
-    matches = ((path, _NAME.fullmatch(path.name)) for path in where.iterdir())
+    matches = ((path, _NAME.fullmatch(path.name)) for path in actual.iterdir())
     return sorted((int(match[2], 16), path) for path, match in matches if match is not None and match[1] == kind)
 
 
-def _newest(snapshots: list[tuple[int, Path]], directory: Path, report: list[str]) -> ZooKeeperTree:
+def _read_newest(snapshots: list[tuple[int, Path]], directory: Path, report: list[str]) -> ZooKeeperTree:
     faults = []
     for zxid, path in reversed(snapshots):
         try:
@@ -72,28 +80,29 @@ def _newest(snapshots: list[tuple[int, Path]], directory: Path, report: list[str
         return tree
     if faults:
         raise CorruptionError(f"{directory}: no usable snapshot: {'; '.join(faults)}")
-    raise StorageError(f"{directory}: no snapshot of a ZooKeeper there, nor in {VERSION_DIRECTORY} below it")
+    raise StorageError(f"{directory}: no snapshot of ZooKeeper in this directory or in its {VERSION_DIRECTORY}")
 
 
 def _replay(tree: ZooKeeperTree, logs: list[tuple[int, Path]], report: list[str]) -> None:
-    """Apply what lies behind the snapshot. The file that begins before it may reach into it."""
+    """Apply the log after the snapshot. The last file that begins before the snapshot may have entries after it."""
     base = tree.zxid
     needed = [path for zxid, path in logs if zxid > base]
     before = [path for zxid, path in logs if zxid <= base]
     count = 0
-    for txn in _behind(base, [*before[-1:], *needed]):
-        # Standalone, every zxid is in the log; what is missing from one epoch is a file that was not brought along.
+    for txn in _read_after(base, [*before[-1:], *needed]):
+        # A standalone server logs every zxid of an epoch, so a missing one means that a log file was not copied.
         if txn.zxid > tree.zxid + 1 and txn.zxid >> _EPOCH_BITS == tree.zxid >> _EPOCH_BITS:
-            report.append(f"A GAP IN THE LOG: behind zxid {tree.zxid:#x} comes {txn.zxid:#x}; is a log file missing?")
+            report.append(f"GAP IN THE LOG: zxid {tree.zxid:#x} is followed by {txn.zxid:#x}; is a log file missing?")
         tree.apply(txn)
         count += 1
-    report.append(f"{count} records of log behind it, {tree.tolerated} of them met what the snapshot had already")
+    report.append(f"{count} log records replayed, {tree.tolerated} of them already in the snapshot")
 
 
-def _behind(base: int, logs: list[Path]) -> Iterator[FileTxn]:
+def _read_after(base: int, logs: list[Path]) -> Iterator[FileTxn]:
+    """Yield the entries of the log files with a zxid above `base`."""
     for path in logs:
         disk = FileDisk(path.parent)
-        # What ZooKeeper reserved and has not written is a hole, tens of MiB of zeros that need not be read.
+        # ZooKeeper preallocates tens of MiB. The part that it has not written is a hole, which need not be read.
         for txn in read_zookeeper_log(path.name, disk.read(path.name, 0, disk.data_end(path.name))):
             if txn.zxid > base:
                 yield txn

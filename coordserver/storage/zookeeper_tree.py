@@ -1,8 +1,9 @@
-"""ZooKeeper's tree while its log is replayed over a fuzzy snapshot, with the tolerance that ZooKeeper itself has
-(DataTree.processTxn): what was already there when the snapshot passed is not an error, and a parent's counters are
-repaired from what the record says they were.
+"""ZooKeeper's tree during the replay of its log over a fuzzy snapshot.
 
-The result becomes a state of ours, sessions and their ephemerals included; whoever installs it ends them.
+The replay has the same tolerance as ZooKeeper's (DataTree.processTxn). A change that the snapshot already has is not an
+error, and the counters of a parent are repaired from the values in the record.
+
+The resulting state includes the sessions and their ephemerals. The installation of the state ends them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Acl = tuple[ACL, ...]
 
 @attrs.define(eq=False)
 class _Node:
-    """A znode; `children` by name."""
+    """A znode. The keys of `children` are their names."""
 
     data: bytes | None
     acl: Acl
@@ -60,17 +61,21 @@ class _NodeExists(Exception):
 
 
 class ZooKeeperTree:
-    """Znodes and sessions. `zxid` is the last one applied, `tolerated` how many records met what was already there."""
+    """The znodes and sessions.
+
+    `zxid` is the last one applied. `tolerated` counts the changes that did not apply, because the snapshot already had
+    them.
+    """
 
     def __init__(self, snapshot: FileSnapshot, zxid: int) -> None:
-        """Raises CorruptionError where a znode comes without its parent."""
+        """`zxid` is the one in the snapshot's name. Raises CorruptionError if the parent of a znode is missing."""
         self.zxid = zxid
         self.sessions = dict(snapshot.sessions)
         self.tolerated = 0
         self._nodes: dict[str, _Node] = {}
         self._owned: dict[int, dict[str, None]] = {}
         for znode in snapshot.znodes:
-            self._adopt(znode)
+            self._add_znode(znode)
         if paths.ROOT not in self._nodes:
             raise CorruptionError("a snapshot without a root")
 
@@ -78,7 +83,7 @@ class ZooKeeperTree:
         return len(self._nodes)
 
     def apply(self, txn: FileTxn) -> None:
-        """Replay one entry. Raises CorruptionError for one that ZooKeeper could not replay either."""
+        """Replay one log entry. Raises CorruptionError for an entry that ZooKeeper could not replay either."""
         try:
             self._apply(txn, txn.type, JuteReader(txn.body))
         except Truncated:
@@ -88,11 +93,11 @@ class ZooKeeperTree:
         self.zxid = max(self.zxid, txn.zxid)
 
     def _apply(self, txn: FileTxn, kind: int, body: JuteReader) -> None:
-        act = _ACTS.get(kind)
-        if act is None:
-            raise ValueError("a type that is not known")
+        replay = _REPLAYS.get(kind)
+        if replay is None:
+            raise ValueError("the type is unknown")
         try:
-            act(self, txn, body)
+            replay(self, txn, body)
         except (_NoNode, _NodeExists):
             self.tolerated += 1
 
@@ -112,7 +117,10 @@ class ZooKeeperTree:
 
     @staticmethod
     def _parent_creates(body: JuteReader) -> int:
-        """Records of before 3.4 end without it; -1 lets it be counted."""
+        """Read the parent's cversion at the end of a create record.
+
+        Records from before 3.4 do not have it. The result is -1 then, and `_insert` counts it.
+        """
         return body.int32() if body.left >= 4 else -1
 
     def _delete(self, txn: FileTxn, body: JuteReader) -> None:
@@ -120,12 +128,12 @@ class ZooKeeperTree:
 
     def _set_data(self, txn: FileTxn, body: JuteReader) -> None:
         path, data, version = body.text(), body.buffer(), body.int32()
-        node = self._node(path)
+        node = self._find_node(path)
         node.data, node.version, node.mzxid, node.mtime = data, version, txn.zxid, txn.time_ms
 
     def _set_acl(self, txn: FileTxn, body: JuteReader) -> None:
         path, acl, version = body.text(), body.acl(), body.int32()
-        node = self._node(path)
+        node = self._find_node(path)
         node.acl, node.aversion = acl, version
 
     def _create_session(self, txn: FileTxn, body: JuteReader) -> None:
@@ -147,17 +155,17 @@ class ZooKeeperTree:
         for kind, part in parts:
             self._apply(txn, kind, JuteReader(part))
 
-    def _nothing(self, txn: FileTxn, body: JuteReader) -> None:
-        """A refused request, or a check: a zxid and no more."""
+    def _ignore(self, txn: FileTxn, body: JuteReader) -> None:
+        """Ignore a refused request or a check, which only uses up a zxid."""
 
     # -- the tree ---------------------------------------------------------------------------------------------------
 
-    def _adopt(self, znode: FileZnode) -> None:
+    def _add_znode(self, znode: FileZnode) -> None:
         path = znode.path
         if path != paths.ROOT:
             parent = self._nodes.get(paths.parent_of(path))
             if parent is None:
-                raise CorruptionError(f"{path} comes before its parent")
+                raise CorruptionError(f"{path} appears before its parent")
             parent.children[paths.name_of(path)] = None
         self._nodes[path] = _Node(
             znode.data,
@@ -172,19 +180,22 @@ class ZooKeeperTree:
             znode.aversion,
             znode.owner,
         )
-        self._own(path, znode.owner)
+        self._add_owned(path, znode.owner)
 
-    def _node(self, path: str) -> _Node:
+    def _find_node(self, path: str) -> _Node:
         node = self._nodes.get(path or paths.ROOT)
         if node is None:
             raise _NoNode
         return node
 
     def _insert(self, txn: FileTxn, path: str, data: bytes | None, acl: Acl, owner: int, creates: int) -> None:
-        """The parent's counters are repaired even where the child is there already: the snapshot passed its creation,
-        or met another session's of that name. They only rise: a record from before that must not put them back.
+        """Create a znode. `creates` is the parent's cversion after the creation, or -1 to count it.
+
+        The parent's counters are updated even if the child exists already. The snapshot may have been written after the
+        creation, or it may have a later child of the same name. The counters only increase, because a record may be
+        older than the snapshot. Raises _NoNode without a parent, _NodeExists.
         """
-        parent = self._node(paths.parent_of(path))
+        parent = self._find_node(paths.parent_of(path))
         name = paths.name_of(path)
         creates = parent.creates + 1 if creates == -1 else creates
         if creates > parent.creates:
@@ -194,32 +205,37 @@ class ZooKeeperTree:
         parent.children[name] = None
         zxid, now = txn.zxid, txn.time_ms
         self._nodes[path] = _Node(data, acl, zxid, zxid, zxid, now, now, owner=owner)
-        self._own(path, owner)
+        self._add_owned(path, owner)
         if path.startswith(PREFIX) and path.endswith(STATS_NAME):
             self._count_quota(path[len(paths.QUOTA) : -len(STATS_NAME)])
 
     def _remove(self, path: str, zxid: int) -> None:
-        """The parent's pzxid moves even where the child is gone already: the snapshot passed in between."""
-        parent = self._node(paths.parent_of(path))
+        """Delete a znode. Raises _NoNode if it, or its parent, does not exist.
+
+        The parent's pzxid is updated even if the snapshot was written after the deletion and does not have the child.
+        """
+        parent = self._find_node(paths.parent_of(path))
         parent.children.pop(paths.name_of(path), None)
         parent.pzxid = max(parent.pzxid, zxid)
-        node = self._node(path)
+        node = self._find_node(path)
         if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
-            self._count_quota(path[len(paths.QUOTA) : -len(LIMITS_NAME)])  # it stays at what it is now
+            # Without a limit nothing updates the total, so it keeps the value of this moment.
+            self._count_quota(path[len(paths.QUOTA) : -len(LIMITS_NAME)])
         del self._nodes[path]
         owned = self._owned.get(node.owner)
         if owned is not None:
             owned.pop(path, None)
 
-    def _own(self, path: str, owner: int) -> None:
+    def _add_owned(self, path: str, owner: int) -> None:
         if owner:
             self._owned.setdefault(owner, {})[path] = None
 
-    # -- to a state of ours -----------------------------------------------------------------------------------------
+    # -- conversion to a Machine ------------------------------------------------------------------------------------
 
     def to_machine(self, history_id: bytes) -> Machine:
-        """A state of this tree, with sessions for all who own an ephemeral. `/zookeeper/config` is emptied: it tells of
-        the ensemble that was left. Totals of quotas are counted anew.
+        """Convert the tree to a state. Every owner of an ephemeral gets a session.
+
+        `/zookeeper/config` becomes empty, because it describes the old ensemble. Totals of quotas are counted again.
         """
         machine = Machine(history_id, DataTree())
         machine.index, machine.zxid = 1, self.zxid
@@ -227,16 +243,16 @@ class ZooKeeperTree:
             machine.sessions[session_id] = Session(session_id, _PASSWORD, timeout_ms)
         self._count_quotas()
         pending = [paths.ROOT]
-        # Level by level, so that siblings lie in the order in which their parent lists them.
+        # Breadth first, so that siblings are added in the order in which their parent lists them.
         for path in pending:
             node = self._nodes[path]
-            machine.tree.adopt(path, self._znode(machine, path, node))
+            machine.tree.adopt(path, self._to_znode(machine, path, node))
             pending.extend(paths.join(path, name) for name in node.children)
         self._complete_system_nodes(machine)
         return machine
 
-    def _znode(self, machine: Machine, path: str, node: _Node) -> Znode:
-        owner, ttl = self._kind(node.owner)
+    def _to_znode(self, machine: Machine, path: str, node: _Node) -> Znode:
+        owner, ttl = self._split_owner(node.owner)
         if owner and owner not in machine.sessions:
             machine.sessions[owner] = Session(owner, _PASSWORD, 0)
         data = b"" if path == paths.CONFIG else node.data
@@ -245,10 +261,10 @@ class ZooKeeperTree:
         znode.version, znode.creates, znode.aversion = node.version, node.creates, node.aversion
         return znode
 
-    def _kind(self, owner: int) -> tuple[int, int]:
-        """(session, ttl) of ZooKeeper's ephemeralOwner, whose high bits mark containers and TTLs (EphemeralType).
+    def _split_owner(self, owner: int) -> tuple[int, int]:
+        """Return (session, ttl) of an ephemeralOwner, whose high bits mark containers and TTLs (EphemeralType).
 
-        A server of id 255 gives sessions that look like a TTL; a session that is known is one.
+        The sessions of a server with id 255 look like a TTL. If the session exists, the owner is a session.
         """
         if owner == 0 or owner in self.sessions:
             return owner, 0
@@ -259,7 +275,7 @@ class ZooKeeperTree:
         return owner, 0
 
     def _count_quotas(self) -> None:
-        """Totals are not in the log; ZooKeeper counts them at each start, too."""
+        """Count the totals of all quotas. They are not in the log, and ZooKeeper also counts them at each start."""
         for path in self._nodes:
             if path.startswith(PREFIX) and path.endswith(LIMITS_NAME):
                 self._count_quota(path[len(paths.QUOTA) : -len(LIMITS_NAME)])
@@ -267,15 +283,15 @@ class ZooKeeperTree:
     def _count_quota(self, limited: str) -> None:
         stats = self._nodes.get(paths.QUOTA + limited + STATS_NAME)
         if stats is not None:
-            below = [limited] if limited in self._nodes else []
-            for at in below:
-                below.extend(paths.join(at, name) for name in self._nodes[at].children)
-            size = sum(len(self._nodes[at].data or b"") for at in below)
-            stats.data = b"count=%d,bytes=%d" % (len(below), size)
+            subtree = [limited] if limited in self._nodes else []
+            for path in subtree:
+                subtree.extend(paths.join(path, name) for name in self._nodes[path].children)
+            size = sum(len(self._nodes[path].data or b"") for path in subtree)
+            stats.data = b"count=%d,bytes=%d" % (len(subtree), size)
 
     @staticmethod
     def _complete_system_nodes(machine: Machine) -> None:
-        """Servers before 3.5 have no `/zookeeper/config`."""
+        """Add missing system znodes, because servers before 3.5 have no `/zookeeper/config`."""
         for path, node in DataTree.with_system_nodes().nodes.items():
             if path not in machine.tree.nodes:
                 node.children = None
@@ -284,8 +300,10 @@ class ZooKeeperTree:
 
 
 def _paths_to_delete(body: JuteReader) -> tuple[str, ...]:
-    """From 3.6 on a close of a session lists its ephemerals, if so set. A digest may follow, or stand alone, and then
-    what looks like a list holds no paths.
+    """Return the ephemerals that the record of a closed session lists, or nothing if it has no list.
+
+    ZooKeeper lists them from 3.6 on, if it is configured so. A digest may follow the list or replace it. If bytes of a
+    digest look like a list, its strings are not paths.
     """
     if not body.left:
         return ()
@@ -296,8 +314,8 @@ def _paths_to_delete(body: JuteReader) -> tuple[str, ...]:
     return found if all(path.startswith("/") for path in found) else ()
 
 
-_Act = Callable[[ZooKeeperTree, FileTxn, JuteReader], None]
-_ACTS: dict[int, _Act] = {
+_Replay = Callable[[ZooKeeperTree, FileTxn, JuteReader], None]
+_REPLAYS: dict[int, _Replay] = {
     int(Op.CREATE): ZooKeeperTree._create,
     int(Op.CREATE2): ZooKeeperTree._create,
     int(Op.CREATE_CONTAINER): ZooKeeperTree._create_container,
@@ -310,6 +328,6 @@ _ACTS: dict[int, _Act] = {
     int(Op.CREATE_SESSION): ZooKeeperTree._create_session,
     int(Op.CLOSE_SESSION): ZooKeeperTree._close_session,
     int(Op.MULTI): ZooKeeperTree._multi,
-    int(Op.CHECK): ZooKeeperTree._nothing,
-    int(Op.ERROR): ZooKeeperTree._nothing,
+    int(Op.CHECK): ZooKeeperTree._ignore,
+    int(Op.ERROR): ZooKeeperTree._ignore,
 }

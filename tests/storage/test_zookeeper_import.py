@@ -53,7 +53,7 @@ def test_a_child_that_the_snapshot_had_already(tmp_path: Path) -> None:
     tree = found.machine.tree.nodes
     assert counters(tree["/p"]) == (5, 12)
     assert tree["/p/a"].czxid == 12
-    assert "1 of them met" in found.report[1]
+    assert "1 of them already in the snapshot" in found.report[1]
 
 
 def test_a_record_from_before_does_not_put_counters_back(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_what_cannot_be_replayed_stops_it(tmp_path: Path) -> None:
 def test_a_missing_log_file_is_told(tmp_path: Path) -> None:
     found = read(tmp_path, snapshot(SYSTEM), create(11, "/a", 1), create(14, "/b", 2), create((1 << 32) + 1, "/c", 3))
     assert [line for line in found.report if "GAP" in line] == [
-        "A GAP IN THE LOG: behind zxid 0xb comes 0xe; is a log file missing?"
+        "GAP IN THE LOG: zxid 0xb is followed by 0xe; is a log file missing?"
     ]
 
 
