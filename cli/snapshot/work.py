@@ -40,7 +40,8 @@ def known_faults() -> Iterator[None]:
 def save_to(source: Source, access: Access, file: Path) -> Machine:
     """Save the state of a source to a new file. Returns the state.
 
-    The file gets its name after it was synced to disk and read back. Raises CommandFailedError, also if the file exists.
+    The file gets its name after it was synced to disk and read back. Raises CommandFailedError, also if the file
+    exists.
     """
     with known_faults(), new_file(file) as part:
         if source.server is not None:
