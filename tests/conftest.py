@@ -1,18 +1,19 @@
-"""Under every test: hypothesis draws the same examples in each run, unless `HYPOTHESIS_PROFILE=random` is asked.
+"""Settings for all tests.
 
-What failed and passed when it was tried again is told at the end with its reason: nothing else would keep it.
-
-And log segments are small: a server of the tests' own writes a few KiB, and there are hundreds of them. With segments
-of the default size, which are preallocated, one run wrote 30 GB.
-
-And Ctrl-C is not ignored, as it is in what a shell's script puts into the background: processes that tests start, and
-send one, would inherit that.
+- Hypothesis draws the same examples in each run, unless `HYPOTHESIS_PROFILE=random` is set.
+- The reason of each retried failure is printed at the end of the run.
+- Log segments are small. Each test server writes only a few KiB, but segments are preallocated: with the default size
+  one run wrote 30 GB.
+- SIGINT is not ignored. A shell ignores it for background jobs, and the processes that tests start inherit that.
+- Logging is restored after each test, because commands that run in this process configure it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -32,3 +33,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("rerun"):
         terminalreporter.write_sep("-", f"tried again: {report.nodeid}")
         terminalreporter.write_line(report.longreprtext)
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    """Restore the handlers of the root logger and the levels that commands change."""
+    root, server = logging.getLogger(), logging.getLogger("coordserver")
+    handlers, levels = root.handlers[:], (root.level, server.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    server.setLevel(levels[1])

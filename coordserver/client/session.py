@@ -413,7 +413,7 @@ class Session:
     def _attach(self, transport: Transport, codec: Codec, welcome: Welcome) -> Link:
         """Begin to use the session that the server gives.
 
-        Credentials are sent first, then the watches, then the unanswered requests.
+        Credentials are sent first, because a server checks watches against them. Then the watches, then the requests.
         """
         if welcome.error:
             if welcome.error == ErrorCode.SESSION_EXPIRED and self.session_id:
@@ -431,16 +431,12 @@ class Session:
         self.timeout_ms = welcome.timeout_ms
         self._frame_bytes = welcome.frame_bytes
         self._calls.outstanding = max(1, welcome.outstanding)
-        # Credentials come before watches, because a server checks each watch against them.
-        self._calls.push_first(
-            [
-                *(Call(Op.AUTH, auth, internal=True) for auth in self._auth),
-                *(
-                    Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
-                    for watch in self.watches.list_unarmed()
-                ),
-            ]
-        )
+        auth = [Call(Op.AUTH, arguments, internal=True) for arguments in self._auth]
+        armed = [
+            Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
+            for watch in self.watches.list_unarmed()
+        ]
+        self._calls.push_first([*auth, *armed])
         # The first reply resets this count. It delays the reconnects to a server that accepts the session and then
         # closes the connection.
         self._failures += 1

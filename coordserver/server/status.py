@@ -97,7 +97,6 @@ class Status:
         """Counts of this moment. They go over connections and sessions, not over the tree or the watches."""
         state = self.engine.machine.statistics()
         engine = self.engine.statistics()
-        log = self.log.statistics()
         counts, handshakes = self._open_counts()
         received, answered, notified = self.traffic.totals(counts)
         return ServerFacts(
@@ -129,29 +128,11 @@ class Status:
             auth_failed=self.traffic.auth_failed,
             requests_too_large=self.traffic.too_large,
             requests_refused=engine.refused,
-            connection_requests=self.traffic.connects,
-            connections_resumed=self.traffic.resumes,
-            connections_plain_local=self.traffic.plain_local,
-            connections_plain_remote=self.traffic.plain_remote,
-            response_bytes=self.traffic.response_bytes,
-            response_last=self.traffic.response_last,
-            response_min=self.traffic.response_least,
-            response_max=self.traffic.response_most,
-            watch_bytes=self.traffic.watch_bytes,
+            **self._traffic_facts(),
+            **self._log_facts(),
             start_ms=self.start.ms,
             start_records=self.start.records,
-            batches=log.batches_of_records,
-            batch_records_min=log.batch_records_min,
-            batch_records_max=log.batch_records_max,
-            fsync_min_us=int(log.sync_s_min * 1e6),
             snapshot_min_ms=int(self.snapshotter.min_s * 1e3),
-            fsync_last_us=int(log.sync_s_last * 1e6),
-            fsync_max_us=int(log.sync_s_max * 1e6),
-            fsync_total_us=int(log.sync_s_total * 1e6),
-            fsyncs=log.batches,
-            fsyncs_slow=log.syncs_slow,
-            records_logged=log.records,
-            log_bytes=log.bytes_written,
             snapshots=self.snapshotter.taken,
             snapshot_total_ms=int(self.snapshotter.total_s * 1e3),
             snapshot_max_ms=int(self.snapshotter.max_s * 1e3),
@@ -168,6 +149,36 @@ class Status:
             memory_bytes=self.memory.estimated_bytes(),
             memory_limit_bytes=self.memory.limit_bytes,
         )
+
+    def _traffic_facts(self) -> dict[str, int]:
+        traffic = self.traffic
+        return {
+            "connection_requests": traffic.connects,
+            "connections_resumed": traffic.resumes,
+            "connections_plain_local": traffic.plain_local,
+            "connections_plain_remote": traffic.plain_remote,
+            "response_bytes": traffic.response_bytes,
+            "response_last": traffic.response_last,
+            "response_min": traffic.response_least,
+            "response_max": traffic.response_most,
+            "watch_bytes": traffic.watch_bytes,
+        }
+
+    def _log_facts(self) -> dict[str, int]:
+        log = self.log.statistics()
+        return {
+            "batches": log.batches_of_records,
+            "batch_records_min": log.batch_records_min,
+            "batch_records_max": log.batch_records_max,
+            "fsync_min_us": int(log.sync_s_min * 1e6),
+            "fsync_last_us": int(log.sync_s_last * 1e6),
+            "fsync_max_us": int(log.sync_s_max * 1e6),
+            "fsync_total_us": int(log.sync_s_total * 1e6),
+            "fsyncs": log.batches,
+            "fsyncs_slow": log.syncs_slow,
+            "records_logged": log.records,
+            "log_bytes": log.bytes_written,
+        }
 
     def _open_counts(self) -> tuple[tuple[int, int, int], int]:
         """(received, answered, notified) by the connections there are, and how many of them shake hands for TLS."""

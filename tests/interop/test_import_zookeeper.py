@@ -192,7 +192,7 @@ def test_a_damaged_snapshot_is_passed_over_and_a_damaged_log_is_not(left: Left, 
     assert _plain(found.machine) == _plain(whole)
     last = max(copy.glob("log.*"), key=lambda path: int(path.suffix[1:], 16))
     _flip(last, 40)
-    with pytest.raises(CorruptionError, match="checksum is wrong"):
+    with pytest.raises(CorruptionError, match="checksum of the entry is wrong"):
         read_zookeeper(tmp_path)
 
 
