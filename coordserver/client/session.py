@@ -106,10 +106,7 @@ class Session:
         self._scope = trio.CancelScope()
 
     def resume(self, session_id: int, password: bytes) -> None:
-        """Begin with the session of an earlier process instead of a new one. Call it before `run`.
-
-        If that session has ended, `run` opens a new one.
-        """
+        """Resume the session of an earlier process, or open a new one if it has ended. Call it before `run`."""
         self.session_id, self.password, self.number = session_id, password, 1
         self._resuming = True
 
@@ -212,10 +209,8 @@ class Session:
         return watch
 
     def unwatch(self, sink: WatchSink, watch: Watch) -> None:
-        """Stop delivering events to `sink`.
-
-        Without a connection no request is needed, because a server drops the watches of a lost connection.
-        """
+        """Stop delivering events to `sink`."""
+        # Without a connection no request is needed, because a server drops the watches of a lost connection.
         if self.watches.remove_sink(sink, watch) and self._link is not None:
             self.post(Op.REMOVE_WATCHES, (watch.path, _REMOVE_RECURSIVE if watch.recursive else _REMOVE_PERSISTENT))
 
@@ -431,15 +426,17 @@ class Session:
         self.timeout_ms = welcome.timeout_ms
         self._frame_bytes = welcome.frame_bytes
         self._calls.outstanding = max(1, welcome.outstanding)
-        auth = [Call(Op.AUTH, arguments, internal=True) for arguments in self._auth]
-        armed = [
-            Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
-            for watch in self.watches.list_unarmed()
-        ]
-        self._calls.push_first([*auth, *armed])
-        # The first reply resets this count. It delays the reconnects to a server that accepts the session and then
-        # closes the connection.
-        self._failures += 1
+        # Credentials come before watches, because a server checks each watch against them.
+        self._calls.push_first(
+            [
+                *(Call(Op.AUTH, auth, internal=True) for auth in self._auth),
+                *(
+                    Call(Op.ADD_WATCH, (watch.path, int(watch.mode), watch.since), watch=watch, internal=True)
+                    for watch in self.watches.list_unarmed()
+                ),
+            ]
+        )
+        self._failures += 1  # until the first reply: delays reconnects if a server accepts sessions but never replies
         self._link = link = Link(transport, codec, self.timeout_ms / 1000)
         self.board.set(SessionState.CONNECTED)
         self._send_queued()
