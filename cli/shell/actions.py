@@ -168,9 +168,9 @@ def stat_fields(stat: Stat) -> dict[str, int]:
 def _echo_stat(stat: Stat, indent: str = "") -> None:
     lines = (
         f"cZxid = 0x{stat.czxid:x}",
-        f"ctime = {_instant(stat.ctime)}",
+        f"ctime = {_format_instant(stat.ctime)}",
         f"mZxid = 0x{stat.mzxid:x}",
-        f"mtime = {_instant(stat.mtime)}",
+        f"mtime = {_format_instant(stat.mtime)}",
         f"pZxid = 0x{stat.pzxid:x}",
         f"cversion = {stat.cversion}",
         f"dataVersion = {stat.version}",
@@ -183,8 +183,8 @@ def _echo_stat(stat: Stat, indent: str = "") -> None:
         click.echo(indent + line)
 
 
-def _instant(ms: int) -> str:
-    """ISO 8601; a number that no calendar has stays one."""
+def _format_instant(ms: int) -> str:
+    """Format as ISO 8601. An instant outside the years 1 to 9999 stays a number."""
     if not _FIRST_MS <= ms <= _LAST_MS:
         return str(ms)
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

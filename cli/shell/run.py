@@ -62,7 +62,7 @@ def exit_code_of(error: CoordError) -> int:
 
 async def one_shot(target: Target, action: Action) -> None:
     """Connect and execute one command. Raises CoordError."""
-    async with _session(target) as zk:
+    async with _open_session(target) as zk:
         await perform(zk, action)
 
 
@@ -70,7 +70,7 @@ async def prompt(target: Target, output: str) -> int:
     """Execute the commands that the user enters at a terminal. Returns the exit code."""
     import readline  # noqa: F401 - the import adds line editing and history to `input`
 
-    async with _session(target) as zk:
+    async with _open_session(target) as zk:
         with _restore_terminal():
             while True:
                 try:
@@ -92,7 +92,7 @@ async def prompt(target: Target, output: str) -> int:
 
 async def pipe(target: Target, output: str) -> int:
     """Execute the lines of standard input up to the first error. Returns the exit code. Raises CoordError."""
-    async with _session(target) as zk, aclosing(_read_lines(sys.stdin.fileno())) as lines:
+    async with _open_session(target) as zk, aclosing(_read_lines(sys.stdin.fileno())) as lines:
         async for line in lines:
             try:
                 action = parse_line(line, output)
@@ -111,7 +111,7 @@ def complain(text: str) -> None:
     click.echo(f"coord shell: {' '.join(text.split())}", err=True)
 
 
-def _session(target: Target) -> AbstractAsyncContextManager[Client]:
+def _open_session(target: Target) -> AbstractAsyncContextManager[Client]:
     return connect(target.servers, name="coord shell", connect_within=CONNECT_S, tls=target.tls, auth=target.auth)
 
 

@@ -66,7 +66,7 @@ async def transfer(
     progress(counts.ephemerals)
     if wanted:
         await client.ensure_path(paths.parent_of(wanted[0].path))
-    for batch in _batches(wanted):
+    for batch in _split_batches(wanted):
         await _transfer_batch(client, batch, counts)
         progress(len(batch))
     if exact and wanted:
@@ -74,7 +74,7 @@ async def transfer(
     return counts
 
 
-def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+def _split_batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     size = 0
     for entry in entries:

@@ -21,8 +21,8 @@ from coordserver.client.watches import Watch
 from coordserver.core.errors import CoordError
 from coordserver.core.operations import OPERATIONS, Kind, Op
 
-# A resumed session continues this far behind the last write of the earlier process. That process also numbered reads
-# and refused writes, which the server does not remember.
+# A resumed session continues with the number of the last write that the server remembers plus this distance. The
+# earlier process also numbered reads and refused writes, which the server does not remember.
 _BEYOND_PREDECESSOR = 1 << 32
 BACKLOG_BYTES = 16 * 1024 * 1024  # the limit of data in unanswered requests; the last request may exceed it
 
@@ -90,7 +90,7 @@ class Call:
             trio.lowlevel.reschedule(task)
 
     async def wait(self) -> None:
-        """Wait for the reply. If the waiting task is cancelled, the call is abandoned but not withdrawn."""
+        """Wait for the reply. If the waiting task is cancelled, the call is abandoned."""
         if self.done:
             return
 
@@ -103,7 +103,7 @@ class Call:
         await trio.lowlevel.wait_task_rescheduled(abandon)
 
     def abandon(self) -> None:
-        """Mark the call as abandoned and notify its queue."""
+        """Mark the call as abandoned and notify its queue, which removes it if it was never sent."""
         self.abandoned = True
         if self._queue is not None:
             self._queue.on_abandoned(self)

@@ -89,7 +89,7 @@ class JuteCodec:
         if op in (Op.REMOVE_WATCHES, Op.AUTH):
             return ()
         if op == Op.MULTI:
-            return _multi_result(len(args[0]), *records.decode_result(op, body, at))
+            return _to_multi_result(len(args[0]), *records.decode_result(op, body, at))
         return records.decode_result(Op.CREATE2 if op == Op.CREATE else op, body, at)
 
     def receive(self, data: bytes) -> list[Message]:
@@ -100,7 +100,7 @@ class JuteCodec:
                 raise WireError(f"reply of {body.length} bytes is over the limit of {MAX_REPLY_BYTES}")
             if not self._welcomed:
                 self._welcomed = True
-                messages.append(_welcome(records.decode_connect_response(body)))
+                messages.append(_to_welcome(records.decode_connect_response(body)))
                 continue
             header, at = records.decode_reply_header(body)
             if header.xid == NOTIFICATION_XID:
@@ -132,9 +132,9 @@ class JuteCodec:
 
     def _to_zookeeper(self, op: int, args: Sequence[Any]) -> tuple[int, Sequence[Any]]:
         if op == Op.CREATE:
-            return _create_op(args[3]), args
+            return _choose_create_op(args[3]), args
         if op == Op.MULTI:
-            return op, ([(_create_op(p[4]) if p[0] == Op.CREATE else p[0], *p[1:]) for p in args[0]],)
+            return op, ([(_choose_create_op(p[4]) if p[0] == Op.CREATE else p[0], *p[1:]) for p in args[0]],)
         if op == Op.ADD_WATCH:
             return self._add_watch(args[0], WatchMode(args[1]))
         if op == Op.REMOVE_WATCHES:
@@ -167,14 +167,14 @@ class JuteCodec:
                 yield int(EventKind.CHILDREN_CHANGED), parent
 
 
-def _create_op(mode: int) -> int:
+def _choose_create_op(mode: int) -> int:
     """Return ZooKeeper's operation that creates a znode of this mode and returns its Stat."""
     if mode in TTL_MODES:
         return int(Op.CREATE_TTL)
     return int(Op.CREATE_CONTAINER if mode == CreateMode.CONTAINER else Op.CREATE2)
 
 
-def _welcome(answer: records.ConnectResponse) -> Welcome:
+def _to_welcome(answer: records.ConnectResponse) -> Welcome:
     if answer.timeout_ms <= 0:
         return _NO_SESSION
     return Welcome(
@@ -190,7 +190,7 @@ def _welcome(answer: records.ConnectResponse) -> Welcome:
     )
 
 
-def _multi_result(count: int, results: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+def _to_multi_result(count: int, results: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     """Return `(code, result)` for each operation. After a failed multi the results are empty."""
     if len(results) != count:
         raise WireError("results of a multi do not match its operations")

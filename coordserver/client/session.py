@@ -134,11 +134,11 @@ class Session:
         if not self._calls.must_wait:
             self._calls.add(call)
         elif not await self._calls.wait_and_add(call):
-            raise self._unsent_error(call)
+            raise self._make_unsent_error(call)
         self._send_queued()
         return call
 
-    def _unsent_error(self, call: Call) -> CoordError:
+    def _make_unsent_error(self, call: Call) -> CoordError:
         """Return the error of a call whose session ended while it waited for the queue."""
         if self.board.state is SessionState.CLOSED:
             return self._close_reason

@@ -127,7 +127,7 @@ async def dial_tcp(host: Host) -> Transport:
     try:
         stream = await trio.open_tcp_stream(host.name, host.port)
     except OSError as error:
-        raise OSError(_reason(error)) from error
+        raise OSError(_describe_cause(error)) from error
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
     return SocketTransport(sock)
@@ -147,7 +147,7 @@ def dial_tls(new_context: Callable[[], ssl.SSLContext]) -> Dial:
         try:
             tcp = await trio.open_tcp_stream(host.name, host.port)
         except OSError as error:
-            raise OSError(_reason(error)) from error
+            raise OSError(_describe_cause(error)) from error
         # `https_compatible` accepts an end of the TCP stream without a TLS close_notify. A crashed server sends none,
         # and the protocols inside of TLS mark their own end.
         stream = trio.SSLStream(tcp, context, server_hostname=host.name, https_compatible=True)
@@ -171,18 +171,18 @@ def _raise_cause() -> Iterator[None]:
     try:
         yield
     except trio.BrokenResourceError as error:
-        raise OSError(_reason(error)) from error
+        raise OSError(_describe_cause(error)) from error
 
 
-def _reason(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     """Return the reason why a connection failed or broke. Trio stores it in the cause of the error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or 'the handshake failed').lower().replace('_', ' ')}"
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_reason(part) for part in error.exceptions))
+        return "; ".join(dict.fromkeys(_describe_cause(part) for part in error.exceptions))
     if error.__cause__ is not None:
-        return _reason(error.__cause__)
+        return _describe_cause(error.__cause__)
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number is not None and number > 0 else str(error) or type(error).__name__

@@ -39,8 +39,8 @@ class Watch:
     """The watch of one path and mode.
 
     `live` is whether the watch is armed on the current connection, `armed_once` whether it was ever armed. `since` is
-    the zxid from which the server must replay events, -1 if the watch was never armed in this session. `seen` is the
-    zxid of the last event that was delivered.
+    the zxid from which the server must replay events, -1 if the watch was never armed in this session. Events up to the
+    zxid `seen` are ignored, because they were delivered or happened before the watch was armed.
     """
 
     def __init__(self, path: str, recursive: bool, seen: int) -> None:

@@ -84,8 +84,8 @@ class IntervalSums:
         self._work += len(self._pending)
         if self._work > self._work_max:
             self._make_sums()
-        covered_before, near_start = self._at(start_ms)
-        covered, near_end = self._at(end_ms)
+        covered_before, near_start = self._evaluate_at(start_ms)
+        covered, near_end = self._evaluate_at(end_ms)
         return 2 * (covered - covered_before) * LAMBDA_PER_MS + near_end - near_start
 
     def _make_sums(self) -> None:
@@ -100,7 +100,7 @@ class IntervalSums:
         self._left = _sum_decayed(weights, gaps)
         self._right = _sum_decayed(weights[::-1], gaps[::-1])[::-1]
 
-    def _at(self, t: int) -> tuple[int, float]:
+    def _evaluate_at(self, t: int) -> tuple[int, float]:
         """Return the milliseconds before `t` that the collection covers, and E(t).
 
         A time that several intervals cover counts once for each of them.

@@ -60,7 +60,7 @@ class BalancerStrategy(Protocol):
         """Return the server to which the segment should move from `source`, or None if it should stay."""
 
 
-def _cheapest(costs: Sequence[float]) -> int:
+def _find_cheapest(costs: Sequence[float]) -> int:
     return min(range(len(costs)), key=costs.__getitem__)
 
 
@@ -70,7 +70,7 @@ class CostStrategy:
     def for_load(self, segment: DataSegment, candidates: Sequence[C]) -> C | None:
         if not candidates:
             return None
-        return candidates[_cheapest([self._cost_on(server, segment) for server in candidates])]
+        return candidates[_find_cheapest([self._cost_on(server, segment) for server in candidates])]
 
     def for_move(self, segment: DataSegment, source: C, candidates: Sequence[C]) -> C | None:
         if not candidates:
@@ -78,7 +78,7 @@ class CostStrategy:
         own = own_cost(segment)
         here = self.weigh(max(source.costs.cost(segment) - own, 0.0), source.fill_with(0))
         costs = [self._cost_on(server, segment) for server in candidates]
-        best = _cheapest(costs)
+        best = _find_cheapest(costs)
         emptier = candidates[best].fill_with(segment.size) < source.fill_with(-segment.size)
         least = GAIN_PART * here if emptier else max(GAIN_PART_EVEN * here, own)
         return candidates[best] if here - costs[best] > max(least, GAIN_OF_OWN * min(own, 1.0)) else None

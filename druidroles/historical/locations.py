@@ -79,13 +79,13 @@ class Locations:
         next checkpoint, so that no other task runs in between.
         """
         full = [location for location in self.all if not await _leaves_free(location.settings, size)]
-        for location in self._ordered():
+        for location in self._sort_by_preference():
             if location.available >= size and location not in full and location not in excluded:
                 self._next_index = self.all.index(location) + 1
                 return location
         return None
 
-    def _ordered(self) -> list[Location]:
+    def _sort_by_preference(self) -> list[Location]:
         match self._selector:
             case Selector.LEAST_BYTES_USED:
                 return sorted(self.all, key=lambda location: location.used)

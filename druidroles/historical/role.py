@@ -110,8 +110,8 @@ class Historical:
     def routes(self) -> list[BaseRoute]:
         """Return the HTTP routes of the role."""
         return [
-            Route("/druid/historical/v1/loadstatus", self._loadstatus),
-            Route("/druid/historical/v1/readiness", self._readiness),
+            Route("/druid/historical/v1/loadstatus", self._get_loadstatus),
+            Route("/druid/historical/v1/readiness", self._get_readiness),
             *self._queries.routes(),
         ]
 
@@ -126,7 +126,7 @@ class Historical:
             with self._claimed_locations():
                 await self._restore()
                 # The status is removed after the announcement, so that a reader of the removal still finds the reason.
-                async with announced_status(zk, paths, NodeRole.HISTORICAL, name, self._status()) as status:
+                async with announced_status(zk, paths, NodeRole.HISTORICAL, name, self._build_status()) as status:
                     try:
                         async with self._announced(status):
                             task_status.started()
@@ -182,7 +182,7 @@ class Historical:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + STOPPING_STATUS_S):
                     await status.say_now(stopping=True)
 
-    def _status(self) -> dict[str, Any]:
+    def _build_status(self) -> dict[str, Any]:
         return {
             "currSize": self._cache.served_size,
             "maxSize": self._cache.max_size,
@@ -193,7 +193,7 @@ class Historical:
     async def _publish_status(self, status: StatusAnnouncer) -> None:
         while True:
             seen = self._cache.revision.value
-            status.say(**self._status())
+            status.say(**self._build_status())
             await self._cache.revision.passed(seen)
 
     def _used_percent(self) -> float:
@@ -203,10 +203,10 @@ class Historical:
         counts = Counter(segment.data_source for segment in self._cache.segments())
         return (({"dataSource": name}, count) for name, count in counts.items())
 
-    async def _loadstatus(self, request: Request) -> Response:
+    async def _get_loadstatus(self, request: Request) -> Response:
         return JSONResponse({"cacheInitialized": self._restored})
 
-    async def _readiness(self, request: Request) -> Response:
+    async def _get_readiness(self, request: Request) -> Response:
         return Response(status_code=200 if self._restored else 503)
 
 

@@ -45,9 +45,9 @@ class Edge:
         if now_ms > crossing_ms + _JUMPS_MS:
             return None
         of_day_ms = (self.at_ms + self.period.ms) % MS_PER_DAY
-        return now_ms + min(_until(now_ms, 0), _until(now_ms, of_day_ms))
+        return now_ms + min(_ms_until(now_ms, 0), _ms_until(now_ms, of_day_ms))
 
 
-def _until(now_ms: int, of_day_ms: int) -> int:
+def _ms_until(now_ms: int, of_day_ms: int) -> int:
     """Return the milliseconds until the next instant with this time of day: a whole day if it is that time now."""
     return (of_day_ms - now_ms - 1) % MS_PER_DAY + 1

@@ -64,11 +64,11 @@ class Rule:
         interval = period = None
         include_future = True
         if kind.endswith("ByInterval"):
-            interval = _field("interval", Interval.parse, need_str(obj, "interval"))
+            interval = _parse_field("interval", Interval.parse, need_str(obj, "interval"))
         elif kind.endswith("ByPeriod"):
-            period = _field("period", Period.parse, need_str(obj, "period"))
+            period = _parse_field("period", Period.parse, need_str(obj, "period"))
             include_future = get_bool(obj, "includeFuture", True)
-        return cls(kind, _verdict(kind, obj), interval, period, include_future)
+        return cls(kind, _parse_verdict(kind, obj), interval, period, include_future)
 
     def applies(self, interval: Interval, now_ms: int) -> bool:
         """Return whether the rule applies to a segment of this interval at `now_ms`, in epoch milliseconds."""
@@ -102,22 +102,22 @@ class Rule:
         return edges if self.include_future else [*edges, ends]
 
 
-def _field(name: str, read: Any, text: str) -> Any:
+def _parse_field(name: str, read: Any, text: str) -> Any:
     try:
         return read(text)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
 
 
-def _verdict(kind: str, obj: Mapping[str, Any]) -> Verdict:
+def _parse_verdict(kind: str, obj: Mapping[str, Any]) -> Verdict:
     if kind.startswith("drop"):
         return Verdict(drop=True)
     if kind.startswith("broadcast"):
         return Verdict(broadcast=True)
-    return Verdict(_replicants(obj))
+    return Verdict(_parse_replicants(obj))
 
 
-def _replicants(obj: Mapping[str, Any]) -> Mapping[str, int]:
+def _parse_replicants(obj: Mapping[str, Any]) -> Mapping[str, int]:
     tiers = get_object(obj, "tieredReplicants")
     if tiers is None:
         return DEFAULT_REPLICANTS if get_bool(obj, "useDefaultTierForNull", True) else {}

@@ -110,7 +110,7 @@ class VersionedIntervalTimeline(Generic[T]):
         `at_most` limits the number of pieces. The caller gets the rest by a lookup from the end of the last piece.
         """
         holders = []
-        for piece in islice(self._between(interval.start_ms, interval.end_ms), at_most):
+        for piece in islice(self._find_pieces(interval.start_ms, interval.end_ms), at_most):
             start, end = max(piece.start_ms, interval.start_ms), min(piece.end_ms, interval.end_ms)
             entry = piece.entry
             holders.append(
@@ -138,7 +138,7 @@ class VersionedIntervalTimeline(Generic[T]):
                     return chunk
         return None
 
-    def _between(self, start_ms: int, end_ms: int) -> Iterator[_Piece[T]]:
+    def _find_pieces(self, start_ms: int, end_ms: int) -> Iterator[_Piece[T]]:
         if start_ms >= end_ms:
             return
         first = max(bisect_right(self._starts, start_ms) - 1, 0)
@@ -187,12 +187,12 @@ class VersionedIntervalTimeline(Generic[T]):
         if first < last:
             start_ms = min(start_ms, self._pieces[first].start_ms)
             end_ms = max(end_ms, self._pieces[last - 1].end_ms)
-        fresh = _visible(list(self._complete.overlapping(start_ms, end_ms)), start_ms, end_ms)
+        fresh = _compute_visible(list(self._complete.overlapping(start_ms, end_ms)), start_ms, end_ms)
         self._pieces[first:last] = fresh
         self._starts[first:last] = [piece.start_ms for piece in fresh]
 
 
-def _visible(entries: list[_Entry[T]], start_ms: int, end_ms: int) -> list[_Piece[T]]:
+def _compute_visible(entries: list[_Entry[T]], start_ms: int, end_ms: int) -> list[_Piece[T]]:
     """Return the visible pieces of complete entries within [start_ms, end_ms), sorted and disjoint.
 
     Entries are taken from the highest rank down. Each one fills the gaps that the higher ones leave.
