@@ -181,8 +181,12 @@ async def test_a_segment_that_no_load_queue_can_hold_stops_no_other(house: Any, 
         assert store.unreadable.count("druid_segments") == 2
         explained = coordinator.role.leading.explainer().explain(bad[0])
         assert "has a slash" in str(explained)
-        assert coordinator.role.leading.executor.orders.in_tree_count == 0
-        assert list(coordinator.role.leading.executor.orders.all_of("h1:8083")) == []
+        orders = coordinator.role.leading.executor.orders
+
+        async def done() -> bool:
+            return orders.in_tree_count == 0 and list(orders.all_of("h1:8083")) == []
+
+        await until(done)
         body = {"interval": "1970-01-31/1970-02-01", "versions": ["v 1/ü"]}
         answer = await coordinator.http.post(f"{ROOT}/datasources/wiki/markUnused", json=body)
         assert answer.json() == {"numChangedSegments": 1}
