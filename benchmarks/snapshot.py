@@ -21,9 +21,9 @@ import click
 import trio
 
 from coordserver.client import Client, connect
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.storage import FileDisk, recover_state, save_snapshot
 
 QUIET_S = 5.0

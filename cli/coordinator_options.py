@@ -86,7 +86,7 @@ def leading_config(options: dict[str, Any]) -> LeadingConfig:
 
 def print_plan(coord: CoordUrl, access: CoordAccess, metadata: Any, config: LeadingConfig, output: str | None) -> None:
     """What a Coordinator would order now."""
-    from coordserver.core.errors import CoordError
+    from coordserver.core.model.errors import CoordError
     from druidroles.coordination.paths import DruidPaths
     from druidroles.coordinator.dry_run import dry_run, rows
     from druidroles.coordinator.role import opened_store

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
-from coordserver.core.errors import WireError
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import Op
 from load.speech import PIPELINED, Speech
 
 READ_BYTES = 1 << 18

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from coordserver.core.errors import WireError
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import Op
 from coordserver.wire import native_client
 from coordserver.wire.jute import client as jute_client
 from coordserver.wire.packing import unpack, unpack_prefix

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from druidroles.lifeline import follow_parent
 from neighbour.greed.attack import Attack, Figures, Target
 from neighbour.scenarios import SCENARIOS

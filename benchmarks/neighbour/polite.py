@@ -17,7 +17,7 @@ import trio
 
 from coordserver.client import Client, connect
 from coordserver.client.values import SessionState
-from coordserver.core.errors import CoordError
+from coordserver.core.model.errors import CoordError
 from druidroles.lifeline import follow_parent
 from neighbour.rhythm import recorded, ticks
 from neighbour.speaking import say

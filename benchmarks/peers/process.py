@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from load.lines import Line
 from load.speech import Speech
 

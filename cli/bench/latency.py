@@ -17,7 +17,7 @@ import trio
 
 from cli.bench.statistics import Samples
 from coordserver.client import Client, connect
-from coordserver.core.paths import join
+from coordserver.core.model.paths import join
 
 DATA = b"x" * 100
 WARM_UP_S = 0.2  # warms up connections, caches and the thread of the log

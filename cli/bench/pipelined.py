@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from cli.bench.latency import DATA, Progress, open_sessions, scratch_znode
-from coordserver.core.paths import join
+from coordserver.core.model.paths import join
 
 
 async def rates(server: str, *, tasks: int, seconds: float, progress: Progress) -> list[dict[str, Any]]:

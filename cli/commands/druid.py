@@ -119,7 +119,7 @@ def _access(options: dict[str, Any]) -> CoordAccess:
 
 
 def _run(role: NodeRole, build: Build, options: dict[str, Any], also: Mapping[NodeRole, Build] | None = None) -> None:
-    from coordserver.core.errors import CoordError
+    from coordserver.core.model.errors import CoordError
     from druidroles.http.serve import HttpLimits
     from druidroles.metadata import MetadataError
     from druidroles.process import RoleSettings, StartError, run_role

@@ -16,7 +16,7 @@ from cli.running import run
 from coordserver.config.address import Address
 from coordserver.config.server import ConfigError, ServerConfig
 from coordserver.config.setting import setting_of
-from coordserver.core.errors import CoordError
+from coordserver.core.model.errors import CoordError
 
 _log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ def _path_option(about: str) -> Callable[[F], F]:
 
 
 def _checked(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    from coordserver.core.paths import is_valid
+    from coordserver.core.model.paths import is_valid
 
     if not is_valid(value):
         raise click.BadParameter(f"not a path: {value!r}", ctx, param)

@@ -12,7 +12,7 @@ import click
 
 from cli.render import data_fields, data_line, print_json
 from coordserver.client import Client, NoNodeError, Stat
-from coordserver.core.paths import join
+from coordserver.core.model.paths import join
 
 Action: TypeAlias = Callable[[Client], Awaitable[None]]
 

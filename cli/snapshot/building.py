@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from cli.running import CommandFailedError
 from cli.snapshot.entries import Entry
-from coordserver.core import paths
-from coordserver.core.acl import Identity
-from coordserver.core.machine import Machine, Outcome
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model import paths
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine, Outcome
 
 _SUPER = (Identity("super", ""),)
 _NO_HISTORY = bytes(16)

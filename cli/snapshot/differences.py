@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cli.snapshot.entries import Entry, entry_of
-from coordserver.core import paths
-from coordserver.core.machine import Machine
+from coordserver.core.model import paths
+from coordserver.core.state.machine import Machine
 
 
 class Difference(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import attrs
 
-from coordserver.core import paths
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
-from coordserver.core.machine import Machine
-from coordserver.core.operations import CreateMode
-from coordserver.core.znode import CONTAINER_TTL, Znode
+from coordserver.core.model import paths
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE
+from coordserver.core.model.operations import CreateMode
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.znode import CONTAINER_TTL, Znode
 
 
 @attrs.frozen

@@ -20,8 +20,8 @@ from typing import Any
 
 from cli.render import data_fields
 from cli.snapshot.entries import Entry
-from coordserver.core import paths
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
+from coordserver.core.model import paths
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE
 
 VERSION = 1
 

@@ -13,7 +13,7 @@ from cli.access import Access
 from cli.running import CommandFailedError
 from cli.snapshot.download import download
 from coordserver.config.address import Address
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import FileDisk, StorageError, open_data_dir, read_snapshot, read_state
 from coordserver.storage.foreign import require_ours_or_empty
 

@@ -24,8 +24,8 @@ from coordserver.client import (
     Transaction,
     TransactionFailedError,
 )
-from coordserver.core import paths
-from coordserver.core.quotas import PREFIX, STATS_NAME
+from coordserver.core.model import paths
+from coordserver.core.state.quotas import PREFIX, STATS_NAME
 
 BATCH_ZNODES = 200
 BATCH_BYTES = 256 * 1024

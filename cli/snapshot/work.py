@@ -18,7 +18,7 @@ from cli.snapshot.json_lines import ExportError, read_entries
 from cli.snapshot.new_file import new_file
 from cli.snapshot.sources import Source, load_directory, load_file
 from coordserver.client import CoordError
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import FileDisk, StorageError, open_data_dir, save_snapshot
 from coordserver.storage.backup import Installed
 from coordserver.storage.backup import restore as restore_into

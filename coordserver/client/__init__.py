@@ -16,8 +16,8 @@ from coordserver.client.security import Auth, Tls
 from coordserver.client.transaction import Transaction
 from coordserver.client.values import Created, Node, SessionState, TxResult, WatchEvent, WatchKind
 from coordserver.client.watches import WatchStream
-from coordserver.core.acl import ACL, CREATOR_ALL_ACL
-from coordserver.core.errors import (
+from coordserver.core.model.acl import ACL, CREATOR_ALL_ACL
+from coordserver.core.model.errors import (
     AuthFailedError,
     BadVersionError,
     ConnectionLossError,
@@ -31,7 +31,7 @@ from coordserver.core.errors import (
     ThrottledError,
     TooLargeError,
 )
-from coordserver.core.stat import Stat
+from coordserver.core.model.stat import Stat
 
 __all__ = [
     "connect",

@@ -18,8 +18,8 @@ from typing import Any
 import trio
 
 from coordserver.client.watches import Watch
-from coordserver.core.errors import CoordError
-from coordserver.core.operations import OPERATIONS, Kind, Op
+from coordserver.core.model.errors import CoordError
+from coordserver.core.model.operations import OPERATIONS, Kind, Op
 
 # A resumed session continues with the number of the last write that the server remembers plus this distance. The
 # earlier process also numbered reads and refused writes, which the server does not remember.

@@ -19,8 +19,8 @@ from coordserver.client.states import StateStream
 from coordserver.client.transaction import Transaction, checked_path, create_mode, plain_acl
 from coordserver.client.values import Created, Node, SessionState
 from coordserver.client.watches import WatchSink, WatchStream
-from coordserver.core.acl import ACL
-from coordserver.core.errors import (
+from coordserver.core.model.acl import ACL
+from coordserver.core.model.errors import (
     ConnectionLossError,
     NoAuthError,
     NodeExistsError,
@@ -30,9 +30,9 @@ from coordserver.core.errors import (
     ThrottledError,
     UnimplementedError,
 )
-from coordserver.core.operations import Op
-from coordserver.core.paths import join, parent_of
-from coordserver.core.stat import Stat
+from coordserver.core.model.operations import Op
+from coordserver.core.model.paths import join, parent_of
+from coordserver.core.model.stat import Stat
 
 _THROTTLED_S = 0.2  # the delay of a retry after ThrottledError
 _DELETE_ROUNDS = 20  # the limit of retries when other clients create znodes faster than this one deletes them

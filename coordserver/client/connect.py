@@ -18,7 +18,7 @@ from coordserver.client.native import NativeCodec
 from coordserver.client.security import Tls
 from coordserver.client.session import Session
 from coordserver.client.transport import Dial, Host, dial_tcp, dial_tls, parse_hosts
-from coordserver.core.acl import ACL
+from coordserver.core.model.acl import ACL
 
 CODECS: dict[str, Callable[[], Codec]] = {"": NativeCodec, "coord": NativeCodec, "zk": JuteCodec}
 CONNECT_S = 10.0

@@ -1,8 +1,8 @@
-"""The errors that only the client raises. `coordserver.core.errors` has the other ones."""
+"""The errors that only the client raises. `coordserver.core.model.errors` has the other ones."""
 
 from __future__ import annotations
 
-from coordserver.core.errors import CoordError, KeeperError
+from coordserver.core.model.errors import CoordError, KeeperError
 
 
 class ConnectError(CoordError):

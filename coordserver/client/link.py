@@ -13,7 +13,7 @@ import trio
 
 from coordserver.client.codec import Codec, Message
 from coordserver.client.transport import Transport
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 
 log = logging.getLogger(__name__)
 

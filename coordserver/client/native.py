@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coordserver.client.codec import Ended, Events, Hello, Message, Reply, Welcome
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire import native_client
 
 _OUTSTANDING = 1000  # the default when the server does not send its limit

@@ -30,8 +30,8 @@ from coordserver.client.states import StateBoard
 from coordserver.client.transport import Dial, Host, Transport
 from coordserver.client.values import SessionState
 from coordserver.client.watches import Watch, WatchHub, WatchSink
-from coordserver.core.acl import ACL
-from coordserver.core.errors import (
+from coordserver.core.model.acl import ACL
+from coordserver.core.model.errors import (
     BadArgumentsError,
     ConnectionLossError,
     CoordError,
@@ -43,7 +43,7 @@ from coordserver.core.errors import (
     WireError,
     from_code,
 )
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 from coordserver.client.errors import TransactionFailedError
 from coordserver.client.session import Session
 from coordserver.client.values import TxResult
-from coordserver.core.acl import ACL
-from coordserver.core.errors import ErrorCode, from_code
-from coordserver.core.operations import CreateMode, Op
-from coordserver.core.stat import Stat
+from coordserver.core.model.acl import ACL
+from coordserver.core.model.errors import ErrorCode, from_code
+from coordserver.core.model.operations import CreateMode, Op
+from coordserver.core.model.stat import Stat
 
 _NOT_EXECUTED = ErrorCode.RUNTIME_INCONSISTENCY
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from coordserver.core.operations import EventKind
-from coordserver.core.stat import Stat
+from coordserver.core.model.operations import EventKind
+from coordserver.core.model.stat import Stat
 
 
 class Created(NamedTuple):

@@ -19,8 +19,8 @@ import trio
 
 from coordserver.client.codec import Reply
 from coordserver.client.values import KIND_OF_EVENT, WatchEvent, WatchKind
-from coordserver.core.errors import CoordError, from_code
-from coordserver.core.operations import WatchMode
+from coordserver.core.model.errors import CoordError, from_code
+from coordserver.core.model.operations import WatchMode
 
 STREAM_EVENTS = 1024  # a consumer that falls further behind receives RESYNC instead
 

@@ -12,8 +12,8 @@ import attrs
 
 from coordserver.config.address import Address
 from coordserver.config.setting import required, setting, setting_of
-from coordserver.core.access import ENFORCEABLE_SCHEMES, X509
-from coordserver.core.errors import CoordError
+from coordserver.core.model.access import ENFORCEABLE_SCHEMES, X509
+from coordserver.core.model.errors import CoordError
 from coordserver.wire.fourletter import WORDS
 
 DEFAULT_LISTEN = Address("127.0.0.1", 2181)

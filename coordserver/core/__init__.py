@@ -1,1 +1,1 @@
-"""coordserver.core: see docs/code-map.md."""
+"""The state machine and what serves it, pure: no I/O, no clock, no event loop. model <- state <- serving."""

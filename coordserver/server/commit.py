@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from coordserver.core.engine import Engine
+from coordserver.core.serving.engine import Engine
 from coordserver.server.log_writer import SEAL, LogWriter
 from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.record_format import encode_records

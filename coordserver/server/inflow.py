@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from coordserver.core.engine import Engine
+from coordserver.core.serving.engine import Engine
 
 _NOTES = 16
 

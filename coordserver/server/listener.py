@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from coordserver.config.address import Address
-from coordserver.core.errors import CoordError
+from coordserver.core.model.errors import CoordError
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from coordserver.core.engine import Engine
+from coordserver.core.serving.engine import Engine
 
 _log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from contextlib import suppress
 import trio
 
 from coordserver.config.address import Address
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.server.background import Background
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock

@@ -25,10 +25,10 @@ from attrs import define, field
 
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
-from coordserver.core.access import Credentials
-from coordserver.core.engine import Engine
-from coordserver.core.machine import Machine
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.serving.engine import Engine
+from coordserver.core.state.machine import Machine
 from coordserver.server import listener
 from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from coordserver.core.machine import Machine
-from coordserver.core.snapshot import Row
-from coordserver.core.walk import StateWalk
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.snapshot import Row
+from coordserver.core.state.walk import StateWalk
 from coordserver.server.commit import Committer
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError

@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import trio
 
-from coordserver.core.engine import Engine
-from coordserver.core.room import DiskRoom
+from coordserver.core.serving.admission import DiskRoom
+from coordserver.core.serving.engine import Engine
 from coordserver.server.commit import Committer
 from coordserver.server.snapshots import Snapshotter
 from coordserver.storage.disk import Disk

@@ -18,10 +18,10 @@ from coordserver import VERSION
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
 from coordserver.config.setting import setting_of
-from coordserver.core.access import Credentials, allowed
-from coordserver.core.acl import ALL, Identity
-from coordserver.core.engine import Engine
-from coordserver.core.paths import ROOT
+from coordserver.core.model.access import Credentials, allowed
+from coordserver.core.model.acl import ALL, Identity
+from coordserver.core.model.paths import ROOT
+from coordserver.core.serving.engine import Engine
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
 from coordserver.server.descriptors import open_files

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import trio
 
-from coordserver.core.engine import Engine
+from coordserver.core.serving.engine import Engine
 from coordserver.server.clock import Clock
 from coordserver.server.poller import Poller
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coordserver.core.budget import WorkBudget
+from coordserver.core.model.budget import WorkBudget
 
 SLICE_S = 0.001
 """Time for the frames of one connection, if others wait. A single frame may take longer."""

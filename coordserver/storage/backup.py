@@ -22,10 +22,10 @@ from contextlib import suppress
 
 import attrs
 
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.ring import EventRing
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.ring import EventRing
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
 from coordserver.storage.file_header import LOG_MAGIC, SALT_BYTES, FileHeader

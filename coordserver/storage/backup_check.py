@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import attrs
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
 from coordserver.storage.layout import is_temporary, log_indexes, log_name, snapshot_indexes, snapshot_name

@@ -11,7 +11,7 @@ StorageError                 the disk failed, or what it holds cannot be trusted
 
 from __future__ import annotations
 
-from coordserver.core.errors import StorageError
+from coordserver.core.model.errors import StorageError
 
 
 class CorruptionError(StorageError):

@@ -4,7 +4,7 @@ A batch's payload is one msgpack array of records. A record is an array of seven
 
     [op, session, number, acked, wall_ms, [[scheme, id], ...], [argument, ...]]
 
-in the order of coordserver.core.records.Record. The version below is written in the header of each batch. It rises
+in the order of coordserver.core.model.records.Record. The header of each batch holds the version below. It rises
 when a field is added or the meaning of one changes. A new operation does not raise it, for a record says what it is;
 a record of an unknown one stops recovery (segment.py).
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from coordserver.core.records import Record
+from coordserver.core.model.records import Record
 from coordserver.storage.packing import pack, unpack
 
 RECORD_VERSION = 1

@@ -30,7 +30,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage.batch_format import LogEntry, encode_batch
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import CorruptionError, StorageError

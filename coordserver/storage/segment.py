@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeVar, cast
 
 import attrs
 
-from coordserver.core.operations import OPERATIONS, Kind
-from coordserver.core.records import Record
+from coordserver.core.model.operations import OPERATIONS, Kind
+from coordserver.core.model.records import Record
 from coordserver.storage.batch_format import (
     BATCH_HEADER_BYTES,
     FIRST_TERM,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from coordserver.core.errors import KeeperError
+from coordserver.core.model.errors import KeeperError
 from coordserver.storage.disk import Disk, DiskFile
 from coordserver.storage.errors import CorruptionError, StorageError
 from coordserver.storage.file_header import (

@@ -1,11 +1,11 @@
-"""What storage needs of the state machine (coordserver.core.machine.Machine has it)."""
+"""What storage needs of the state machine (coordserver.core.state.machine.Machine has it)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, Self
 
-from coordserver.core.records import Record
+from coordserver.core.model.records import Record
 
 
 class State(Protocol):

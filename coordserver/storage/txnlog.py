@@ -21,7 +21,7 @@ from itertools import pairwise
 
 import attrs
 
-from coordserver.core.records import Record
+from coordserver.core.model.records import Record
 from coordserver.storage.append import PreparedAppend, first_fitting, prepare_append
 from coordserver.storage.batch_format import BATCH_HEADER_BYTES, FIRST_TERM, LogEntry
 from coordserver.storage.disk import Disk

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from coordserver.core.acl import ACL
+from coordserver.core.model.acl import ACL
 from coordserver.storage.errors import CorruptionError
 from coordserver.storage.snappy_stream import MAGIC as SNAPPY_MAGIC
 from coordserver.storage.snappy_stream import decompress

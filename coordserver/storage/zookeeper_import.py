@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage.errors import CorruptionError, StorageError
 from coordserver.storage.file_disk import FileDisk
 from coordserver.storage.foreign import VERSION_DIRECTORY

@@ -12,15 +12,15 @@ from collections.abc import Callable
 
 import attrs
 
-from coordserver.core import paths
-from coordserver.core.access import intern_acl
-from coordserver.core.acl import ACL
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.quotas import LIMITS_NAME, PREFIX, STATS_NAME
-from coordserver.core.sessions import Session
-from coordserver.core.tree import DataTree
-from coordserver.core.znode import CONTAINER_TTL, Znode
+from coordserver.core.model import paths
+from coordserver.core.model.access import intern_acl
+from coordserver.core.model.acl import ACL
+from coordserver.core.model.operations import Op
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.quotas import LIMITS_NAME, PREFIX, STATS_NAME
+from coordserver.core.state.sessions import Session
+from coordserver.core.state.tree import DataTree
+from coordserver.core.state.znode import CONTAINER_TTL, Znode
 from coordserver.storage.errors import CorruptionError
 from coordserver.storage.zookeeper_files import FileSnapshot, FileTxn, FileZnode, JuteReader, Truncated
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from attrs import define, field
 
-from coordserver.core.web import WebPolicy
+from coordserver.core.model.web import WebPolicy
 from coordserver.wire import admin_commands, admin_snapshot, fourletter, http
 from coordserver.wire.admin_commands import Command, CommandError
 from coordserver.wire.facts import Teller

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from coordserver.core.access import Credentials
-from coordserver.core.acl import Identity
-from coordserver.core.engine import Engine
-from coordserver.core.errors import KeeperError
-from coordserver.core.pipeline import Attachment
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.errors import KeeperError
+from coordserver.core.serving.engine import Engine
+from coordserver.core.serving.pipeline import Attachment
 from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.output import Output

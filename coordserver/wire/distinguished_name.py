@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 
 _SEQUENCE, _SET, _OID, _VERSION = 0x30, 0x31, 0x06, 0xA0
 _FIELDS_BEFORE_SUBJECT = 4

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 
 HEAD_BYTES = 8192
 Piece = str | bytes | None

@@ -11,7 +11,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from coordserver.core.errors import ErrorCode
+from coordserver.core.model.errors import ErrorCode
 from coordserver.wire.facts import ServerFacts
 from coordserver.wire.zookeeper_metrics import NEVER
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coordserver.core.access import Credentials
-from coordserver.core.acl import Identity
-from coordserver.core.engine import Engine
-from coordserver.core.errors import ErrorCode, KeeperError, WireError
-from coordserver.core.operations import Op
-from coordserver.core.pipeline import Attachment
-from coordserver.core.seam import Hello, Welcome
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.errors import ErrorCode, KeeperError, WireError
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.connection import Hello, Welcome
+from coordserver.core.serving.engine import Engine
+from coordserver.core.serving.pipeline import Attachment
 from coordserver.wire.carrier import EncodeEvents, SessionCarrier
 from coordserver.wire.framing import LENGTH_BYTES, Oversized, frame
 from coordserver.wire.limits import WireLimits

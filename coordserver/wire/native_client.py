@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from coordserver.core.acl import ACL, Identity
-from coordserver.core.errors import WireError
-from coordserver.core.operations import OPERATIONS, Op
-from coordserver.core.stat import Stat
+from coordserver.core.model.acl import ACL, Identity
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import OPERATIONS, Op
+from coordserver.core.model.stat import Stat
 from coordserver.wire.framing import FrameBuffer, Oversized, frame
 from coordserver.wire.packing import MAX_REPLY_ARRAY, pack, unpack, unpack_prefix
 

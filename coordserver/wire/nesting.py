@@ -8,7 +8,7 @@ skipped one by one.
 
 from __future__ import annotations
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 
 DEPTH = 8
 """Arrays inside each other; a request needs five (multi, its operations, their ACLs)."""

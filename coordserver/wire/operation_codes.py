@@ -3,7 +3,7 @@ shortened as ServerCnxn shows it)."""
 
 from __future__ import annotations
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 
 NOTHING = "NA"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coordserver.core.budget import UNLIMITED, WorkBudget
+from coordserver.core.model.budget import UNLIMITED, WorkBudget
 
 LONG_BYTES = 4_096
 """A write that is longer counts against the budget of bytes."""

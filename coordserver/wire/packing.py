@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 
 import msgpack
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire import nesting
 from coordserver.wire.nesting import ARRAY_16, ARRAY_32
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Protocol
 
-from coordserver.core.acl import Identity
-from coordserver.core.errors import WireError
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.errors import WireError
 from coordserver.wire import fourletter
 from coordserver.wire.admin import Admin
 from coordserver.wire.http import Piece

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire.distinguished_name import subject_of
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection

@@ -25,7 +25,7 @@ import trio
 from coordserver.client import Client, TransactionFailedError, WatchEvent, WatchKind
 from coordserver.client.background import background
 from coordserver.client.values import Node
-from coordserver.core.errors import (
+from coordserver.core.model.errors import (
     ConnectionLossError,
     CoordError,
     KeeperError,

@@ -30,7 +30,7 @@ from coordserver.client import (
     TransactionFailedError,
 )
 from coordserver.client.values import Node
-from coordserver.core.errors import BadArgumentsError
+from coordserver.core.model.errors import BadArgumentsError
 from druidroles.coordination.changes import Deltas
 from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths

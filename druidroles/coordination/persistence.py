@@ -13,7 +13,7 @@ from typing import TypeVar
 import trio
 
 from coordserver.client import BadVersionError, ConnectionLossError, NodeExistsError, NoNodeError, NotEmptyError
-from coordserver.core.errors import BadArgumentsError, InvalidACLError, NoAuthError, TooLargeError
+from coordserver.core.model.errors import BadArgumentsError, InvalidACLError, NoAuthError, TooLargeError
 
 log = logging.getLogger(__name__)
 

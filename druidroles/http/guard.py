@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 import attrs
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from coordserver.core.web import WebPolicy
+from coordserver.core.model.web import WebPolicy
 from druidroles.http.errors import DruidHttpError, error_response
 
 VARIABLE = "COORD_HTTP_ACCESS"

@@ -7,7 +7,7 @@ what ZooKeeper refuses in a path.
 
 from __future__ import annotations
 
-from coordserver.core.paths import is_valid_name
+from coordserver.core.model.paths import is_valid_name
 from druidroles.model.decode import ModelError
 
 NAME_CHARS_MAX = 255

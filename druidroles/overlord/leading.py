@@ -16,7 +16,7 @@ import httpx2
 import trio
 
 from coordserver.client import ConnectionLossError, ThrottledError
-from coordserver.core.errors import DiskFullError
+from coordserver.core.model.errors import DiskFullError
 from druidroles.coordination.persistence import OF_ONE_ZNODE
 from druidroles.coordination.task_queue import Place, TaskQueue, TaskTree
 from druidroles.metadata import (

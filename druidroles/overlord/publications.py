@@ -7,7 +7,7 @@ import logging
 import trio
 
 from coordserver.client import ThrottledError
-from coordserver.core.errors import DiskFullError
+from coordserver.core.model.errors import DiskFullError
 from druidroles.coordination.task_queue import TaskQueue
 
 log = logging.getLogger(__name__)

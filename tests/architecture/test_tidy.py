@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,53 @@ def test_the_pure_packages_load_without_trio(package: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
+
+
+STATE = sorted((ROOT / "coordserver" / "core" / "state").glob("*.py"))
+
+
+def find_nondeterminism(tree: ast.Module) -> Iterator[str]:
+    """Yield what may differ between two members that apply the same records.
+
+    Sets have no order of their own, `hash()` of text differs between processes, and floats round. A module-level
+    frozenset is allowed, because it serves for membership tests only.
+    """
+    constants = {
+        id(node) for statement in tree.body for node in ast.walk(statement) if isinstance(statement, ast.Assign)
+    }
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        match node:
+            case ast.Set() | ast.SetComp() if id(node) not in constants:
+                yield f"line {line}: a set"
+            case ast.Call(func=ast.Name(id="set" | "frozenset" as called)) if id(node) not in constants:
+                yield f"line {line}: {called}()"
+            case ast.Call(func=ast.Name(id="hash" | "float" | "id" as called)):
+                yield f"line {line}: {called}()"
+            case ast.Constant(value=float()):
+                yield f"line {line}: a float"
+            case ast.BinOp(op=ast.Div()):
+                yield f"line {line}: a division that gives a float"
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("path", STATE, ids=name)
+def test_the_replicated_state_is_deterministic(path: Path) -> None:
+    """No module of the state iterates a set, computes with floats or depends on `hash()`."""
+    assert list(find_nondeterminism(ast.parse(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f():\n    return {1, 2}",
+        "x = hash('a')",
+        "y = 1.5",
+        "def f(a):\n    return a / 2",
+        "def f():\n    return set()",
+    ],
+)
+def test_nondeterminism_is_found(code: str) -> None:
+    """The check above can fail."""
+    assert list(find_nondeterminism(ast.parse(code)))

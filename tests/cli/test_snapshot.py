@@ -17,8 +17,8 @@ from zookeeper_writer import SYSTEM, snapshot, znode
 
 from cli import main
 from cli.snapshot import download, work
-from coordserver.core.access import digest_identity
-from coordserver.core.machine import Machine
+from coordserver.core.model.access import digest_identity
+from coordserver.core.state.machine import Machine
 from coordserver.storage import FileDisk, read_state
 
 SUPER = "digest:super:secret"

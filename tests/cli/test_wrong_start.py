@@ -19,7 +19,7 @@ from cli import main
 from cli.environment import unknown_variables
 from cli.extras import EXTRAS, missing_extra
 from coordserver.client import CREATOR_ALL_ACL, Auth, connect
-from coordserver.core.access import digest_identity
+from coordserver.core.model.access import digest_identity
 from druidroles.coordination.access import CoordAccess
 
 PASSWORD = "digest:ünï€:pass wörd€"

@@ -27,7 +27,7 @@ from coordserver.client import (
 )
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
-from coordserver.core.errors import AuthRequiredError, NoAuthError
+from coordserver.core.model.errors import AuthRequiredError, NoAuthError
 from coordserver.server.serve import ServerHandle, serve
 
 ALICE = ("digest", b"alice:secret")

@@ -8,8 +8,8 @@ import pytest
 
 from coordserver.client.codec import Reply, Welcome
 from coordserver.client.jute import JuteCodec
-from coordserver.core.errors import ErrorCode, WireError
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode, WireError
+from coordserver.core.model.operations import Op
 
 
 def _reply(xid: int, error: int = 0, zxid: int = 1) -> bytes:

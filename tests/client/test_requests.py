@@ -21,7 +21,7 @@ from coordserver.client import (
     TooLargeError,
     TransactionFailedError,
 )
-from coordserver.core.errors import BadArgumentsError
+from coordserver.core.model.errors import BadArgumentsError
 
 
 async def test_the_basics(autojump_clock: MockClock, server: MemoryServer) -> None:

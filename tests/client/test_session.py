@@ -8,7 +8,7 @@ from memory_server import MemoryServer, until
 from trio.testing import MockClock
 
 from coordserver.client import Client, SessionState
-from coordserver.core.seam import Hello
+from coordserver.core.serving.connection import Hello
 
 
 async def _states_until(zk: Client, last: SessionState, seen: list[SessionState]) -> None:

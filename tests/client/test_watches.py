@@ -12,9 +12,9 @@ from memory_server import OVER_NATIVE, MemoryServer, run_virtual, until
 from trio.testing import MockClock
 
 from coordserver.client import Client, SessionState, WatchEvent, WatchKind, WatchStream
-from coordserver.core.errors import KeeperError, LimitExceededError
-from coordserver.core.operations import WatchMode
-from coordserver.core.watches import missed
+from coordserver.core.model.errors import KeeperError, LimitExceededError
+from coordserver.core.model.operations import WatchMode
+from coordserver.core.serving.watches import missed
 
 KINDS = {1: WatchKind.CREATED, 2: WatchKind.DELETED, 3: WatchKind.CHANGED, 4: WatchKind.CHILDREN}
 

@@ -9,13 +9,13 @@ from engine_bench import Bench, Told, replies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core import access, grants
-from coordserver.core.access import allowed, intern_acl
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, Identity
-from coordserver.core.grants import AclList, parse_ip
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model import access, grants
+from coordserver.core.model.access import allowed, intern_acl
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, Identity
+from coordserver.core.model.grants import AclList, parse_ip
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 
 READ = 1
 LIMITED = -1007

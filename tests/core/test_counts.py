@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tree_twin import CREATE
 from twin_pair import BOB, Pair, steps
 
-from coordserver.core import descendants, tree
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.tree import DataTree
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state import descendants, tree
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.tree import DataTree
 
 
 def counted(state: DataTree, path: str) -> int:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from engine_bench import FIRST_SESSION, HISTORY, PASSWORD, Bench, replies
 
-from coordserver.core.acl import Identity
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.seam import Welcome
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.connection import Welcome
+from coordserver.core.state.machine import Machine
 
 # -- sessions ---------------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from engine_bench import Bench, replies
 
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
 
 
 def test_a_number_sent_again_is_answered_the_same_and_changes_nothing() -> None:

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coordserver.core.acl import Identity
-from coordserver.core.machine import Machine
-from coordserver.core.operations import OPERATIONS, RECORDED_AS, Kind, Op
-from coordserver.core.records import Record
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.operations import OPERATIONS, RECORDED_AS, Kind, Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.storage.record_format import decode_records, encode_records
 
 GOLDEN = Path(__file__).parent / "data" / "golden.json"

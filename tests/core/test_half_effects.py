@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 from engine_bench import Bench, Told, replies
 
-from coordserver.core import access, expiry, machine, mutations, quotas, slices, subtree, tree
-from coordserver.core.acl import Identity
-from coordserver.core.errors import BadArgumentsError
-from coordserver.core.machine import Machine
-from coordserver.core.operations import OPERATIONS, RECORDED_AS, Kind, Op
-from coordserver.core.records import Record
-from coordserver.core.slices import in_slices
-from coordserver.core.watches import WatchManager
+from coordserver.core.model import access
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.errors import BadArgumentsError
+from coordserver.core.model.operations import OPERATIONS, RECORDED_AS, Kind, Op
+from coordserver.core.model.records import Record
+from coordserver.core.serving import expiry, large_records
+from coordserver.core.serving.large_records import in_slices
+from coordserver.core.serving.watches import WatchManager
+from coordserver.core.state import machine, mutations, quotas, subtree, tree
+from coordserver.core.state.machine import Machine
 
 WHO = (Identity("ip", "127.0.0.1"), Identity("digest", "ann:hash"))
 ANNS = ((31, "digest", "ann:hash"),)
@@ -156,7 +158,7 @@ CASES = [(name, applied) for name in WRITES] + [(name, sliced) for name in LARGE
 def test_a_write_that_fails_at_any_step_has_no_effect_and_the_next_has_its_own(
     name: str, how: Callable[[Machine, Record], Any], fault: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (subtree, slices):
+    for module in (subtree, large_records):
         monkeypatch.setattr(module, "STEPS", 2)
     unharmed = with_a_tree()
     before = told(unharmed)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tree_twin import CHECK, CREATE, DELETE, MULTI
 from twin_pair import BOB, Pair, steps
 
-from coordserver.core.machine import Machine
-from coordserver.core.records import Record
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 
 
 def again(machine: Machine) -> Machine:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coordserver.core.paths import is_valid, is_valid_name
+from coordserver.core.model.paths import is_valid, is_valid_name
 
 SPECIAL = st.sampled_from(["/", ".", "..", "//", "/.", "/../", " ", "~", "\x7f", "\x00", "\x1f", "\x9f", "é", "\ue000"])
 PIECES = st.lists(st.one_of(SPECIAL, st.text(max_size=3)), max_size=6).map("".join)

@@ -9,11 +9,11 @@ from engine_bench import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.acl import OPEN_ACL_UNSAFE
-from coordserver.core.operations import Op
-from coordserver.core.paths import ancestors
-from coordserver.core.prefixes import Prefixes
-from coordserver.core.watches import WatchManager
+from coordserver.core.model.acl import OPEN_ACL_UNSAFE
+from coordserver.core.model.operations import Op
+from coordserver.core.model.paths import ancestors
+from coordserver.core.model.prefixes import Prefixes
+from coordserver.core.serving.watches import WatchManager
 
 ODD = ("", "a", "a/b", "/a/", "//", "//a", "/a//b")
 znodes = st.lists(st.sampled_from(("a", "b", "ab")), max_size=4).map(lambda names: "/" + "/".join(names))

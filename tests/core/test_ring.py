@@ -10,14 +10,15 @@ from engine_bench import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core import answers, ring, ring_index
-from coordserver.core.acl import OPEN_ACL_UNSAFE
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.ring import EventRing
-from coordserver.core.ring_index import Block
-from coordserver.core.watches import missed
+from coordserver.core.model.acl import OPEN_ACL_UNSAFE
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.serving import answers
+from coordserver.core.serving.watches import missed
+from coordserver.core.state import ring, ring_index
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.ring import EventRing
+from coordserver.core.state.ring_index import Block
 
 CREATED, DELETED, CHANGED = 1, 2, 3
 PATHS = ("/", "/a", "/a/b", "/a/b/c", "/a/b/d", "/a.b", "/a0", "/ab", "/a/é", "/b", "/a\u2028/x", "/a/b/c/d")

@@ -11,12 +11,12 @@ from engine_bench import Bench, Told, replies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.acl import Identity
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.subtree import STEPS
-from coordserver.core.walk import StateWalk
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.subtree import STEPS
+from coordserver.core.state.walk import StateWalk
 
 OWNED = 3 * STEPS + 7
 EPHEMERAL = 1

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twin_pair import Pair, steps
 
-from coordserver.core.machine import Machine
-from coordserver.core.records import Record
-from coordserver.core.ring import EventRing
-from coordserver.core.walk import StateWalk
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.ring import EventRing
+from coordserver.core.state.walk import StateWalk
 
 CREATE, DELETE, SET, MULTI = 1, 2, 5, 14
 LIMITS = b"count=-1,bytes=-1"

@@ -10,10 +10,10 @@ from engine_bench import Bench, Told, replies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, Identity
-from coordserver.core.operations import Op
-from coordserver.core.pipeline import Attachment
-from coordserver.core.watches import WatchManager, missed
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, Identity
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.pipeline import Attachment
+from coordserver.core.serving.watches import WatchManager, missed
 
 CREATED, DELETED, CHANGED, CHILDREN = 1, 2, 3, 4
 DATA, CHILD, PERSISTENT, RECURSIVE = "data", "child", "persistent", "recursive"
@@ -318,7 +318,7 @@ def test_a_watch_cannot_resume_below_the_ring_nor_from_another_history_nor_from_
 
 
 def test_the_ring_forgets_whole_zxids_and_says_from_where_it_knows() -> None:
-    from coordserver.core.ring import EventRing
+    from coordserver.core.state.ring import EventRing
 
     ring = EventRing(limit=4)
     for zxid in range(1, 6):

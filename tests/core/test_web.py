@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordserver.core.web import WebPolicy
+from coordserver.core.model.web import WebPolicy
 
 POLICY = WebPolicy(frozenset({"node-1", "router.example"}), frozenset({"router.example"}))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from coordserver.core.acl import OPEN_ACL_UNSAFE
-from coordserver.core.quotas import Undo
-from coordserver.core.tree import DataTree, run_undo
-from coordserver.core.znode import Znode
+from coordserver.core.model.acl import OPEN_ACL_UNSAFE
+from coordserver.core.state.quotas import Undo
+from coordserver.core.state.tree import DataTree, run_undo
+from coordserver.core.state.znode import Znode
 
 
 def _child() -> Znode:

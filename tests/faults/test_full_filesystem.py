@@ -12,8 +12,8 @@ import pytest
 from differential.raw import Answer, RawClient
 from server_process import ServerProcess
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 
 SIZE_MIB = 96
 SEGMENT_BYTES = 8 << 20

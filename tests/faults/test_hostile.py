@@ -17,8 +17,8 @@ from differential.raw import RawClient
 from scale import scaled
 from server_process import ServerProcess
 
-from coordserver.core.access import digest_identity
-from coordserver.core.operations import Op
+from coordserver.core.model.access import digest_identity
+from coordserver.core.model.operations import Op
 
 FRAMES = scaled(100_000, 1_000_000)
 PROCESSES = 2

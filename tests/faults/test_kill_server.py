@@ -24,7 +24,7 @@ import trio
 from raw_client import RawClient
 from scale import scaled
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire import native_client as wire
 from druidroles.lifeline import Lifeline
 

@@ -17,7 +17,7 @@ import pytest
 from scale import scaled
 from server_process import ServerProcess
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute
 
 IDLE = scaled(2_000, 10_000)

@@ -12,7 +12,7 @@ import trio
 from raw_client import RawClient
 from server_process import ServerProcess
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 

@@ -30,7 +30,7 @@ from coordserver.client import (
     connect,
     leader,
 )
-from coordserver.core.errors import InvalidACLError, NoAuthError
+from coordserver.core.model.errors import InvalidACLError, NoAuthError
 
 pytestmark = [pytest.mark.skipif(bool(ABSENT), reason=ABSENT), pytest.mark.timeout(90)]
 

@@ -9,8 +9,8 @@ import pytest
 from differential.peers import ABSENT, our_server, real_zookeeper
 from differential.raw import RawClient
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 
 pytestmark = pytest.mark.real
 

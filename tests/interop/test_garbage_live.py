@@ -18,7 +18,7 @@ from fuzzing.__main__ import bent, seeds
 from kazoo_clients import Thread
 from server_process import ServerProcess
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.framing import frame
 from coordserver.wire.jute import client as jute
 from coordserver.wire.jute.requests import DECODERS

@@ -13,9 +13,9 @@ from differential.peers import ABSENT, our_server, real_zookeeper
 from differential.raw import RawClient
 from differential.run import Runner
 
-from coordserver.core.access import digest_identity
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
+from coordserver.core.model.access import digest_identity
+from coordserver.core.model.operations import Op
+from coordserver.core.state.machine import Machine
 from coordserver.storage.backup import Installed, restore
 from coordserver.storage.data_dir import open_data_dir
 from coordserver.storage.errors import CorruptionError

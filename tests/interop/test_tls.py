@@ -18,7 +18,7 @@ from kazoo.security import CREATOR_ALL_ACL, make_acl
 from kazoo_clients import WAIT_S, Clients, until
 from server_process import ServerProcess
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire import native_client as native
 
 

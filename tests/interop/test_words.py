@@ -22,7 +22,7 @@ import pytest
 from differential.peers import ABSENT, TICK_MS, ZOOKEEPER_JAR, _wait_serving, free_port, our_server
 from differential.raw import RawClient
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(ABSENT), reason=ABSENT)]
 

@@ -13,9 +13,9 @@ import trio
 from authority import Authority
 from raw_client import ANY_PORT, RawClient, exchange, running
 
-from coordserver.core.access import digest_identity
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
-from coordserver.core.operations import Op
+from coordserver.core.model.access import digest_identity
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE
+from coordserver.core.model.operations import Op
 from coordserver.server.serve import ServerHandle
 
 ROOT_ONLY = [tuple(ACL(31, *digest_identity(b"root:secret"))), tuple(ACL(1, "world", "anyone"))]

@@ -11,7 +11,7 @@ import pytest
 import trio
 from engine_bench import HISTORY, Bench
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.server.commit import BATCH_RECORDS, GATHER_TURNS, SLICE_RECORDS, Committer
 from coordserver.storage import recover_state
 from coordserver.testing.memory_disk import MemoryDisk, MemoryFile

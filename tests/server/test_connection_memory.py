@@ -13,7 +13,7 @@ from raw_client import RawClient, exchange, running
 from turn_world import Client, TurnWorld, turn_world
 
 from coordserver.config.server import ConfigError, ServerConfig
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.server import memory
 from coordserver.server.channel import Channel
 from coordserver.server.held_bytes import HeldBytes

@@ -9,7 +9,7 @@ import pytest
 import trio
 from raw_client import RawClient, exchange, running
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.server.serve import ServerHandle
 from coordserver.wire import native_client as wire
 from coordserver.wire.framing import frame

@@ -13,7 +13,7 @@ import trio
 from raw_client import RawClient, running
 
 from coordserver.config.address import Address
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.server import listener
 from coordserver.server.serve import ServerHandle
 

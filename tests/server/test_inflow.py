@@ -10,8 +10,8 @@ import trio
 from engine_bench import Bench
 from raw_client import RawClient, exchange, running
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 from coordserver.server.inflow import Inflow
 from coordserver.storage.file_disk import FileDiskFile
 

@@ -13,7 +13,7 @@ import trio
 from authority import Authority
 from raw_client import RawClient, running
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire import native_client as native
 from coordserver.wire.jute import client as jute
 

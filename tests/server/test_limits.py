@@ -8,8 +8,8 @@ import pytest
 import trio
 from raw_client import RawClient, exchange, running
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 from coordserver.server import memory
 
 FULL = int(ErrorCode.MEMORY_FULL)

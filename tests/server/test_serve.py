@@ -15,9 +15,9 @@ from raw_client import ANY_PORT, RawClient, exchange, running
 
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
-from coordserver.core.errors import StorageError
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model.errors import StorageError
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
 from coordserver.server.clock import SystemClock
 from coordserver.server.listener import ListenError
 from coordserver.server.serve import serve, session_id_seed

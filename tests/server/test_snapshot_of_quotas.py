@@ -7,8 +7,8 @@ from typing import Any
 
 from raw_client import RawClient, running
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 
 LIMITS = b"count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=20"
 

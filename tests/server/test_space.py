@@ -14,10 +14,10 @@ from engine_bench import HISTORY, Bench, Told, replies
 from raw_client import RawClient, running
 
 from coordserver.client import connect
-from coordserver.core.errors import DiskFullError, MarshallingError
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.pipeline import Attachment
+from coordserver.core.model.errors import DiskFullError, MarshallingError
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.pipeline import Attachment
+from coordserver.core.state.machine import Machine
 from coordserver.server import space
 from coordserver.server.commit import Committer
 from coordserver.server.serve import ServerHandle

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from coordserver.core.engine import Engine
+from coordserver.core.serving.engine import Engine
 from coordserver.server.clock import SystemClock
 from coordserver.server.poller import Poller
 from coordserver.server.ticker import Ticker

@@ -9,7 +9,7 @@ import pytest
 from authority import Authority
 from turn_world import FRAME_S, HANDSHAKE_S, Client, TurnWorld, turn_world
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.server.background import SHARE_S
 from coordserver.server.channel import SEND_BYTES, Channel
 from coordserver.server.poller import BUDGET_S, LIGHT_BYTES

@@ -13,8 +13,8 @@ import trio
 from log_writing import PlayedWrites, batch, collected, opened
 from raw_client import RawClient, exchange, running
 
-from coordserver.core.errors import StorageError
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import StorageError
+from coordserver.core.model.operations import Op
 from coordserver.server import snapshots
 from coordserver.server.log_writer import LogWriter
 from coordserver.storage.layout import is_temporary, log_name, needed_for_start, snapshot_name

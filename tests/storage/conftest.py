@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 import pytest
 
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, Identity
-from coordserver.core.machine import Machine
-from coordserver.core.operations import CreateMode, Op
-from coordserver.core.records import Record
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, Identity
+from coordserver.core.model.operations import CreateMode, Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.storage import recover_state
 from coordserver.storage.disk import Disk
 from coordserver.storage.txnlog import TxnLog

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import StorageError, read_state, recover_state, save_snapshot
 from coordserver.storage.backup import Installed, restore
 from coordserver.storage.backup_check import check_directory

@@ -14,7 +14,7 @@ from zlib import crc32
 import pytest
 from naive_log import NaiveLog, batch, started, stored
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import CorruptionError, LogEntry, NewerFormatError, TxnLog, recover_state
 from coordserver.storage.batch_format import BATCH_HEADER_BYTES, encode_batch, find_batch_headers
 from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header

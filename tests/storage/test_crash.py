@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import StorageError, recover_state, retain, save_snapshot
 from coordserver.testing.memory_disk import MemoryDisk
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_log import SEGMENT_BYTES, NaiveLog, batch, started, stored
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import (
     CorruptionError,
     LogEndsError,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import StorageError, recover_state
 from coordserver.testing.memory_disk import MemoryDisk
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.acl import Identity
-from coordserver.core.records import Record
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.records import Record
 from coordserver.storage.packing import pack
 from coordserver.storage.record_format import decode_records, decode_rows, encode_records
 

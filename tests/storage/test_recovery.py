@@ -9,9 +9,9 @@ from zlib import crc32
 
 import pytest
 
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.storage import CorruptionError, NewerFormatError, StorageError, recover, recover_state, save_snapshot
 from coordserver.storage.batch_format import BATCH_HEADER_BYTES, LogEntry, encode_batch
 from coordserver.storage.file_header import HEADER_BYTES, LOG_MAGIC, FileHeader, decode_header, encode_header

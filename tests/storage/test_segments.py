@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.storage import recover_state
 from coordserver.storage.batch_format import BATCH_HEADER_BYTES
 from coordserver.storage.errors import DiskSpaceError

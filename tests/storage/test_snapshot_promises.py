@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.machine import Machine
+from coordserver.core.state.machine import Machine
 from coordserver.storage import CorruptionError, SnapshotWriter, load_snapshot, recover_state, retain, save_snapshot
 from coordserver.storage.layout import log_indexes, snapshot_indexes, snapshot_name
 from coordserver.testing.memory_disk import MemoryDisk

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Self
 
 import pytest
 
-from coordserver.core.acl import READ_ACL_UNSAFE
-from coordserver.core.machine import Machine
-from coordserver.core.operations import CreateMode, Op
-from coordserver.core.records import Record
-from coordserver.core.ring import EventRing
+from coordserver.core.model.acl import READ_ACL_UNSAFE
+from coordserver.core.model.operations import CreateMode, Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.ring import EventRing
 from coordserver.storage import (
     CorruptionError,
     NewerFormatError,

@@ -21,9 +21,9 @@ from zookeeper_writer import (
     znode,
 )
 
-from coordserver.core.acl import ACL
-from coordserver.core.machine import Machine
-from coordserver.core.znode import Znode
+from coordserver.core.model.acl import ACL
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.znode import Znode
 from coordserver.storage.errors import CorruptionError, StorageError
 from coordserver.storage.snappy_stream import decompress
 from coordserver.storage.zookeeper_import import ZooKeeperState, read_zookeeper

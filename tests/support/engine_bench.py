@@ -7,13 +7,14 @@ from typing import Any
 
 import attrs
 
-from coordserver.core.acl import Identity
-from coordserver.core.engine import Engine
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.pipeline import Attachment
-from coordserver.core.records import Record
-from coordserver.core.seam import EngineLimits, Hello, Welcome
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.serving.connection import Hello, Welcome
+from coordserver.core.serving.engine import Engine
+from coordserver.core.serving.pipeline import Attachment
+from coordserver.core.state.machine import Machine
 
 HISTORY = bytes(range(16))
 PASSWORD = b"secret-of-16-byt"

@@ -16,7 +16,7 @@ import struct
 import sys
 from collections.abc import Callable
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire import native_client as native
 from coordserver.wire.jute import client as jute
 

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute
 
 TIMEOUT_MS = 60_000

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import trio
 
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.server.log_writer import LogWriter
 from coordserver.storage import recover_state
 from coordserver.storage.async_writes import AsyncWrites

@@ -19,12 +19,12 @@ import trio.testing
 
 from coordserver.client import Client, SessionState, connect
 from coordserver.client.transport import Host, StreamTransport, Transport
-from coordserver.core.access import Credentials
-from coordserver.core.engine import Engine
-from coordserver.core.errors import WireError
-from coordserver.core.machine import Machine
-from coordserver.core.ring import EventRing
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.serving.engine import Engine
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.ring import EventRing
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native import NativeConnection

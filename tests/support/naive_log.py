@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.machine import Machine
 from coordserver.storage import LogEntry, Recovered, TxnLog, recover_state
 from coordserver.storage.record_format import decode_records, encode_records
 from coordserver.testing.memory_disk import MemoryDisk

@@ -12,7 +12,7 @@ import trio
 
 from coordserver.config.address import Address
 from coordserver.config.server import ServerConfig
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.server.clock import Clock
 from coordserver.server.serve import ServerHandle, serve
 from coordserver.wire import native_client as wire

@@ -19,13 +19,13 @@ from typing import Any
 from sim_client import NaiveClient, Notes
 from tree_twin import Twin
 
-from coordserver.core.engine import Engine
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.seam import EngineLimits
-from coordserver.core.snapshot import Row, RowDigest, digest_of
-from coordserver.core.walk import StateWalk
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.serving.engine import Engine
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.snapshot import Row, RowDigest, digest_of
+from coordserver.core.state.walk import StateWalk
 from coordserver.storage import SnapshotWriter, StorageError, recover_state, retain
 from coordserver.storage.txnlog import TxnLog
 from coordserver.testing.memory_disk import MemoryDisk

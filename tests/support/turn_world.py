@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from coordserver.config.address import Address
-from coordserver.core.access import Credentials
-from coordserver.core.engine import Engine
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.engine import Engine
+from coordserver.core.state.machine import Machine
 from coordserver.server.clock import SystemClock
 from coordserver.server.inflow import Inflow
 from coordserver.server.poller import Poller

@@ -19,12 +19,12 @@ from tree_twin import (
     Twin,
 )
 
-from coordserver.core.acl import OPEN_ACL_UNSAFE, Identity
-from coordserver.core.errors import KeeperError
-from coordserver.core.machine import Machine
-from coordserver.core.prep import PREPARE
-from coordserver.core.records import Record
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model.acl import OPEN_ACL_UNSAFE, Identity
+from coordserver.core.model.errors import KeeperError
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.records import Record
+from coordserver.core.serving.prep import PREPARE
+from coordserver.core.state.machine import Machine
 
 ANN = (Identity("ip", "127.0.0.1"), Identity("digest", "ann:hash"))
 BOB = (Identity("ip", "127.0.0.1"),)

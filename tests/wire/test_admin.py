@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tellers import FakeTeller
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire.admin import Admin
 from coordserver.wire.admin_commands import COMMANDS
 from coordserver.wire.facts import ConnectionFacts, ServerFacts, SnapshotFacts

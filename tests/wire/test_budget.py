@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from authority import Authority
 
-from coordserver.core.access import Credentials
-from coordserver.core.budget import WorkBudget
-from coordserver.core.engine import Engine
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.budget import WorkBudget
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.engine import Engine
+from coordserver.core.state.machine import Machine
 from coordserver.wire import native_client as native
 from coordserver.wire.jute import client as jute
 from coordserver.wire.jute.connection import JuteConnection

@@ -13,7 +13,7 @@ from cryptography.x509 import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire.distinguished_name import subject_of
 
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tellers import SECOND_MS, FakeTeller
 
-from coordserver.core.operations import OPERATIONS, Op
+from coordserver.core.model.operations import OPERATIONS, Op
 from coordserver.wire import fourletter
 from coordserver.wire.admin import LISTINGS_AT_ONCE, Admin
 from coordserver.wire.facts import ConnectionFacts, ServerFacts

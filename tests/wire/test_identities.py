@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fuzzing.bench import HOST, Bench, Wire
 
-from coordserver.core.access import IDENTITIES_MAX, IDENTITY_BYTES_MAX, digest_identity
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.access import IDENTITIES_MAX, IDENTITY_BYTES_MAX, digest_identity
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute.client import auth_request, connect_request
 from coordserver.wire.native_client import NativeDecoder, encode_hello, encode_request
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raw_client import RawClient, exchange, running
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.facts import ServerFacts
 from coordserver.wire.metrics import exposition, monitored
 from coordserver.wire.zookeeper_metrics import NEVER

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordserver.core.errors import WireError
-from coordserver.core.operations import Op
-from coordserver.core.stat import Stat
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import Op
+from coordserver.core.model.stat import Stat
 from coordserver.wire.framing import frame
 from coordserver.wire.native import decode_hello
 from coordserver.wire.native_client import (

@@ -9,8 +9,8 @@ from fuzzing.strategies import REQUESTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 from coordserver.wire.framing import frame
 from coordserver.wire.native import NO_NUMBER
 from coordserver.wire.native_client import NativeDecoder, Reply, encode_hello, encode_request

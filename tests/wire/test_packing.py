@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire.packing import leading_int, pack, unpack, unpack_prefix
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary()

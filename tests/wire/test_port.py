@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tellers import FakeTeller
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire import fourletter
 from coordserver.wire.admin import Admin
 from coordserver.wire.output import Output

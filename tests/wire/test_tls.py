@@ -9,7 +9,7 @@ from authority import Authority, Identity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 from coordserver.wire.framing import FrameBuffer, Oversized, frame
 from coordserver.wire.jute.client import connect_request
 from coordserver.wire.native_client import encode_hello

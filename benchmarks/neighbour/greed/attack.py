@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import attrs
 
-from coordserver.core.errors import WireError
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import Op
 from load.lines import Line, Request, pipelined
 from load.speech import JuteSpeech, NativeSpeech, Speech
 

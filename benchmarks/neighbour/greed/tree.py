@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from load.lines import Line, Request
 from neighbour.greed.attack import Figures, Target, created, do_all, jute, native, succeeds
 

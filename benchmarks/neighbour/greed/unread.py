@@ -8,8 +8,8 @@ import ssl
 import time
 from pathlib import Path
 
-from coordserver.core.errors import WireError
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute_client
 from load.lines import READ_BYTES, Request
 from load.speech import JuteSpeech, get_data

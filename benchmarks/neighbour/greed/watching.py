@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from itertools import islice, product
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.packing import unpack
 from load.lines import Line, Request, heard
 from load.speech import JuteSpeech, set_data

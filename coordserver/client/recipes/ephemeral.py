@@ -22,7 +22,7 @@ from coordserver.client.client import Client
 from coordserver.client.errors import TransactionFailedError
 from coordserver.client.values import WatchKind
 from coordserver.client.watches import WatchStream
-from coordserver.core.errors import (
+from coordserver.core.model.errors import (
     BadVersionError,
     ConnectionLossError,
     NodeExistsError,
@@ -31,7 +31,7 @@ from coordserver.core.errors import (
     SessionExpiredError,
     ThrottledError,
 )
-from coordserver.core.paths import parent_of
+from coordserver.core.model.paths import parent_of
 
 log = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ from coordserver.client.background import split_failure
 from coordserver.client.client import Client
 from coordserver.client.transaction import Transaction
 from coordserver.client.values import Created
-from coordserver.core.errors import (
+from coordserver.core.model.errors import (
     ConnectionLossError,
     CoordError,
     NoNodeError,
@@ -48,7 +48,7 @@ from coordserver.core.errors import (
     SessionExpiredError,
     ThrottledError,
 )
-from coordserver.core.paths import join
+from coordserver.core.model.paths import join
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ import trio
 from coordserver.client.background import background
 from coordserver.client.values import Node, WatchEvent, WatchKind
 from coordserver.client.watches import WatchSink
-from coordserver.core.errors import CoordError, KeeperError, SessionExpiredError
-from coordserver.core.paths import is_within, join, name_of, parent_of
+from coordserver.core.model.errors import CoordError, KeeperError, SessionExpiredError
+from coordserver.core.model.paths import is_within, join, name_of, parent_of
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, Identity
-from coordserver.core.errors import WireError
-from coordserver.core.operations import Op
-from coordserver.core.stat import Stat
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, Identity
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import Op
+from coordserver.core.model.stat import Stat
 from coordserver.wire.jute.primitives import (
     INT,
     LONG,

@@ -6,8 +6,8 @@ in their records and replies.
 
 from __future__ import annotations
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 
 RECONFIG = 16
 SASL = 102

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from coordserver.core.errors import WireError
+from coordserver.core.model.errors import WireError
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coordserver.core.operations import CreateMode, Op
+from coordserver.core.model.operations import CreateMode, Op
 from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, NOTIFICATION_XID
 from coordserver.wire.jute.primitives import INT, NULL, ustring, vector
 

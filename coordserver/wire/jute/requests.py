@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from coordserver.core.acl import OPEN_ACL_UNSAFE
-from coordserver.core.operations import TTL_MODES, CreateMode, Op
+from coordserver.core.model.acl import OPEN_ACL_UNSAFE
+from coordserver.core.model.operations import TTL_MODES, CreateMode, Op
 from coordserver.wire.jute.opcodes import MULTI_END
 from coordserver.wire.jute.primitives import (
     INT,

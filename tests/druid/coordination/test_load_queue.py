@@ -19,7 +19,7 @@ from coordserver.client import (
     TransactionFailedError,
     connect,
 )
-from coordserver.core.errors import BadArgumentsError
+from coordserver.core.model.errors import BadArgumentsError
 from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.load_queue import REFUSALS_MAX, LoadQueues, LoadQueueWriter, QueueEntry
 from druidroles.coordination.paths import DruidPaths

@@ -13,7 +13,7 @@ from made_segments import make_segment
 
 from coordserver.client import Client, NoNodeError, WatchEvent, WatchKind, WatchStream
 from coordserver.client.background import background
-from coordserver.core.acl import READ_ACL_UNSAFE
+from coordserver.core.model.acl import READ_ACL_UNSAFE
 from druidroles.coordination.announcements import SegmentAnnouncer, announced_server
 from druidroles.coordination.inventory import read_batch
 from druidroles.coordination.load_requests import LoadQueueView, RequestWriter, Start

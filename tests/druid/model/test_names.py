@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordserver.core.paths import is_valid, is_valid_name
+from coordserver.core.model.paths import is_valid, is_valid_name
 from druidroles.model.decode import ModelError
 from druidroles.model.names import NAME_CHARS_MAX, check_name, name_fault
 from druidroles.model.task import task_id

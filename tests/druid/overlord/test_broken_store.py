@@ -11,7 +11,7 @@ import pytest
 from played_workers import API, Play, act, insert_action, leads, lock_action, overlord, submit
 from role_routes import BODIES
 
-from coordserver.core.errors import NoAuthError
+from coordserver.core.model.errors import NoAuthError
 from coordserver.server.serve import ServerHandle
 from druidroles.coordination.task_queue import TaskQueue
 from druidroles.metadata import open_sqlite_store

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
-from coordserver.core.paths import QUOTA
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
+from coordserver.core.model.paths import QUOTA
 from differential.histories import History, Step
 from differential.run import Observation, Runner
 

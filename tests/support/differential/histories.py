@@ -11,8 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from coordserver.core.access import digest_identity
-from coordserver.core.operations import Op
+from coordserver.core.model.access import digest_identity
+from coordserver.core.model.operations import Op
 from differential import malformed
 
 SESSIONS = 3

@@ -10,7 +10,7 @@ import struct
 from random import Random
 from typing import Any
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute
 
 XID = 77

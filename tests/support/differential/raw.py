@@ -7,8 +7,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute
 
 WAIT_S = 10.0

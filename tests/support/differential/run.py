@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coordserver.core.operations import Op
-from coordserver.core.stat import Stat
+from coordserver.core.model.operations import Op
+from coordserver.core.model.stat import Stat
 from differential.histories import History, Step
 from differential.raw import Answer, RawClient
 

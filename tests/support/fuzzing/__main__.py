@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute
 from coordserver.wire.native_client import encode_hello, encode_request
 from fuzzing.targets import TARGETS, attempt

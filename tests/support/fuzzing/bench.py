@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-from coordserver.core.access import Credentials
-from coordserver.core.acl import Identity
-from coordserver.core.engine import Engine
-from coordserver.core.errors import WireError
-from coordserver.core.machine import Machine
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model.access import Credentials
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.serving.engine import Engine
+from coordserver.core.state.machine import Machine
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native import NativeConnection

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from coordserver.core.operations import Op
-from coordserver.core.stat import Stat
+from coordserver.core.model.operations import Op
+from coordserver.core.model.stat import Stat
 
 paths = st.text(max_size=20).map(lambda text: "/" + text.encode("utf-8", "ignore").decode())
 texts = st.text(max_size=12).map(lambda text: text.encode("utf-8", "ignore").decode())

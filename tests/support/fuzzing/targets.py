@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coordserver.core.errors import WireError
-from coordserver.core.operations import OPERATIONS
+from coordserver.core.model.errors import WireError
+from coordserver.core.model.operations import OPERATIONS
 from coordserver.wire import native_client
 from coordserver.wire.framing import frame
 from coordserver.wire.jute import client as jute

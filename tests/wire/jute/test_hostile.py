@@ -12,7 +12,7 @@ from fuzzing.targets import TARGETS, attempt, jute_request, native_frame, native
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.operations import Op
+from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client
 from coordserver.wire.jute.requests import DECODERS
 

@@ -10,7 +10,7 @@ from fuzzing.strategies import PARTS, READ_PARTS, REQUESTS, RESULTS, blobs, ints
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.core.operations import CreateMode, Op
+from coordserver.core.model.operations import CreateMode, Op
 from coordserver.wire.jute import client, replies
 from coordserver.wire.jute.primitives import RecordError
 from coordserver.wire.jute.requests import DECODERS, decode_connect

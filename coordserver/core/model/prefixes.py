@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from coordserver.core.paths import ROOT
+from coordserver.core.model.paths import ROOT
 
 V = TypeVar("V")
 

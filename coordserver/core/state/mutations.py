@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from coordserver.core import errors
-from coordserver.core.access import allowed, intern_acl
-from coordserver.core.acl import ACL, ADMIN, CREATE, DELETE, OPEN_ACL_UNSAFE, READ, WRITE
-from coordserver.core.operations import EventKind, Op
-from coordserver.core.paths import ROOT, is_valid_name
-from coordserver.core.quotas import Undo
-from coordserver.core.stat import Stat
-from coordserver.core.tree import DataTree
-from coordserver.core.znode import CONTAINER_TTL, Znode
+from coordserver.core.model import errors
+from coordserver.core.model.access import allowed, intern_acl
+from coordserver.core.model.acl import ACL, ADMIN, CREATE, DELETE, OPEN_ACL_UNSAFE, READ, WRITE
+from coordserver.core.model.operations import EventKind, Op
+from coordserver.core.model.paths import ROOT, is_valid_name
+from coordserver.core.model.stat import Stat
+from coordserver.core.state.quotas import Undo
+from coordserver.core.state.tree import DataTree
+from coordserver.core.state.znode import CONTAINER_TTL, Znode
 
 MAX_SEQUENCE = 0x7FFFFFFF
 """The last number that a sequential name can carry."""

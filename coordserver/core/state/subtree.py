@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from coordserver.core import errors
-from coordserver.core.access import allowed
-from coordserver.core.acl import DELETE, OPEN_ACL_UNSAFE
-from coordserver.core.mutations import Change
-from coordserver.core.operations import EventKind
-from coordserver.core.paths import parent_of
-from coordserver.core.tree import DataTree
-from coordserver.core.znode import Znode
+from coordserver.core.model import errors
+from coordserver.core.model.access import allowed
+from coordserver.core.model.acl import DELETE, OPEN_ACL_UNSAFE
+from coordserver.core.model.operations import EventKind
+from coordserver.core.model.paths import parent_of
+from coordserver.core.state.mutations import Change
+from coordserver.core.state.tree import DataTree
+from coordserver.core.state.znode import Znode
 
 STEPS = 250
 """Znodes looked at or deleted between two yields: below 2 ms of work."""

@@ -26,17 +26,17 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, cast
 
-from coordserver.core.access import intern_acl
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE
-from coordserver.core.errors import StorageError
-from coordserver.core.paths import ROOT
-from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
-from coordserver.core.ring import EventRing
-from coordserver.core.ring_index import Entry
-from coordserver.core.sessions import Remembered, Session
-from coordserver.core.stat import Stat
-from coordserver.core.tree import DataTree
-from coordserver.core.znode import Znode
+from coordserver.core.model.access import intern_acl
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE
+from coordserver.core.model.errors import StorageError
+from coordserver.core.model.paths import ROOT
+from coordserver.core.model.stat import Stat
+from coordserver.core.state.quotas import PREFIX as QUOTA_PREFIX
+from coordserver.core.state.ring import EventRing
+from coordserver.core.state.ring_index import Entry
+from coordserver.core.state.sessions import Remembered, Session
+from coordserver.core.state.tree import DataTree
+from coordserver.core.state.znode import Znode
 
 VERSION = 2
 """The version of the rows' format."""

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
-from coordserver.core.access import allowed
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ
-from coordserver.core.mutations import Event
-from coordserver.core.operations import EventKind, WatchMode
-from coordserver.core.paths import ROOT, is_within
-from coordserver.core.prefixes import Prefixes
+from coordserver.core.model.access import allowed
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, READ
+from coordserver.core.model.operations import EventKind, WatchMode
+from coordserver.core.model.paths import ROOT, is_within
+from coordserver.core.model.prefixes import Prefixes
+from coordserver.core.state.mutations import Event
 
 Notice = tuple[int, str]
 """(kind, path), as it travels."""

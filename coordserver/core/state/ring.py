@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
-from coordserver.core.mutations import Event
-from coordserver.core.ring_index import Block, Entry, blocks_of
+from coordserver.core.state.mutations import Event
+from coordserver.core.state.ring_index import Block, Entry, blocks_of
 
 RING_EVENTS = 50_000
 """How many events are kept."""

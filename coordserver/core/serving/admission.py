@@ -9,18 +9,18 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from coordserver.core.errors import (
+from coordserver.core.model.errors import (
     DiskFullError,
     MalformedError,
     MemoryFullError,
     ThrottledError,
     TooManyEphemeralsError,
 )
-from coordserver.core.machine import Machine
-from coordserver.core.operations import Op
-from coordserver.core.pipeline import Attachment, LiveSession
-from coordserver.core.seam import EngineLimits
-from coordserver.core.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import Op
+from coordserver.core.serving.pipeline import Attachment, LiveSession
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
 
 _MULTI = int(Op.MULTI)
 _FREEING = frozenset({int(Op.DELETE), int(Op.DELETE_TREE), int(Op.CLOSE_SESSION)})

@@ -16,17 +16,18 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from coordserver.core import errors, mutations, snapshot
-from coordserver.core.errors import ErrorCode, KeeperError
-from coordserver.core.mutations import MUTATIONS, Change, Event
-from coordserver.core.operations import Op
-from coordserver.core.reads import READS, get_ephemerals
-from coordserver.core.records import Record
-from coordserver.core.ring import EventRing
-from coordserver.core.sessions import Remembered, Session
-from coordserver.core.subtree import delete_ephemerals, delete_tree, run_through
-from coordserver.core.tree import DataTree, run_undo
-from coordserver.core.witness import Witness
+from coordserver.core.model import errors
+from coordserver.core.model.errors import ErrorCode, KeeperError
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state import mutations, snapshot
+from coordserver.core.state.change_observer import Witness
+from coordserver.core.state.mutations import MUTATIONS, Change, Event
+from coordserver.core.state.reads import READS, get_ephemerals
+from coordserver.core.state.ring import EventRing
+from coordserver.core.state.sessions import Remembered, Session
+from coordserver.core.state.subtree import delete_ephemerals, delete_tree, run_through
+from coordserver.core.state.tree import DataTree, run_undo
 
 _new = tuple.__new__
 _SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from coordserver.core import errors, reads
-from coordserver.core.access import user_of
-from coordserver.core.machine import Machine
-from coordserver.core.operations import EventKind, Op, WatchMode
-from coordserver.core.paths import ROOT
-from coordserver.core.pipeline import Attachment
-from coordserver.core.seam import EngineLimits
-from coordserver.core.watches import WatchManager, missed
+from coordserver.core.model import errors
+from coordserver.core.model.access import user_of
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import EventKind, Op, WatchMode
+from coordserver.core.model.paths import ROOT
+from coordserver.core.serving.pipeline import Attachment
+from coordserver.core.serving.watches import WatchManager, missed
+from coordserver.core.state import reads
+from coordserver.core.state.machine import Machine
 
 _CREATED = int(EventKind.CREATED)
 _DELETED = int(EventKind.DELETED)

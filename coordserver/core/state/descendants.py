@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coordserver.core.paths import ROOT
-from coordserver.core.znode import Znode
+from coordserver.core.model.paths import ROOT
+from coordserver.core.state.znode import Znode
 
 
 class _Count:

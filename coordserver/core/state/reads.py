@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coordserver.core import errors
-from coordserver.core.access import allowed, masked
-from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, READ
-from coordserver.core.operations import Op
-from coordserver.core.paths import ROOT
-from coordserver.core.stat import Stat
-from coordserver.core.tree import DataTree
-from coordserver.core.znode import Znode
+from coordserver.core.model import errors
+from coordserver.core.model.access import allowed, masked
+from coordserver.core.model.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, READ
+from coordserver.core.model.operations import Op
+from coordserver.core.model.paths import ROOT
+from coordserver.core.model.stat import Stat
+from coordserver.core.state.tree import DataTree
+from coordserver.core.state.znode import Znode
 
 Identities = tuple[tuple[str, str], ...]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from coordserver.core.acl import Identity
-from coordserver.core.seam import Sink
-from coordserver.core.sessions import Session
+from coordserver.core.model.acl import Identity
+from coordserver.core.serving.connection import Sink
+from coordserver.core.state.sessions import Session
 
 CONNECT = 0
 WRITE = 1

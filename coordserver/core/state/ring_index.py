@@ -12,9 +12,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from coordserver.core.mutations import Event
-from coordserver.core.operations import EventKind
-from coordserver.core.paths import ROOT, parent_of
+from coordserver.core.model.operations import EventKind
+from coordserver.core.model.paths import ROOT, parent_of
+from coordserver.core.state.mutations import Event
 
 BLOCK_EVENTS = 1024
 """Events of a block at least; a block holds whole entries."""
@@ -76,7 +76,7 @@ class Block:
             more = self._by_path.below(path) if below else self._by_parent.at(path)
             if not (own or more):
                 return []
-            places = sorted({*own, *more})
+            places = sorted(dict.fromkeys((*own, *more)))
         events, first = self._events, bisect_right(self._zxids, zxid)
         found = groupby((place for place in places if place >= first), self._zxids.__getitem__)
         return [(of, tuple(map(events.__getitem__, together))) for of, together in found]

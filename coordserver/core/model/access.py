@@ -13,9 +13,9 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 
-from coordserver.core.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, Identity
-from coordserver.core.errors import AuthFailedError, InvalidACLError, LimitExceededError
-from coordserver.core.grants import FEW, SUPER, AclList, ip_matches, parse_ip
+from coordserver.core.model.acl import ACL, ADMIN, OPEN_ACL_UNSAFE, Identity
+from coordserver.core.model.errors import AuthFailedError, InvalidACLError, LimitExceededError
+from coordserver.core.model.grants import FEW, SUPER, AclList, ip_matches, parse_ip
 
 X509 = "x509"
 ENFORCEABLE_SCHEMES = frozenset({"digest", "ip", X509})

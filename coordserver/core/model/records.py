@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from coordserver.core.acl import Identity
+from coordserver.core.model.acl import Identity
 
 
 class Record(NamedTuple):

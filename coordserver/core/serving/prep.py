@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coordserver.core import errors
-from coordserver.core.access import fixup
-from coordserver.core.acl import OPEN_ACL_UNSAFE
-from coordserver.core.operations import CONTAINER_MODES, RECORDED_AS, CreateMode, Op
-from coordserver.core.paths import SYSTEM_PATHS, is_valid
-from coordserver.core.seam import EngineLimits
+from coordserver.core.model import errors
+from coordserver.core.model.access import fixup
+from coordserver.core.model.acl import OPEN_ACL_UNSAFE
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import CONTAINER_MODES, RECORDED_AS, CreateMode, Op
+from coordserver.core.model.paths import SYSTEM_PATHS, is_valid
 
 MAX_TTL_MS = (1 << 40) - 1
 """The longest time to live, EphemeralType.TTL's."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 
-from coordserver.core.machine import Begun, Machine, Outcome
-from coordserver.core.mutations import Change
-from coordserver.core.operations import Op
-from coordserver.core.pipeline import Attachment
-from coordserver.core.records import Record
-from coordserver.core.subtree import STEPS, delete_ephemerals, delete_tree
-from coordserver.core.watches import Notice, WatchManager, joined
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.serving.pipeline import Attachment
+from coordserver.core.serving.watches import Notice, WatchManager, joined
+from coordserver.core.state.machine import Begun, Machine, Outcome
+from coordserver.core.state.mutations import Change
+from coordserver.core.state.subtree import STEPS, delete_ephemerals, delete_tree
 
 _CLOSE_SESSION = int(Op.CLOSE_SESSION)
 _DELETE_TREE = int(Op.DELETE_TREE)

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
-from coordserver.core import snapshot
-from coordserver.core.machine import Machine
-from coordserver.core.ring_index import Entry
-from coordserver.core.sessions import Session
-from coordserver.core.snapshot import Row
-from coordserver.core.znode import Znode
+from coordserver.core.state import snapshot
+from coordserver.core.state.machine import Machine
+from coordserver.core.state.ring_index import Entry
+from coordserver.core.state.sessions import Session
+from coordserver.core.state.snapshot import Row
+from coordserver.core.state.znode import Znode
 
 ROW_BYTES = 500
 """About what a saved row takes beside its data: the tuple, its numbers, its place in a dict."""

@@ -16,20 +16,22 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from coordserver.core import reaper
-from coordserver.core.acl import Identity
-from coordserver.core.answers import Answers
-from coordserver.core.errors import ErrorCode, KeeperError, UnimplementedError
-from coordserver.core.expiry import Expiry
-from coordserver.core.machine import Machine, Outcome
-from coordserver.core.operations import RECORDED_AS, Op
-from coordserver.core.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, Entry, LiveSession
-from coordserver.core.prep import CHECK_READ, PREPARE, ephemerals_in
-from coordserver.core.records import Record
-from coordserver.core.room import DiskRoom, Room
-from coordserver.core.seam import EngineLimits, EngineStatistics, Hello, Sink, Welcome
-from coordserver.core.slices import in_slices, is_large
-from coordserver.core.watches import WatchManager
+from coordserver.core.model.acl import Identity
+from coordserver.core.model.errors import ErrorCode, KeeperError, UnimplementedError
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import RECORDED_AS, Op
+from coordserver.core.model.records import Record
+from coordserver.core.serving import container_cleaner
+from coordserver.core.serving.admission import DiskRoom, Room
+from coordserver.core.serving.answers import Answers
+from coordserver.core.serving.connection import Hello, Sink, Welcome
+from coordserver.core.serving.expiry import Expiry
+from coordserver.core.serving.large_records import in_slices, is_large
+from coordserver.core.serving.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, Entry, LiveSession
+from coordserver.core.serving.prep import CHECK_READ, PREPARE, ephemerals_in
+from coordserver.core.serving.statistics import EngineStatistics
+from coordserver.core.serving.watches import WatchManager
+from coordserver.core.state.machine import Machine, Outcome
 
 _new = tuple.__new__
 _CREATE_SESSION = int(Op.CREATE_SESSION)
@@ -242,7 +244,7 @@ class Engine:
             self._propose(Record(_CLOSE_SESSION, live.id, 0, 0, wall_ms, (), ()), live)
         if self._next_reap_ms is None or now_ms >= self._next_reap_ms:
             if self._next_reap_ms is not None:
-                for record in reaper.candidates(self.machine.tree, wall_ms, self.limits):
+                for record in container_cleaner.candidates(self.machine.tree, wall_ms, self.limits):
                     self._propose(record, None)
             self._next_reap_ms = now_ms + self.limits.container_check_ms
 

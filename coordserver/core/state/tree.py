@@ -11,13 +11,13 @@ their parent lists them. A snapshot is therefore one walk over `nodes`.
 
 from __future__ import annotations
 
-from coordserver.core import paths
-from coordserver.core.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
-from coordserver.core.descendants import Descendants
-from coordserver.core.quotas import PREFIX as QUOTA_PREFIX
-from coordserver.core.quotas import Quotas, Undo
-from coordserver.core.witness import Witness
-from coordserver.core.znode import CONTAINER_TTL, Znode, wrap32
+from coordserver.core.model import paths
+from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
+from coordserver.core.state.change_observer import Witness
+from coordserver.core.state.descendants import Descendants
+from coordserver.core.state.quotas import PREFIX as QUOTA_PREFIX
+from coordserver.core.state.quotas import Quotas, Undo
+from coordserver.core.state.znode import CONTAINER_TTL, Znode, wrap32
 
 
 class DataTree:

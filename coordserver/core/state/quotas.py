@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from coordserver.core import errors
-from coordserver.core.paths import QUOTA
-from coordserver.core.prefixes import Prefixes
-from coordserver.core.znode import Znode, long, wrap64
+from coordserver.core.model import errors
+from coordserver.core.model.paths import QUOTA
+from coordserver.core.model.prefixes import Prefixes
+from coordserver.core.state.znode import Znode, long, wrap64
 
 LIMITS_NAME = "/zookeeper_limits"
 STATS_NAME = "/zookeeper_stats"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from coordserver.core.acl import ACL
-from coordserver.core.stat import Stat
+from coordserver.core.model.acl import ACL
+from coordserver.core.model.stat import Stat
 
 _new = tuple.__new__
 

@@ -10,7 +10,7 @@ import functools
 import ipaddress
 from collections.abc import Iterable
 
-from coordserver.core.acl import ACL
+from coordserver.core.model.acl import ACL
 
 SUPER = "super"
 FEW = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from coordserver.core.sessions import Session
-from coordserver.core.znode import Znode
+from coordserver.core.state.sessions import Session
+from coordserver.core.state.znode import Znode
 
 
 class Witness(Protocol):

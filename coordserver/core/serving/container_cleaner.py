@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from coordserver.core.operations import Op
-from coordserver.core.records import Record
-from coordserver.core.seam import EngineLimits
-from coordserver.core.tree import DataTree
+from coordserver.core.model.limits import EngineLimits
+from coordserver.core.model.operations import Op
+from coordserver.core.model.records import Record
+from coordserver.core.state.tree import DataTree
 
 
 def candidates(tree: DataTree, wall_ms: int, limits: EngineLimits) -> Iterator[Record]:
