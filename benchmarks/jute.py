@@ -24,7 +24,7 @@ import click
 
 from cli.render import print_json, print_table
 from load.cells import KEPT, Cell, Target, cells, fill, furnish
-from load.speech import JuteSpeech, NativeSpeech, Speech
+from load.speech import JuteSpeech, NativeSpeech, WireProtocol
 from peers import ours, zookeeper
 from peers.process import PeerProcess
 
@@ -119,7 +119,7 @@ def _compare(
             stack.callback(peer.end)
             furnish(peer.port, JuteSpeech(), _MANY_CLIENTS)
             ports[name] = peer.port
-        columns: list[tuple[str, int, Speech]] = [(name, port, JuteSpeech()) for name, port in ports.items()]
+        columns: list[tuple[str, int, WireProtocol]] = [(name, port, JuteSpeech()) for name, port in ports.items()]
         if native:
             columns.append((NATIVE, ports[OURS], NativeSpeech()))
         for cell in wanted.values():

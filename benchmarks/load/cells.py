@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cli.bench.statistics import percentile
 from load.lines import Line, Request, heard, lines, pipelined, turns
-from load.speech import Speech, create, delete, get_children, get_data, set_data
+from load.speech import WireProtocol, create, delete, get_children, get_data, set_data
 
 DATA = b"d" * 100
 CHILDREN = 200
@@ -32,14 +32,14 @@ class Target(NamedTuple):
     """A furnished server, how it is spoken to, and how many seconds each cell has."""
 
     port: int
-    speech: Speech
+    speech: WireProtocol
     seconds: float
 
 
 Cell = Callable[[Target], Measures]
 
 
-def furnish(port: int, speech: Speech, clients: int) -> None:
+def furnish(port: int, speech: WireProtocol, clients: int) -> None:
     """Make the znodes that the cells use."""
     with lines(port, speech, 1) as [line]:
         for path in ("/bench", "/bench/wide", "/bench/fresh"):

@@ -19,7 +19,7 @@ from typing import Any
 
 from coordserver.core.model.errors import WireError
 from coordserver.core.model.operations import Op
-from load.speech import PIPELINED, Speech
+from load.speech import PIPELINED, WireProtocol
 
 READ_BYTES = 1 << 18
 ANSWER_S = 60.0
@@ -33,7 +33,7 @@ _length_at = struct.Struct(">I").unpack_from
 class Line:
     """One connection with a session of its own. Numbers rise over its life."""
 
-    def __init__(self, port: int, speech: Speech, greeting_s: float = ANSWER_S) -> None:
+    def __init__(self, port: int, speech: WireProtocol, greeting_s: float = ANSWER_S) -> None:
         """Dial and greet. Raises OSError or WireError where nobody, or nobody of this protocol, answers."""
         self.speech = speech
         self.number = 0
@@ -81,7 +81,7 @@ class Line:
 
 
 @contextmanager
-def lines(port: int, speech: Speech, count: int) -> Iterator[list[Line]]:
+def lines(port: int, speech: WireProtocol, count: int) -> Iterator[list[Line]]:
     """So many connections, closed at the end, and their sessions too unless something failed."""
     opened: list[Line] = []
     try:

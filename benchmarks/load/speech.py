@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from coordserver.core.model.errors import WireError
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client
 from coordserver.wire.jute import client as jute_client
-from coordserver.wire.packing import unpack, unpack_prefix
+from coordserver.wire.native import client as native_client
+from coordserver.wire.native.packing import unpack, unpack_prefix
 
 TIMEOUT_MS = 30_000
 PIPELINED = 1_000
@@ -18,7 +18,7 @@ PIPELINED = 1_000
 _HANDSHAKE_BYTES = 4_096
 
 
-class Speech(Protocol):
+class WireProtocol(Protocol):
     """One protocol."""
 
     def hello(self) -> bytes:
@@ -38,11 +38,11 @@ class JuteSpeech:
     """ZooKeeper's."""
 
     def hello(self) -> bytes:
-        """See Speech."""
+        """See WireProtocol."""
         return jute_client.connect_request(timeout_ms=TIMEOUT_MS)
 
     def greeted(self, data: bytes) -> bool:
-        """See Speech."""
+        """See WireProtocol."""
         if len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
             return False
         if not jute_client.decode_connect_response(data[4:]).timeout_ms:
@@ -50,11 +50,11 @@ class JuteSpeech:
         return True
 
     def request(self, number: int, op: Op, arguments: Sequence[Any]) -> bytes:
-        """See Speech."""
+        """See WireProtocol."""
         return jute_client.request(number, op, arguments)
 
     def check(self, reply: bytes) -> None:
-        """See Speech."""
+        """See WireProtocol."""
         header, _ = jute_client.decode_reply_header(reply[4:])
         if header.error:
             raise WireError(f"request {header.xid} failed: {header.error}")
@@ -64,11 +64,11 @@ class NativeSpeech:
     """Ours. A write's number is remembered until it is acknowledged, so each request acknowledges what is behind it."""
 
     def hello(self) -> bytes:
-        """See Speech."""
+        """See WireProtocol."""
         return native_client.encode_hello(timeout_ms=TIMEOUT_MS, name="benchmark")
 
     def greeted(self, data: bytes) -> bool:
-        """See Speech."""
+        """See WireProtocol."""
         found = unpack_prefix(data, _HANDSHAKE_BYTES)
         if found is None:
             return False
@@ -77,11 +77,11 @@ class NativeSpeech:
         return True
 
     def request(self, number: int, op: Op, arguments: Sequence[Any]) -> bytes:
-        """See Speech."""
+        """See WireProtocol."""
         return native_client.encode_request(number, op, max(1, number - PIPELINED), arguments)
 
     def check(self, reply: bytes) -> None:
-        """See Speech."""
+        """See WireProtocol."""
         number, _, error, *_ = unpack(reply[4:])
         if error:
             raise WireError(f"request {number} failed: {error}")

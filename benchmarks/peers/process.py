@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coordserver.core.model.errors import WireError
 from load.lines import Line
-from load.speech import Speech
+from load.speech import WireProtocol
 
 READY_S = 60.0
 _RETRY_S = 0.005
@@ -29,7 +29,7 @@ def free_port() -> int:
 class PeerProcess:
     """A running server. `start_s` is the time from its start to the first session that it accepted."""
 
-    def __init__(self, command: Sequence[str], port: int, log: Path, speech: Speech) -> None:
+    def __init__(self, command: Sequence[str], port: int, log: Path, speech: WireProtocol) -> None:
         """Start it and wait until it serves. Raises RuntimeError with the end of its log if it does not."""
         self.port = port
         started = time.perf_counter()
@@ -69,7 +69,7 @@ class PeerProcess:
         self._process.kill()
         self._process.wait()
 
-    def _first_session(self, speech: Speech, until: float) -> Line | None:
+    def _first_session(self, speech: WireProtocol, until: float) -> Line | None:
         while time.perf_counter() < until and self._process.poll() is None:
             try:
                 return Line(self.port, speech, _GREETING_S)

@@ -23,9 +23,9 @@ from coordserver.client.codec import Events, Hello, Message, Reply, Welcome
 from coordserver.core.model.errors import ErrorCode, WireError
 from coordserver.core.model.operations import TTL_MODES, CreateMode, EventKind, Op, WatchMode
 from coordserver.core.model.paths import parent_of
-from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.jute import client as records
 from coordserver.wire.jute.opcodes import AUTH_XID, NOTIFICATION_XID, PING_XID
+from coordserver.wire.native.framing import FrameBuffer, Oversized
 
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 

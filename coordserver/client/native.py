@@ -1,4 +1,4 @@
-"""The codec of the native protocol. `coordserver.wire.native_client` encodes and decodes the bytes."""
+"""The codec of the native protocol. `coordserver.wire.native.client` encodes and decodes the bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from coordserver.client.codec import Ended, Events, Hello, Message, Reply, Welcome
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client
+from coordserver.wire.native import client as native_client
 
 _OUTSTANDING = 1000  # the default when the server does not send its limit
 _FRAME_BYTES = 1024 * 1024

@@ -14,7 +14,7 @@ from coordserver.config.address import Address
 from coordserver.config.setting import required, setting, setting_of
 from coordserver.core.model.access import ENFORCEABLE_SCHEMES, X509
 from coordserver.core.model.errors import CoordError
-from coordserver.wire.fourletter import WORDS
+from coordserver.wire.admin.fourletter import WORDS
 
 DEFAULT_LISTEN = Address("127.0.0.1", 2181)
 DEFAULT_TICK_TIME_MS = 2_000

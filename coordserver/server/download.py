@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Download:
-    """Answers `wire.facts.SnapshotDownload`. `woken` is called once, when it is done."""
+    """Answers `wire.admin.monitoring.SnapshotDownload`. `woken` is called once, when it is done."""
 
     def __init__(self, disk: Disk, woken: Callable[[], None]) -> None:
         self._disk = disk

@@ -32,12 +32,12 @@ from coordserver.server.background import Background
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
 from coordserver.server.held_bytes import ConnectionMemory
-from coordserver.server.inflow import Inflow
+from coordserver.server.pending_bytes import PendingBytes
 from coordserver.server.sender import Sender
 from coordserver.server.turn import ANSWER_BYTES, FEW_ANSWER_BYTES, SLICE_S, TurnBudget
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.output import Output
 from coordserver.wire.port import EVERYTHING, PortConnection
-from coordserver.wire.sniff import Speech
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +63,11 @@ class Poller:
 
     def __init__(
         self,
-        connect: Callable[[Output, str, frozenset[Speech]], PortConnection],
+        connect: Callable[[Output, str, frozenset[WireProtocol]], PortConnection],
         handled: Callable[[], None],
         idle: Callable[[], bool],
         clock: Clock,
-        inflow: Inflow,
+        pending_bytes: PendingBytes,
         *,
         output_soft: int,
         output_hard: int,
@@ -79,7 +79,7 @@ class Poller:
         self._handled = handled
         self._idle = idle
         self._clock = clock
-        self.inflow = inflow
+        self.pending_bytes = pending_bytes
         self._soft = output_soft
         self._hard = output_hard
         self.memory = ConnectionMemory(output_total=output_total, input_total=input_total)
@@ -116,7 +116,7 @@ class Poller:
         """Open connections from one address."""
         return self._hosts.get(host, 0)
 
-    def add(self, sock: socket.socket, peer: Address, speaks: frozenset[Speech] = EVERYTHING) -> None:
+    def add(self, sock: socket.socket, peer: Address, speaks: frozenset[WireProtocol] = EVERYTHING) -> None:
         """Take over an accepted, non-blocking socket."""
         channel: Channel
         sender = self._sender
@@ -168,7 +168,7 @@ class Poller:
 
     def check_deadlines(self, now_ms: int, handshake_ms: int, stall_ms: int) -> None:
         """Close connections that never said who they are, and those that have stopped reading."""
-        self.inflow.weigh(self.bytes_received)
+        self.pending_bytes.weigh(self.bytes_received)
         for channel in list(self._channels.values()):
             if channel.blocked and now_ms - channel.progress_ms >= stall_ms:
                 self._cut(channel, f"has read nothing for {stall_ms} ms")
@@ -213,8 +213,8 @@ class Poller:
                 self._attended[fd]()
         if (waiting or self._background.ready) and self._background.serve(produce=not crowded):
             self._waiting = True
-        if self.bytes_received >= self.inflow.weigh_at:
-            self.inflow.weigh(self.bytes_received)
+        if self.bytes_received >= self.pending_bytes.weigh_at:
+            self.pending_bytes.weigh(self.bytes_received)
         self._handled()
         self._send()
         return True

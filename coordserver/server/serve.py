@@ -32,13 +32,13 @@ from coordserver.core.state.machine import Machine
 from coordserver.server import listener
 from coordserver.server.certificates import Certificates
 from coordserver.server.clock import Clock, SystemClock
-from coordserver.server.commit import Committer
 from coordserver.server.descriptors import Descriptors
-from coordserver.server.inflow import Inflow
-from coordserver.server.memory import MemoryKeeper, share_for_connections
+from coordserver.server.disk_guard import DiskGuard
+from coordserver.server.memory_guard import MemoryGuard, share_for_connections
+from coordserver.server.pending_bytes import PendingBytes
 from coordserver.server.poller import Poller
+from coordserver.server.replica import Replica
 from coordserver.server.snapshots import Snapshotter
-from coordserver.server.space import SpaceKeeper
 from coordserver.server.status import StartFacts, Status
 from coordserver.server.ticker import Ticker, without_collections
 from coordserver.storage.async_writes import AsyncWrites
@@ -47,16 +47,16 @@ from coordserver.storage.disk import Disk
 from coordserver.storage.foreign import require_ours_or_empty
 from coordserver.storage.recovery import Recovered, recover
 from coordserver.storage.space import SpacePolicy
-from coordserver.wire.admin import Admin
+from coordserver.wire.admin.access import Admin
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.jute.replies import notifications
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection, encoded_events
+from coordserver.wire.native.connection import NativeConnection, encoded_events
+from coordserver.wire.native.packing import Unpacking
 from coordserver.wire.output import Output
-from coordserver.wire.packing import Unpacking
 from coordserver.wire.port import EVERYTHING, HTTP_ONLY, TLS_ONLY, PortConnection, SessionConnection
 from coordserver.wire.sharing import SharedEvents
-from coordserver.wire.sniff import Speech
 from coordserver.wire.tls import TlsConnection
 from coordserver.wire.traffic import ServerTraffic, Traffic
 
@@ -167,25 +167,25 @@ class _Server:
         self._traffic = ServerTraffic()
         recovered.log.slow_sync_s = config.fsync_warning_ms / 1000
         self._poller = self._make_poller()
-        self._committer = Committer(self._engine, recovered.log, self._poller.flush, writes)
-        self._poller.attend(self._committer.fd, self._committer.collect)
+        self._replica = Replica(self._engine, recovered.log, self._poller.flush, writes)
+        self._poller.attend(self._replica.fd, self._replica.collect)
         self._snapshotter = Snapshotter(
             disk,
             recovered.machine,
-            self._committer,
+            self._replica,
             last_index=recovered.snapshot_index,
             every=config.snapshot_every,
             kept=config.snapshots_kept,
         )
-        self._space = SpaceKeeper(
+        self._space = DiskGuard(
             disk,
             recovered.log,
             self._engine,
-            self._committer,
+            self._replica,
             self._snapshotter,
             SpacePolicy(config.segment_bytes, config.reserve_bytes),
         )
-        self._memory = MemoryKeeper(self._engine, config.memory_bytes)
+        self._memory = MemoryGuard(self._engine, config.memory_bytes)
         self._ticker = Ticker(self._engine, self._poller, clock, self._check_deadlines, own_process=own_process)
         self._status = Status(
             config,
@@ -211,10 +211,10 @@ class _Server:
         config = self._config
         return Poller(
             self._connect,
-            lambda: self._committer.turn(),
-            lambda: self._committer.kick(),
+            lambda: self._replica.turn(),
+            lambda: self._replica.kick(),
             self._clock,
-            Inflow(self._engine, config.outstanding_total_bytes),
+            PendingBytes(self._engine, config.outstanding_total_bytes),
             output_soft=self._limits.output_soft_bytes,
             output_hard=self._limits.output_hard_bytes,
             output_total=config.output_total_bytes or share_for_connections(4 * config.output_bytes),
@@ -228,7 +228,7 @@ class _Server:
         """Serve until the stop, then stop."""
         try:
             async with trio.open_nursery() as services:
-                services.start_soon(self._committer.run)
+                services.start_soon(self._replica.run)
                 services.start_soon(self._poller.run)
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._ticker.run, self._config.container_check_ms / 1000)
@@ -249,28 +249,28 @@ class _Server:
         finally:
             self._poller.close()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
-                await self._committer.stop()
+                await self._replica.stop()
 
     async def _stop(self) -> None:
         """Finish what was begun. Ticks are over: no session expires while clients cannot reach us."""
         self._status.serving = False
         self._poller.stop_reading()
         with trio.move_on_after(self._config.stop_ms / 1000) as scope:
-            await self._committer.drained()
+            await self._replica.drained()
             while self._poller.unsent():  # noqa: ASYNC110 - peers take their answers in their own time
                 await trio.sleep(DRAIN_POLL_S)
         if scope.cancelled_caught:
             _log.warning("stopping with %d connections that have not read their answers", self._poller.unsent())
-        if self._snapshotter.last_index != self._committer.applied_index:
+        if self._snapshotter.last_index != self._replica.applied_index:
             await self._snapshotter.take(hurried=True)
 
-    def _spoken(self) -> list[frozenset[Speech]]:
+    def _spoken(self) -> list[frozenset[WireProtocol]]:
         """What is spoken on each of the listening sockets, in their order."""
         config = self._config
         kinds = ((config.listen, EVERYTHING), (config.secure_listen, TLS_ONLY), (config.admin_listen, HTTP_ONLY))
         return [speaks for addresses, speaks in kinds for _ in addresses]
 
-    def _connect(self, output: Output, host: str, speaks: frozenset[Speech]) -> PortConnection:
+    def _connect(self, output: Output, host: str, speaks: frozenset[WireProtocol]) -> PortConnection:
         traffic = Traffic(self._traffic)
         self._traffic.plain(host, 1)
         make_tls = None
@@ -292,7 +292,7 @@ class _Server:
         traffic: Traffic,
         subject: str = "",
         make_tls: Callable[[Output], TlsConnection] | None = None,
-        speaks: frozenset[Speech] = EVERYTHING,
+        speaks: frozenset[WireProtocol] = EVERYTHING,
     ) -> PortConnection:
         identities = self._credentials.connection(host, subject)
 
@@ -319,7 +319,7 @@ class _Server:
                 encode_events=self._encode_jute_events,
             )
 
-        makers = {Speech.NATIVE: native, Speech.JUTE: jute}
+        makers = {WireProtocol.NATIVE: native, WireProtocol.JUTE: jute}
         return PortConnection(
             output, makers, self._admin, make_tls, identities=identities, traffic=traffic, speaks=speaks
         )
@@ -336,7 +336,7 @@ class _Server:
         return False
 
     def _check_deadlines(self, now_ms: int) -> None:
-        self._committer.tick()
+        self._replica.tick()
         if self._certificates is not None:
             self._certificates.refresh()
         self._poller.check_deadlines(now_ms, self._config.handshake_ms, self._config.stall_ms)

@@ -20,7 +20,7 @@ import trio
 from coordserver.core.state.machine import Machine
 from coordserver.core.state.snapshot import Row
 from coordserver.core.state.walk import StateWalk
-from coordserver.server.commit import Committer
+from coordserver.server.replica import Replica
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
 from coordserver.storage.layout import log_indexes, needed_for_start
@@ -52,11 +52,11 @@ class Snapshotter:
     """
 
     def __init__(
-        self, disk: Disk, machine: Machine, committer: Committer, *, last_index: int, every: int, kept: int
+        self, disk: Disk, machine: Machine, replica: Replica, *, last_index: int, every: int, kept: int
     ) -> None:
         self._disk = disk
         self._machine = machine
-        self._committer = committer
+        self._replica = replica
         self._every = every
         self.kept = kept
         self._due = last_index + every
@@ -130,7 +130,7 @@ class Snapshotter:
             return info
 
     async def _tell_failure(self, index: int, error: StorageError) -> None:
-        if await trio.to_thread.run_sync(self._committer.log.is_whole):
+        if await trio.to_thread.run_sync(self._replica.log.is_whole):
             _log.error("snapshot at index %d failed, the log has everything: %s", index, error)
         else:
             _log.error("snapshot at index %d failed, and the log is not whole either: %s", index, error)
@@ -148,7 +148,7 @@ class Snapshotter:
         _log.info("%s: %d rows, %d bytes in %.2f s", info.name, info.rows, info.bytes, elapsed)
 
     async def _begin(self) -> StateWalk:
-        async with self._committer.paused():
+        async with self._replica.paused():
             walk = StateWalk(self._machine)
             try:
                 while walk.gather(SLICE_PATHS):  # noqa: ASYNC110 - sockets are served between two slices
@@ -167,7 +167,7 @@ class Snapshotter:
                 await trio.sleep(rest_s)
                 self.saved_bytes_max = max(self.saved_bytes_max, walk.saved_bytes)
                 if walk.saved_bytes > SAVED_BYTES:
-                    async with self._committer.paused():
+                    async with self._replica.paused():
                         while walk.saved_bytes > SAVED_BYTES // 2 and await self._step(rows, writer):
                             pass
             info = await trio.to_thread.run_sync(writer.finish)

@@ -25,16 +25,16 @@ from coordserver.core.serving.engine import Engine
 from coordserver.server.channel import Channel
 from coordserver.server.clock import Clock
 from coordserver.server.descriptors import open_files
+from coordserver.server.disk_guard import DiskGuard
 from coordserver.server.download import Download
-from coordserver.server.memory import MemoryKeeper
+from coordserver.server.memory_guard import MemoryGuard
 from coordserver.server.poller import Poller
 from coordserver.server.snapshots import Snapshotter
-from coordserver.server.space import SpaceKeeper
 from coordserver.server.ticker import Ticker
 from coordserver.storage.disk import Disk
 from coordserver.storage.layout import LOG, SNAPSHOT
 from coordserver.storage.txnlog import TxnLog
-from coordserver.wire.facts import ConnectionFacts, ServerFacts, SnapshotFacts, WatchSummary
+from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts, WatchSummary
 from coordserver.wire.traffic import ServerTraffic
 
 ZOOKEEPER_VERSION = "3.9.0"
@@ -60,9 +60,10 @@ class StartFacts(NamedTuple):
 
 @define
 class Status:
-    """Answers `wire.facts.Teller`. `serving` is set once the port is open, and taken back when the stop begins.
+    """Implements `wire.admin.monitoring.ServerView`.
 
-    `addresses` and `secure` are those really bound, once they are.
+    `serving` is true from the opening of the port until the stop begins. `addresses` and `secure` are the addresses
+    that were bound.
     """
 
     config: ServerConfig
@@ -72,8 +73,8 @@ class Status:
     poller: Poller
     ticker: Ticker
     snapshotter: Snapshotter
-    space: SpaceKeeper
-    memory: MemoryKeeper
+    space: DiskGuard
+    memory: MemoryGuard
     clock: Clock
     traffic: ServerTraffic
     credentials: Credentials
@@ -110,7 +111,7 @@ class Status:
             sessions=state.sessions,
             connections=len(self.poller),
             outstanding=engine.outstanding,
-            outstanding_bytes=self.poller.inflow.outstanding_bytes,
+            outstanding_bytes=self.poller.pending_bytes.outstanding_bytes,
             received=received,
             answered=answered,
             notified=notified,

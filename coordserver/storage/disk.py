@@ -103,4 +103,4 @@ class Disk(Protocol):
         """Return once all names are on the disk."""
 
     def free_bytes(self) -> int:
-        """Room left for this process."""
+        """The bytes that this process can still write."""

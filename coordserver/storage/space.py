@@ -13,9 +13,9 @@ a little above where it began, so that it does not flicker.
 
 from __future__ import annotations
 
-from enum import Enum
-
 import attrs
+
+from coordserver.core.model.disk_space import DiskSpace
 
 LAST_BYTES = 4 * 1024 * 1024
 """What the log must at least be able to take; of a small segment a quarter."""
@@ -24,14 +24,6 @@ _ZNODE_BYTES = 110
 """About what a znode takes in a snapshot beside its data."""
 _OTHER_BYTES = 200
 """About what a session or an event takes there."""
-
-
-class Fullness(Enum):
-    """How full."""
-
-    ENOUGH = 0
-    LOW = 1
-    NONE = 2
 
 
 @attrs.frozen
@@ -45,18 +37,18 @@ class SpacePolicy:
         """What must be free for everything to be written."""
         return self.reserve_bytes or 2 * self.segment_bytes + segment_left + snapshot_bytes
 
-    def judge(self, before: Fullness, free: int, segment_left: int, snapshot_bytes: int) -> Fullness:
+    def judge(self, before: DiskSpace, free: int, segment_left: int, snapshot_bytes: int) -> DiskSpace:
         """How full the disk is. `segment_left`: what the log's segment can still take; `snapshot_bytes`: what a
         snapshot would take now.
         """
         last = min(LAST_BYTES, self.segment_bytes // 4)
         whole_segments = max(0, free - last) // self.segment_bytes
         if segment_left + whole_segments * self.segment_bytes < last:
-            return Fullness.NONE
+            return DiskSpace.NONE
         reserve = self.reserve(segment_left, snapshot_bytes)
-        if before is not Fullness.ENOUGH:
+        if before is not DiskSpace.ENOUGH:
             reserve += self.segment_bytes // 4
-        return Fullness.LOW if free < reserve else Fullness.ENOUGH
+        return DiskSpace.LOW if free < reserve else DiskSpace.ENOUGH
 
 
 def estimated_snapshot_bytes(znodes: int, data_bytes: int, others: int, last_bytes: int) -> int:

@@ -210,7 +210,7 @@ class MemoryDisk:
         return self.free()
 
     def free(self) -> int:
-        """Room left, without counting as an operation."""
+        """The bytes that can still be written. The call does not count as an operation."""
         return self._capacity_bytes - sum(len(inode.visible) for inode in self._visible.values())
 
     def fail_at(self, operation: int, code: int = errno.EIO, *, repeat: bool = False) -> None:

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from coordserver.core.model.acl import Identity
 from coordserver.core.model.errors import WireError
-from coordserver.wire import fourletter
-from coordserver.wire.admin import Admin
-from coordserver.wire.http import Piece
+from coordserver.wire.admin import fourletter
+from coordserver.wire.admin.access import Admin
+from coordserver.wire.admin.http import Piece
+from coordserver.wire.detect import SNIFF_BYTES, WireProtocol, detect
 from coordserver.wire.output import Output
-from coordserver.wire.sniff import SNIFF_BYTES, Speech, sniff
 from coordserver.wire.traffic import Traffic
 
 TURN_PIECES = 256
@@ -25,9 +25,11 @@ TURN_PIECES = 256
 TURN_BYTES = 256 * 1024
 """The same of longer pieces."""
 
-EVERYTHING = frozenset({Speech.NATIVE, Speech.JUTE, Speech.TLS, Speech.FOUR_LETTER, Speech.HTTP})
-TLS_ONLY = frozenset({Speech.TLS})
-HTTP_ONLY = frozenset({Speech.HTTP})
+EVERYTHING = frozenset(
+    {WireProtocol.NATIVE, WireProtocol.JUTE, WireProtocol.TLS, WireProtocol.FOUR_LETTER, WireProtocol.HTTP}
+)
+TLS_ONLY = frozenset({WireProtocol.TLS})
+HTTP_ONLY = frozenset({WireProtocol.HTTP})
 
 
 class SessionConnection(Protocol):
@@ -91,13 +93,13 @@ class PortConnection:
     def __init__(
         self,
         output: Output,
-        makers: Mapping[Speech, Callable[[Output], SessionConnection]],
+        makers: Mapping[WireProtocol, Callable[[Output], SessionConnection]],
         admin: Admin,
         make_tls: Callable[[Output], WrappingConnection] | None = None,
         *,
         identities: tuple[Identity, ...] = (),
         traffic: Traffic | None = None,
-        speaks: frozenset[Speech] = EVERYTHING,
+        speaks: frozenset[WireProtocol] = EVERYTHING,
     ) -> None:
         self.output = output
         self.session: SessionConnection | None = None
@@ -109,12 +111,12 @@ class PortConnection:
         self._identities = identities
         self._speaks = speaks
         self._head = bytearray()
-        self._speech: Speech | None = None
+        self._speech: WireProtocol | None = None
         self._answer: Generator[Piece, None, None] | None = None
         self._waiting = False
 
     @property
-    def speech(self) -> Speech | None:
+    def speech(self) -> WireProtocol | None:
         """What the peer speaks; None until that is known."""
         return self._speech
 
@@ -171,22 +173,22 @@ class PortConnection:
         """More of the first bytes, which tell what is spoken."""
         self._head += data
         if self._speech is None:
-            self._speech = sniff(self._head)
+            self._speech = detect(self._head)
             if self._speech is None:
                 return
             if self._speech not in self._speaks:
                 raise WireError(f"{self._speech.value} is not spoken here")
         match self._speech:
-            case Speech.NATIVE | Speech.JUTE:
+            case WireProtocol.NATIVE | WireProtocol.JUTE:
                 self._become(self._makers[self._speech](self.output), now_ms, wall_ms)
-            case Speech.TLS:
+            case WireProtocol.TLS:
                 if self._make_tls is None:
                     raise WireError("TLS is not spoken here")
                 self.wrapping = self._make_tls(self.output)
                 self._become(self.wrapping, now_ms, wall_ms)
-            case Speech.FOUR_LETTER:
+            case WireProtocol.FOUR_LETTER:
                 self._say_word()
-            case Speech.HTTP:
+            case WireProtocol.HTTP:
                 self._say(self._admin.http(self._head, self._identities, self._woken))
 
     def _become(self, session: SessionConnection, now_ms: int, wall_ms: int) -> None:

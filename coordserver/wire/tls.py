@@ -15,10 +15,10 @@ import ssl
 from collections.abc import Callable
 
 from coordserver.core.model.errors import WireError
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.distinguished_name import subject_of
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
-from coordserver.wire.sniff import Speech
 
 READ_BYTES = 65_536
 RECORD_BYTES = 16_384
@@ -144,7 +144,7 @@ class TlsConnection:
         """How much goes into the next record: over jute never two frames. kazoo waits for its socket after each frame
         and would not see what OpenSSL has already read of that record: a reply would wait for the next ping.
         """
-        if self._inner is None or self._inner.speech is not Speech.JUTE:
+        if self._inner is None or self._inner.speech is not WireProtocol.JUTE:
             return RECORD_BYTES
         if self._frame_left <= 0:
             self._frame_left = LENGTH_BYTES + int.from_bytes(self._plain.pending[:LENGTH_BYTES], "big")

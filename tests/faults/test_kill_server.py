@@ -25,7 +25,7 @@ from raw_client import RawClient
 from scale import scaled
 
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client as wire
+from coordserver.wire.native import client as wire
 from druidroles.lifeline import Lifeline
 
 ROUNDS = scaled(20, 300)

@@ -19,10 +19,10 @@ from kazoo_clients import Thread
 from server_process import ServerProcess
 
 from coordserver.core.model.operations import Op
-from coordserver.wire.framing import frame
 from coordserver.wire.jute import client as jute
 from coordserver.wire.jute.requests import DECODERS
-from coordserver.wire.native_client import encode_hello
+from coordserver.wire.native.client import encode_hello
+from coordserver.wire.native.framing import frame
 
 FRAMES = 100_000
 HOSTILE = 4

@@ -19,7 +19,7 @@ from kazoo_clients import WAIT_S, Clients, until
 from server_process import ServerProcess
 
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client as native
+from coordserver.wire.native import client as native
 
 
 @pytest.fixture(scope="module")

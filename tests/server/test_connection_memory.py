@@ -14,7 +14,7 @@ from turn_world import Client, TurnWorld, turn_world
 
 from coordserver.config.server import ConfigError, ServerConfig
 from coordserver.core.model.operations import Op
-from coordserver.server import memory
+from coordserver.server import memory_guard
 from coordserver.server.channel import Channel
 from coordserver.server.held_bytes import HeldBytes
 
@@ -150,8 +150,8 @@ async def test_the_totals_are_settings_with_numbers(tmp_path: Path) -> None:
 def test_where_nothing_is_set_it_is_a_share(
     monkeypatch: pytest.MonkeyPatch, usable: int, least: int, share: int
 ) -> None:
-    monkeypatch.setattr(memory, "usable_bytes", lambda: usable)
-    assert memory.share_for_connections(least) == share
+    monkeypatch.setattr(memory_guard, "usable_bytes", lambda: usable)
+    assert memory_guard.share_for_connections(least) == share
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from raw_client import RawClient, exchange, running
 
 from coordserver.core.model.operations import Op
 from coordserver.server.serve import ServerHandle
-from coordserver.wire import native_client as wire
-from coordserver.wire.framing import frame
-from coordserver.wire.packing import pack
+from coordserver.wire.native import client as wire
+from coordserver.wire.native.framing import frame
+from coordserver.wire.native.packing import pack
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from authority import Authority
 from raw_client import RawClient, running
 
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client as native
 from coordserver.wire.jute import client as jute
+from coordserver.wire.native import client as native
 
 WAIT_S = 30.0
 DATA = 1_000_000

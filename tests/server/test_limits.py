@@ -10,7 +10,7 @@ from raw_client import RawClient, exchange, running
 
 from coordserver.core.model.errors import ErrorCode
 from coordserver.core.model.operations import Op
-from coordserver.server import memory
+from coordserver.server import memory_guard
 
 FULL = int(ErrorCode.MEMORY_FULL)
 LIMIT = int(ErrorCode.LIMIT_EXCEEDED)
@@ -74,9 +74,9 @@ async def test_one_multi_read_answers_no_more_than_any_other_read(tmp_path: Path
 async def test_above_the_memory_limit_only_what_makes_room_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "LOOK_S", 0.01)
+    monkeypatch.setattr(memory_guard, "LOOK_S", 0.01)
     resident = 0
-    monkeypatch.setattr(memory, "resident_bytes", lambda: resident)
+    monkeypatch.setattr(memory_guard, "resident_bytes", lambda: resident)
     async with running(tmp_path / "data", memory_bytes=3_000_000) as server:
         client = await RawClient.open(server.address)
         number = 0
@@ -124,7 +124,7 @@ def test_what_the_process_may_use_is_the_least_of_its_limits(tmp_path: Path) -> 
     (tmp_path / "fs" / "memory" / "memory.limit_in_bytes").write_text("7000\n")
     groups = tmp_path / "cgroup"
     groups.write_text("7:cpu:/x\n4:memory:/\n0::/a/b\n")
-    assert sorted(memory._cgroup_limits(str(groups), tmp_path / "fs")) == [5000, 7000]
-    assert list(memory._cgroup_limits(str(tmp_path / "none"), tmp_path)) == []
-    assert 0 < memory.usable_bytes() <= 2**50
-    assert memory.resident_bytes() > 0
+    assert sorted(memory_guard._cgroup_limits(str(groups), tmp_path / "fs")) == [5000, 7000]
+    assert list(memory_guard._cgroup_limits(str(tmp_path / "none"), tmp_path)) == []
+    assert 0 < memory_guard.usable_bytes() <= 2**50
+    assert memory_guard.resident_bytes() > 0

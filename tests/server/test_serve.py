@@ -25,8 +25,8 @@ from coordserver.server.ticker import without_collections
 from coordserver.storage import NewerFormatError, open_data_dir, recover
 from coordserver.storage.async_writes import AsyncWrites
 from coordserver.storage.file_disk import FileDiskFile
-from coordserver.wire import native_client as wire
-from coordserver.wire.fourletter import WORDS
+from coordserver.wire.admin.fourletter import WORDS
+from coordserver.wire.native import client as wire
 
 
 async def refusal(data_dir: Path, *listen: Address) -> BaseException:

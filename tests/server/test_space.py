@@ -18,14 +18,14 @@ from coordserver.core.model.errors import DiskFullError, MarshallingError
 from coordserver.core.model.operations import Op
 from coordserver.core.serving.pipeline import Attachment
 from coordserver.core.state.machine import Machine
-from coordserver.server import space
-from coordserver.server.commit import Committer
+from coordserver.server import disk_guard
+from coordserver.server.disk_guard import DiskGuard
+from coordserver.server.replica import Replica
 from coordserver.server.serve import ServerHandle
 from coordserver.server.snapshots import Snapshotter
-from coordserver.server.space import SpaceKeeper
 from coordserver.storage import recover_state
 from coordserver.storage.file_disk import FileDisk
-from coordserver.storage.space import Fullness, SpacePolicy
+from coordserver.storage.space import DiskSpace, SpacePolicy
 from coordserver.testing.memory_disk import MemoryDisk
 
 MIB = 1 << 20
@@ -46,7 +46,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     found = Disk()
     monkeypatch.setattr(FileDisk, "free_bytes", lambda _: found.free)
-    monkeypatch.setattr(space, "LOOK_S", 0.01)
+    monkeypatch.setattr(disk_guard, "LOOK_S", 0.01)
     return found
 
 
@@ -153,7 +153,7 @@ async def test_a_batch_for_which_there_is_no_segment_waits_and_is_written_once(m
     disk = MemoryDisk(Random(1), capacity_bytes=300_000)
     recovered = recover_state(disk, Machine, segment_bytes=100_000, entropy=lambda size: HISTORY[:size])
     bench = Bench()
-    committer = Committer(bench.engine, recovered.log, lambda: None)
+    committer = Replica(bench.engine, recovered.log, lambda: None)
     disk.put("filler", bytes(150_000))
     attachment, told = bench.hello()
 
@@ -193,7 +193,7 @@ async def test_a_server_whose_batch_waits_can_be_stopped(monkeypatch: pytest.Mon
     disk = MemoryDisk(Random(1), capacity_bytes=150_000)
     recovered = recover_state(disk, Machine, segment_bytes=100_000, entropy=lambda size: HISTORY[:size])
     bench = Bench()
-    committer = Committer(bench.engine, recovered.log, lambda: None)
+    committer = Replica(bench.engine, recovered.log, lambda: None)
     attachment, _ = bench.hello()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
@@ -221,9 +221,9 @@ class Filled:
 
     disk: MemoryDisk
     bench: Bench = attrs.field(init=False)
-    committer: Committer = attrs.field(init=False)
+    committer: Replica = attrs.field(init=False)
     snapshotter: Snapshotter = attrs.field(init=False)
-    keeper: SpaceKeeper = attrs.field(init=False)
+    keeper: DiskGuard = attrs.field(init=False)
     attachment: Attachment = attrs.field(init=False)
     told: Told = attrs.field(init=False)
     errors: dict[int, int] = attrs.field(factory=dict)
@@ -232,12 +232,12 @@ class Filled:
     async def serve(self, nursery: trio.Nursery) -> None:
         recovered = recover_state(self.disk, Machine, segment_bytes=SMALL_SEGMENT, entropy=lambda size: HISTORY[:size])
         self.bench = bench = Bench(recovered.machine)
-        self.committer = Committer(bench.engine, recovered.log, lambda: None)
+        self.committer = Replica(bench.engine, recovered.log, lambda: None)
         self.snapshotter = Snapshotter(
             self.disk, bench.machine, self.committer, last_index=recovered.snapshot_index, every=1 << 30, kept=3
         )
         policy = SpacePolicy(SMALL_SEGMENT)
-        self.keeper = SpaceKeeper(self.disk, recovered.log, bench.engine, self.committer, self.snapshotter, policy)
+        self.keeper = DiskGuard(self.disk, recovered.log, bench.engine, self.committer, self.snapshotter, policy)
         self.attachment, self.told = bench.hello()
         for run in (self.committer.run, self._collect, self.keeper.run):
             nursery.start_soon(run)
@@ -288,10 +288,10 @@ async def filled(capacity: int) -> AsyncIterator[Filled]:
 @pytest.mark.parametrize("capacity", range(900 * KIB, 1_200 * KIB, 50 * KIB))
 async def test_a_fast_client_cannot_overrun_the_reserve(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
     """However seldom the disk is looked at: the log says when it takes room."""
-    monkeypatch.setattr(space, "LOOK_S", 1_000)
+    monkeypatch.setattr(disk_guard, "LOOK_S", 1_000)
     async with filled(capacity) as server:
         await server.fill()
-        assert server.keeper.fullness is Fullness.LOW
+        assert server.keeper.fullness is DiskSpace.LOW
         while not server.snapshotter.taken:
             await trio.sleep(0.005)
         assert not server.committer.stalled
@@ -301,7 +301,7 @@ async def test_a_fast_client_cannot_overrun_the_reserve(monkeypatch: pytest.Monk
 async def test_a_disk_that_a_fast_client_filled_is_free_again_once_most_is_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(space, "LOOK_S", 0.01)
+    monkeypatch.setattr(disk_guard, "LOOK_S", 0.01)
     async with filled(1_000 * KIB) as server:
         count = await server.fill()
         for number in range(count // 4, count):
@@ -313,14 +313,14 @@ async def test_a_disk_that_a_fast_client_filled_is_free_again_once_most_is_delet
 
 async def test_a_snapshot_for_which_there_was_no_room_is_taken_once_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is logged or deleted meanwhile: another process makes the room."""
-    monkeypatch.setattr(space, "LOOK_S", 0.01)
-    monkeypatch.setattr(space, "AGAIN_S", 0.01)
+    monkeypatch.setattr(disk_guard, "LOOK_S", 0.01)
+    monkeypatch.setattr(disk_guard, "AGAIN_S", 0.01)
     async with filled(1_000 * KIB) as server:
         for number in range(60):
             assert await server.error(Op.CREATE, f"/{number}", BLOCK, None, 0, 0) == 0
         others = server.disk.free() - 100 * KIB
         server.disk.put("other", bytes(others))
-        while server.keeper.fullness is Fullness.ENOUGH:
+        while server.keeper.fullness is DiskSpace.ENOUGH:
             await trio.sleep(0.005)
         await trio.sleep(0.1)
         assert not server.snapshotter.taken
@@ -331,7 +331,7 @@ async def test_a_snapshot_for_which_there_was_no_room_is_taken_once_there_is(mon
 
 async def test_a_full_disk_is_used_well_by_a_server_that_was_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log that it was started from is made superfluous though nothing new is written."""
-    monkeypatch.setattr(space, "LOOK_S", 0.01)
+    monkeypatch.setattr(disk_guard, "LOOK_S", 0.01)
     async with filled(1_000 * KIB) as server:
         for number in range(60):
             assert await server.error(Op.CREATE, f"/{number}", BLOCK, None, 0, 0) == 0

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable
 
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client as native
 from coordserver.wire.jute import client as jute
+from coordserver.wire.native import client as native
 
 GROUP = 50
 GROUPS_A_CONNECTION = 40

@@ -27,7 +27,7 @@ from coordserver.core.state.machine import Machine
 from coordserver.core.state.ring import EventRing
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection
+from coordserver.wire.native.connection import NativeConnection
 from coordserver.wire.output import Output
 from coordserver.wire.port import SessionConnection
 

@@ -15,7 +15,7 @@ from coordserver.config.server import ServerConfig
 from coordserver.core.model.operations import Op
 from coordserver.server.clock import Clock
 from coordserver.server.serve import ServerHandle, serve
-from coordserver.wire import native_client as wire
+from coordserver.wire.native import client as wire
 
 _dialled: list[trio.socket.SocketType] = []
 ANY_PORT = Address("127.0.0.1", 0)

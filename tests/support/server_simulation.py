@@ -30,7 +30,7 @@ from coordserver.storage import SnapshotWriter, StorageError, recover_state, ret
 from coordserver.storage.txnlog import TxnLog
 from coordserver.testing.memory_disk import MemoryDisk
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection
+from coordserver.wire.native.connection import NativeConnection
 from coordserver.wire.output import Output
 
 SEGMENT_BYTES = 2_000

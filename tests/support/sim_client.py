@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from coordserver.core.model.operations import Op
-from coordserver.wire import native_client as wire
+from coordserver.wire.native import client as wire
 
 WRITES = frozenset({int(Op.CREATE), int(Op.DELETE), int(Op.SET_DATA), int(Op.MULTI), int(Op.CLOSE_SESSION)})
 PARENTS = ("/a", "/b", "/a/c")

@@ -15,17 +15,17 @@ from coordserver.core.model.operations import Op
 from coordserver.core.serving.engine import Engine
 from coordserver.core.state.machine import Machine
 from coordserver.server.clock import SystemClock
-from coordserver.server.inflow import Inflow
+from coordserver.server.pending_bytes import PendingBytes
 from coordserver.server.poller import Poller
-from coordserver.wire import native_client as native
-from coordserver.wire.admin import Admin
+from coordserver.wire.admin.access import Admin
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.jute import client as jute
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection
+from coordserver.wire.native import client as native
+from coordserver.wire.native.connection import NativeConnection
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
-from coordserver.wire.sniff import Speech
 from coordserver.wire.tls import TlsConnection
 
 FRAME_S = 0.0003
@@ -83,7 +83,7 @@ class TurnWorld:
             self._handled,
             lambda: False,
             SystemClock(),
-            Inflow(self.engine, TOTAL),
+            PendingBytes(self.engine, TOTAL),
             output_soft=soft,
             output_hard=1 << 24,
             output_total=output_total,
@@ -135,7 +135,7 @@ class TurnWorld:
         self.engine.committed(self.engine.machine.index + len(proposals))
         self.turns.append(len(self.done))
 
-    def _connect(self, output: Output, host: str, speaks: frozenset[Speech]) -> PortConnection:
+    def _connect(self, output: Output, host: str, speaks: frozenset[WireProtocol]) -> PortConnection:
         context = self._context
         if context is None:
             return self._port(output)
@@ -150,8 +150,8 @@ class TurnWorld:
     def _port(self, output: Output, wrapped: Callable[[Output], TlsConnection] | None = None) -> PortConnection:
         limits = WireLimits()
         makers = {
-            Speech.NATIVE: lambda out: NativeConnection(self.engine, out, limits),
-            Speech.JUTE: lambda out: JuteConnection(self.engine, out, limits, credentials=Credentials()),
+            WireProtocol.NATIVE: lambda out: NativeConnection(self.engine, out, limits),
+            WireProtocol.JUTE: lambda out: JuteConnection(self.engine, out, limits, credentials=Credentials()),
         }
         return PortConnection(output, makers, self._admin, wrapped)  # type: ignore[arg-type]
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tellers import FakeTeller
+from server_views import FakeServerView
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire.admin import Admin
-from coordserver.wire.admin_commands import COMMANDS
-from coordserver.wire.facts import ConnectionFacts, ServerFacts, SnapshotFacts
+from coordserver.wire.admin.access import Admin
+from coordserver.wire.admin.commands import COMMANDS
+from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts
 
 DOWN = ServerFacts(version="3.9.0-x", serving=False)
 CHANGES = sorted(name for command in COMMANDS if command.changes for name in command.names)
@@ -31,10 +31,10 @@ def ask(admin: Admin, request: str) -> tuple[int, dict[str, str], str]:
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
 
 
-def get(path: str, teller: FakeTeller | None = None, method: str = "GET", **headers: str) -> tuple[int, str]:
+def get(path: str, view: FakeServerView | None = None, method: str = "GET", **headers: str) -> tuple[int, str]:
     """Status and body."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "localhost:2181", **headers}.items())
-    admin = Admin(teller or FakeTeller(), frozenset(), hosts=frozenset({"coord.example"}))
+    admin = Admin(view or FakeServerView(), frozenset(), hosts=frozenset({"coord.example"}))
     status, told, body = ask(admin, f"{method} {path} HTTP/1.1\r\n{lines}\r\n")
     assert told["Connection"] == "close"
     if method != "HEAD" and "Content-Length" in told:
@@ -42,9 +42,9 @@ def get(path: str, teller: FakeTeller | None = None, method: str = "GET", **head
     return status, body
 
 
-def command(name: str, teller: FakeTeller | None = None, **headers: str) -> Any:
+def command(name: str, view: FakeServerView | None = None, **headers: str) -> Any:
     """A command's JSON."""
-    status, body = get(f"/commands/{name}", teller, **headers)
+    status, body = get(f"/commands/{name}", view, **headers)
     assert status == 200
     return json.loads(body)
 
@@ -54,8 +54,8 @@ def command(name: str, teller: FakeTeller | None = None, **headers: str) -> Any:
 
 def test_health_tells_readiness() -> None:
     assert get("/readyz") == (200, "ok\n")
-    assert get("/readyz?verbose", FakeTeller(DOWN)) == (503, "not serving\n")
-    assert get("/livez", FakeTeller(DOWN)) == (200, "ok\n")
+    assert get("/readyz?verbose", FakeServerView(DOWN)) == (503, "not serving\n")
+    assert get("/livez", FakeServerView(DOWN)) == (200, "ok\n")
     assert get("/livez", method="HEAD") == (200, "")
     assert get("/livez", method="POST")[0] == 405
 
@@ -99,14 +99,14 @@ def test_metrics_are_prometheus_text() -> None:
     ],
 )
 def test_what_is_answered_to_a_request(request_line: str, status: int) -> None:
-    got, headers, body = ask(Admin(FakeTeller(), frozenset()), f"{request_line}\r\n\r\n")
+    got, headers, body = ask(Admin(FakeServerView(), frozenset()), f"{request_line}\r\n\r\n")
     assert (got, int(headers["Content-Length"])) == (status, len(body))
     assert body
     assert ("Allow" in headers) == (status == 405)
 
 
 def test_a_head_without_end_is_refused() -> None:
-    admin = Admin(FakeTeller(), frozenset())
+    admin = Admin(FakeServerView(), frozenset())
     assert admin.http(b"GET /" + b"x" * 8_000, ()) is None
     with pytest.raises(WireError):
         admin.http(b"GET /" + b"x" * 9_000, ())
@@ -116,7 +116,7 @@ def test_a_head_without_end_is_refused() -> None:
 
 @given(st.binary(max_size=100))
 def test_any_head_gets_a_response(data: bytes) -> None:
-    pieces = Admin(FakeTeller(), frozenset()).http(b"GET " + data + b"\r\n\r\n", ())
+    pieces = Admin(FakeServerView(), frozenset()).http(b"GET " + data + b"\r\n\r\n", ())
     assert pieces is not None
     assert next(pieces).startswith("HTTP/1.1 ")
 
@@ -133,48 +133,50 @@ def test_the_index_links_every_command() -> None:
 
 @pytest.mark.parametrize("name", [name for one in COMMANDS if not one.changes for name in one.names])
 def test_every_command_says_its_name_and_its_error(name: str) -> None:
-    teller = FakeTeller(
+    view = FakeServerView(
         links=[ConnectionFacts(address="h:1", operations=1, secure=secure) for secure in (False, True, False)],
         sessions={1: 5, 2: 5},
         owned={1: ['/"quoted"', "/b"]},
         watched={"/a": [1, 2], "/ü": [2]},
     )
-    answer = command(name, teller)
+    answer = command(name, view)
     primary = next(one.names[0] for one in COMMANDS if name in one.names)
     assert answer["command"] == primary
     assert answer["error"] == ("server is not initialized" if primary == "leader" else None)
-    while_down = command(name, FakeTeller(DOWN))
+    while_down = command(name, FakeServerView(DOWN))
     assert while_down["command"] == primary
     assert (while_down["error"] is None) == (primary in ("environment", "get_trace_mask", "ruok", "system_properties"))
 
 
 def test_listings() -> None:
     links = [ConnectionFacts(address=f"h:{port}", operations=1, secure=port > 1) for port in range(4)]
-    teller = FakeTeller(links=links, sessions={1: 5, 2: 5, 3: 6}, owned={1: ["/a"]}, watched={"/a": [1, 2], "/b": [2]})
-    found = command("connections", teller)
+    view = FakeServerView(
+        links=links, sessions={1: 5, 2: 5, 3: 6}, owned={1: ["/a"]}, watched={"/a": [1, 2], "/b": [2]}
+    )
+    found = command("connections", view)
     assert [one["remote_socket_address"] for one in found["connections"]] == ["h:0", "h:1"]
     assert [one["remote_socket_address"] for one in found["secure_connections"]] == ["h:2", "h:3"]
-    assert command("dump", teller) == {
+    assert command("dump", view) == {
         "expiry_time_to_session_ids": {"5": [1, 2], "6": [3]},
         "session_id_to_ephemeral_paths": {"1": ["/a"]},
         "command": "dump",
         "error": None,
     }
-    assert command("watches", teller)["session_id_to_watched_paths"] == {"1": ["/a"], "2": ["/a", "/b"]}
-    assert command("watches_by_path", teller)["path_to_session_ids"] == {"/a": [1, 2], "/b": [2]}
+    assert command("watches", view)["session_id_to_watched_paths"] == {"1": ["/a"], "2": ["/a", "/b"]}
+    assert command("watches_by_path", view)["path_to_session_ids"] == {"/a": [1, 2], "/b": [2]}
 
 
 def test_configuration_and_snapshot() -> None:
     assert command("conf") == {"client_port": 2181, "data_dir": "/d", "command": "configuration", "error": None}
     assert command("lsnp")["zxid"] == "ffffffffffffffff"
-    assert command("lsnp", FakeTeller(snapshot=SnapshotFacts(0x1F, 99)))["zxid"] == "1f"
+    assert command("lsnp", FakeServerView(snapshot=SnapshotFacts(0x1F, 99)))["zxid"] == "1f"
     assert command("icfg")["initial_configuration"] == "tick_time_ms=2000\n"
     assert command("monitor")["znode_count"] == 8
 
 
 def test_unknown_commands_and_none_at_all() -> None:
     assert command("nonsense") == {"command": "nonsense", "error": "Unknown command: nonsense"}
-    without = Admin(FakeTeller(), frozenset(), commands=False)
+    without = Admin(FakeServerView(), frozenset(), commands=False)
     assert ask(without, "GET /commands/ruok HTTP/1.1\r\n\r\n")[0] == 404
     assert ask(without, "GET /livez HTTP/1.1\r\n\r\n")[0] == 200
 
@@ -186,48 +188,48 @@ def test_unknown_commands_and_none_at_all() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_changes_need_authorization(name: str, method: str) -> None:
     """DESIGN §5: HTTP that changes anything needs Authorization and refuses a foreign Origin or Host."""
-    teller = FakeTeller(credentials={"digest root:x": True, "digest bob:x": False})
+    view = FakeServerView(credentials={"digest root:x": True, "digest bob:x": False})
     path = f"/commands/{name}?traceMask=5"
-    assert get(path, teller, method)[0] == 401
-    assert get(path, teller, method, Authorization="digest wrong")[0] == 401
-    assert get(path, teller, method, Authorization="digest bob:x")[0] == 403
+    assert get(path, view, method)[0] == 401
+    assert get(path, view, method, Authorization="digest wrong")[0] == 401
+    assert get(path, view, method, Authorization="digest bob:x")[0] == 403
     root = {"Authorization": "digest root:x"}
     for foreign in ("evil.example", "evil.example:2181", "", "127.0.0.1.evil.example"):
-        assert get(path, teller, method, **root, Host=foreign)[0] == 403, foreign
+        assert get(path, view, method, **root, Host=foreign)[0] == 403, foreign
     for origin in ("http://evil.example", "null", "https://localhost:2182"):
-        assert get(path, teller, method, **root, Origin=origin)[0] == 403, origin
-    assert get(path, teller, "HEAD", **root)[0] == 405
-    assert (teller.resets, teller.trace_mask) == ([], 306)
+        assert get(path, view, method, **root, Origin=origin)[0] == 403, origin
+    assert get(path, view, "HEAD", **root)[0] == 405
+    assert (view.resets, view.trace_mask) == ([], 306)
 
     for ours in ("127.0.0.1:2181", "[::1]:2181", "[::1]", "localhost", "coord.example:1", "10.0.0.1"):
-        assert get(path, teller, method, **root, Host=ours)[0] == (503 if name in ("restore", "rest") else 200), ours
+        assert get(path, view, method, **root, Host=ours)[0] == (503 if name in ("restore", "rest") else 200), ours
     if name in ("restore", "rest"):  # there is no such change, but who may ask is told first
-        assert (teller.resets, teller.trace_mask) == ([], 306)
+        assert (view.resets, view.trace_mask) == ([], 306)
         return
-    assert get(path, teller, method, **root, Origin="http://localhost:2181")[0] == 200
-    assert teller.trace_mask == 5 or teller.resets
+    assert get(path, view, method, **root, Origin="http://localhost:2181")[0] == 200
+    assert view.trace_mask == 5 or view.resets
 
 
 def test_a_snapshot_is_waited_for_and_streamed() -> None:
-    teller = FakeTeller(credentials={"ip": True}, bytes_taken=b"s" * 200_000)
+    view = FakeServerView(credentials={"ip": True}, bytes_taken=b"s" * 200_000)
     request = b"GET /commands/snapshot%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: ip\r\n\r\n"
-    pieces = Admin(teller, frozenset()).http(request % b"?streaming=true", ()) or ()
+    pieces = Admin(view, frozenset()).http(request % b"?streaming=true", ()) or ()
     waited, waited_again, head, *parts = pieces
     assert waited is waited_again is None
     assert isinstance(head, str)
     assert "last_zxid: 0x1f\r\nsnapshot_size: 200000\r\n" in head
-    assert b"".join(part for part in parts if isinstance(part, bytes)) == teller.bytes_taken
-    assert command("snapshot?streaming=false", teller, Authorization="ip")["snapshot_size"] == 200_000
-    teller.bytes_taken = b""
-    assert get("/commands/snap", teller, Authorization="ip")[0] == 503
+    assert b"".join(part for part in parts if isinstance(part, bytes)) == view.bytes_taken
+    assert command("snapshot?streaming=false", view, Authorization="ip")["snapshot_size"] == 200_000
+    view.bytes_taken = b""
+    assert get("/commands/snap", view, Authorization="ip")[0] == 503
 
 
 def test_what_they_change() -> None:
-    teller = FakeTeller(credentials={"ip": True})
+    view = FakeServerView(credentials={"ip": True})
     for name in ("crst", "stat_reset"):
-        assert command(name, teller, Authorization="ip")["error"] is None
-    assert teller.resets == ["connections", "server"]
-    assert command("stmk?traceMask=-7", teller, Authorization="ip")["tracemask"] == -7
+        assert command(name, view, Authorization="ip")["error"] is None
+    assert view.resets == ["connections", "server"]
+    assert command("stmk?traceMask=-7", view, Authorization="ip")["tracemask"] == -7
     for wrong in ("stmk", "stmk?traceMask=x", f"stmk?traceMask={2**63}"):
-        assert "requires long" in command(wrong, teller, Authorization="ip")["error"]
-    assert teller.trace_mask == -7
+        assert "requires long" in command(wrong, view, Authorization="ip")["error"]
+    assert view.trace_mask == -7

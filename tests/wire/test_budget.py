@@ -15,14 +15,14 @@ from coordserver.core.model.limits import EngineLimits
 from coordserver.core.model.operations import Op
 from coordserver.core.serving.engine import Engine
 from coordserver.core.state.machine import Machine
-from coordserver.wire import native_client as native
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.jute import client as jute
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection
+from coordserver.wire.native import client as native
+from coordserver.wire.native.connection import NativeConnection
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
-from coordserver.wire.sniff import Speech
 from coordserver.wire.tls import TlsConnection
 
 FRAMES = 100
@@ -84,8 +84,8 @@ class World:
 
     def _port(self, output: Output, wrapped: Callable[[Output], TlsConnection] | None = None) -> PortConnection:
         makers = {
-            Speech.NATIVE: lambda out: NativeConnection(self.engine, out, WireLimits()),
-            Speech.JUTE: lambda out: JuteConnection(self.engine, out, WireLimits(), credentials=Credentials()),
+            WireProtocol.NATIVE: lambda out: NativeConnection(self.engine, out, WireLimits()),
+            WireProtocol.JUTE: lambda out: JuteConnection(self.engine, out, WireLimits(), credentials=Credentials()),
         }
         return PortConnection(output, makers, None, wrapped)  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordserver.wire.framing import FrameBuffer, Oversized, frame
+from coordserver.wire.native.framing import FrameBuffer, Oversized, frame
 
 
 def drain(buffer: FrameBuffer) -> list[bytes | Oversized]:

@@ -12,7 +12,7 @@ from coordserver.core.model.access import IDENTITIES_MAX, IDENTITY_BYTES_MAX, di
 from coordserver.core.model.errors import ErrorCode
 from coordserver.core.model.operations import Op
 from coordserver.wire.jute.client import auth_request, connect_request
-from coordserver.wire.native_client import NativeDecoder, encode_hello, encode_request
+from coordserver.wire.native.client import NativeDecoder, encode_hello, encode_request
 
 HASH_BYTES = len(digest_identity(b":x").id)
 

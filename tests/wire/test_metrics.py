@@ -8,9 +8,9 @@ from pathlib import Path
 from raw_client import RawClient, exchange, running
 
 from coordserver.core.model.operations import Op
-from coordserver.wire.facts import ServerFacts
-from coordserver.wire.metrics import exposition, monitored
-from coordserver.wire.zookeeper_metrics import NEVER
+from coordserver.wire.admin.metrics import exposition, monitored
+from coordserver.wire.admin.monitoring import ServerFacts
+from coordserver.wire.admin.zookeeper_metrics import NEVER
 
 ZOOKEEPERS = set((Path(__file__).parent / "data" / "mntr.txt").read_text().split())
 PARTS = ("avg", "min", "max", "cnt", "sum")

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from coordserver.core.model.errors import WireError
 from coordserver.core.model.operations import Op
 from coordserver.core.model.stat import Stat
-from coordserver.wire.framing import frame
-from coordserver.wire.native import decode_hello
-from coordserver.wire.native_client import (
+from coordserver.wire.native.client import (
     Events,
     NativeDecoder,
     Reply,
@@ -24,7 +22,9 @@ from coordserver.wire.native_client import (
     encode_hello,
     encode_request,
 )
-from coordserver.wire.packing import pack, unpack
+from coordserver.wire.native.connection import decode_hello
+from coordserver.wire.native.framing import frame
+from coordserver.wire.native.packing import pack, unpack
 
 STAT = Stat(*range(11))
 HELLO = ("coord", 1, ("x",), 0, 5, b"p" * 16, 4_000, {"frame_bytes": 9, "odd": "?"}, b"h" * 16, 70, 3, 2)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from coordserver.core.model.errors import ErrorCode
 from coordserver.core.model.operations import Op
-from coordserver.wire.framing import frame
-from coordserver.wire.native import NO_NUMBER
-from coordserver.wire.native_client import NativeDecoder, Reply, encode_hello, encode_request
-from coordserver.wire.packing import pack
+from coordserver.wire.native.client import NativeDecoder, Reply, encode_hello, encode_request
+from coordserver.wire.native.connection import NO_NUMBER
+from coordserver.wire.native.framing import frame
+from coordserver.wire.native.packing import pack
 
 HELLO = encode_hello(timeout_ms=10_000)
 NUMBER = 7

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire import nesting
-from coordserver.wire.packing import (
+from coordserver.wire.native import nesting
+from coordserver.wire.native.packing import (
     MAX_REPLY_ARRAY,
     MAX_REQUEST_ELEMENTS,
     Unpacking,

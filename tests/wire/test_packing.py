@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire.packing import leading_int, pack, unpack, unpack_prefix
+from coordserver.wire.native.packing import leading_int, pack, unpack, unpack_prefix
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary()
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=5).map(tuple), max_leaves=20)

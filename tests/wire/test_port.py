@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from tellers import FakeTeller
+from server_views import FakeServerView
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire import fourletter
-from coordserver.wire.admin import Admin
+from coordserver.wire.admin import fourletter
+from coordserver.wire.admin.access import Admin
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.output import Output
 from coordserver.wire.port import HTTP_ONLY, TLS_ONLY, TURN_PIECES, PortConnection
-from coordserver.wire.sniff import Speech
 
 ALL = frozenset(word.decode() for word in fourletter.WORDS)
 
 
-def port(admin: Admin | None = None, *, soft: int = 1 << 20, speaks: frozenset[Speech] | None = None) -> PortConnection:
+def port(
+    admin: Admin | None = None, *, soft: int = 1 << 20, speaks: frozenset[WireProtocol] | None = None
+) -> PortConnection:
     """A connection that carries no sessions."""
     output = Output(lambda: None, soft=soft, hard=1 << 24)
     more = {} if speaks is None else {"speaks": speaks}
-    return PortConnection(output, {}, admin or Admin(FakeTeller(), ALL), **more)
+    return PortConnection(output, {}, admin or Admin(FakeServerView(), ALL), **more)
 
 
 def feed(connection: PortConnection, *pieces: bytes) -> bytes:
@@ -33,7 +35,7 @@ def feed(connection: PortConnection, *pieces: bytes) -> bytes:
 
 def many(count: int) -> Admin:
     """One that has many watches to tell of."""
-    return Admin(FakeTeller(watched={f"/{n:07}": [n] for n in range(count)}), ALL)
+    return Admin(FakeServerView(watched={f"/{n:07}": [n] for n in range(count)}), ALL)
 
 
 def test_a_word_is_answered_and_the_connection_ends() -> None:
@@ -57,7 +59,7 @@ def test_a_word_with_an_argument_waits_for_all_of_it() -> None:
 
 def test_a_word_that_is_refused_is_refused_before_its_argument() -> None:
     """As ZooKeeper does: a client that shows only the word waits for the answer."""
-    connection = port(Admin(FakeTeller(), frozenset({"ruok"})))
+    connection = port(Admin(FakeServerView(), frozenset({"ruok"})))
     assert feed(connection, b"stmk") == b"stmk is not executed because it is not in the whitelist.\n"
     assert connection.output.finished
 
@@ -119,7 +121,7 @@ def test_a_peer_that_goes_away_gives_its_place_to_others() -> None:
         (HTTP_ONLY, b"\x16\x03\x01"),
     ],
 )
-def test_what_is_not_spoken_here_is_an_error(speaks: frozenset[Speech], data: bytes) -> None:
+def test_what_is_not_spoken_here_is_an_error(speaks: frozenset[WireProtocol], data: bytes) -> None:
     with pytest.raises(WireError, match="not spoken here"):
         port(speaks=speaks).receive(data, 0, 0)
 

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire.framing import FrameBuffer, Oversized, frame
+from coordserver.wire.detect import WireProtocol
 from coordserver.wire.jute.client import connect_request
-from coordserver.wire.native_client import encode_hello
+from coordserver.wire.native.client import encode_hello
+from coordserver.wire.native.framing import FrameBuffer, Oversized, frame
 from coordserver.wire.output import Output
 from coordserver.wire.port import PortConnection
-from coordserver.wire.sniff import Speech
 from coordserver.wire.tls import TlsConnection
 
 SOFT, HARD = 50_000, 1_000_000
@@ -81,7 +81,7 @@ class Both:
         def facts() -> None:
             raise AssertionError("nobody asks")
 
-        return PortConnection(output, {Speech.JUTE: make, Speech.NATIVE: make}, facts)  # type: ignore[arg-type]
+        return PortConnection(output, {WireProtocol.JUTE: make, WireProtocol.NATIVE: make}, facts)  # type: ignore[arg-type]
 
     def say(self, data: bytes) -> None:
         """Encrypt and send."""

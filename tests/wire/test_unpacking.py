@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire.packing import Unpacking, pack, unpack
+from coordserver.wire.native.packing import Unpacking, pack, unpack
 
 _values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=9) | st.binary(max_size=9),

@@ -14,7 +14,7 @@ import attrs
 from coordserver.core.model.errors import WireError
 from coordserver.core.model.operations import Op
 from load.lines import Line, Request, pipelined
-from load.speech import JuteSpeech, NativeSpeech, Speech
+from load.speech import JuteSpeech, NativeSpeech, WireProtocol
 
 Figures = dict[str, Any]
 
@@ -80,7 +80,7 @@ def created(path: str, data: bytes = b"", mode: int = 0) -> Request:
 
 
 @contextlib.contextmanager
-def crowd(port: int, speech: Speech, count: int, *, narrow: bool = False) -> Iterator[list[Line]]:
+def crowd(port: int, speech: WireProtocol, count: int, *, narrow: bool = False) -> Iterator[list[Line]]:
     """Sessions on connections of their own: so many, or as many as the server takes.
 
     `narrow`: the kernel keeps little of what nobody reads.

@@ -6,7 +6,7 @@ import string
 from itertools import islice, product
 
 from coordserver.core.model.operations import Op
-from coordserver.wire.packing import unpack
+from coordserver.wire.native.packing import unpack
 from load.lines import Line, Request, heard
 from load.speech import JuteSpeech, set_data
 from neighbour.greed.attack import Figures, Target, created, do_all, jute, native

@@ -6,9 +6,9 @@ are, deletes still pass, as do sessions' beginnings and ends: what makes room mu
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
+from coordserver.core.model.disk_space import DiskSpace
 from coordserver.core.model.errors import (
     DiskFullError,
     MalformedError,
@@ -18,7 +18,7 @@ from coordserver.core.model.errors import (
 )
 from coordserver.core.model.limits import EngineLimits
 from coordserver.core.model.operations import Op
-from coordserver.core.serving.pipeline import Attachment, LiveSession
+from coordserver.core.serving.pipeline import Attachment, ClientSession
 from coordserver.core.state.machine import Machine
 from coordserver.core.state.sessions import MAX_REMEMBERED, MAX_REMEMBERED_BYTES
 
@@ -27,15 +27,7 @@ _FREEING = frozenset({int(Op.DELETE), int(Op.DELETE_TREE), int(Op.CLOSE_SESSION)
 _FREEING_IN_MULTI = frozenset({int(Op.DELETE), int(Op.CHECK), int(Op.ERROR)})
 
 
-class DiskRoom(Enum):
-    """How much the disk can still take."""
-
-    ENOUGH = "enough"
-    LOW = "low"  # what is left is kept for what makes room
-    NONE = "none"  # nothing is written, and no session expires
-
-
-class Room:
+class Admission:
     """What the server and a session have room for. The edge says how full disk and memory are.
 
     A write need not be checked that creates no ephemeral and whose outcome is not remembered, while fewer than `plenty`
@@ -48,11 +40,11 @@ class Room:
         self._short = False
         self.plenty = limits.outstanding_writes
         self.most = limits.outstanding_per_session
-        self.disk = DiskRoom.ENOUGH
+        self.disk = DiskSpace.ENOUGH
         self.memory_full = False
         self.outstanding_full = False
 
-    def set_disk(self, disk: DiskRoom) -> None:
+    def set_disk(self, disk: DiskSpace) -> None:
         """So much can be written from now on."""
         self.disk = disk
         self._settle()
@@ -69,13 +61,13 @@ class Room:
             self._settle()
 
     def _settle(self) -> None:
-        self._short = self.memory_full or self.outstanding_full or self.disk is not DiskRoom.ENOUGH
+        self._short = self.memory_full or self.outstanding_full or self.disk is not DiskSpace.ENOUGH
         self.plenty = 0 if self._short else self._limits.outstanding_writes
 
     def check(
         self,
         attachment: Attachment,
-        live: LiveSession,
+        live: ClientSession,
         number: int,
         acked: int,
         op: int,
@@ -107,14 +99,14 @@ class Room:
 
     def _check_server(self, op: int, prepared: tuple[Any, ...]) -> None:
         frees = op in _FREEING or (op == _MULTI and all(part[0] in _FREEING_IN_MULTI for part in prepared[0]))
-        if self.disk is DiskRoom.NONE or (self.disk is DiskRoom.LOW and not frees):
+        if self.disk is DiskSpace.NONE or (self.disk is DiskSpace.LOW and not frees):
             raise DiskFullError("", "the server's disk is full" if frees else "the server's disk is full: only deletes")
         if self.memory_full and not frees:
             raise MemoryFullError("", "the server's memory is full: only deletes")
         if self.outstanding_full and not frees:
             raise ThrottledError("", "outstanding bytes of all connections")
 
-    def _is_sent_again(self, live: LiveSession, number: int, acked: int) -> bool:
+    def _is_sent_again(self, live: ClientSession, number: int, acked: int) -> bool:
         """Whether a write's number is known; if it is not, there must be room to remember its outcome."""
         if type(number) is not int or type(acked) is not int or not 0 < acked <= number:
             raise MalformedError("", f"number {number}, acked {acked}")

@@ -17,17 +17,18 @@ from functools import partial
 from typing import Any
 
 from coordserver.core.model.acl import Identity
+from coordserver.core.model.disk_space import DiskSpace
 from coordserver.core.model.errors import ErrorCode, KeeperError, UnimplementedError
 from coordserver.core.model.limits import EngineLimits
 from coordserver.core.model.operations import RECORDED_AS, Op
 from coordserver.core.model.records import Record
 from coordserver.core.serving import container_cleaner
-from coordserver.core.serving.admission import DiskRoom, Room
+from coordserver.core.serving.admission import Admission
 from coordserver.core.serving.answers import Answers
 from coordserver.core.serving.connection import Hello, Sink, Welcome
 from coordserver.core.serving.expiry import Expiry
 from coordserver.core.serving.large_records import in_slices, is_large
-from coordserver.core.serving.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, Entry, LiveSession
+from coordserver.core.serving.pipeline import CONNECT, EXPIRE, READ, REFUSAL, WRITE, Attachment, ClientSession, Entry
 from coordserver.core.serving.prep import CHECK_READ, PREPARE, ephemerals_in
 from coordserver.core.serving.statistics import EngineStatistics
 from coordserver.core.serving.watches import WatchManager
@@ -54,17 +55,17 @@ class Engine:
     ) -> None:
         self.machine = machine
         self.limits = limits
-        self.room = Room(machine, limits)
+        self.admission = Admission(machine, limits)
         self.watches: WatchManager[Attachment] = WatchManager()
         self._new_password = new_password
         self._next_session_id = session_id_seed
         self._answers = Answers(machine, self.watches, limits).by_op
-        self._live: dict[int, LiveSession] = {}
-        self._expiry: Expiry[LiveSession] = Expiry()
+        self._live: dict[int, ClientSession] = {}
+        self._expiry: Expiry[ClientSession] = Expiry()
         self.fresh: list[Record] = []  # proposed, and not taken yet
         self._slices: Iterator[None] | None = None
-        self._held: dict[LiveSession, None] = {}
-        self.proposed: deque[tuple[Record, LiveSession | None]] = deque()
+        self._held: dict[ClientSession, None] = {}
+        self.proposed: deque[tuple[Record, ClientSession | None]] = deque()
         self._next_reap_ms: int | None = None
         self.refusals: Counter[int] = Counter()
         self._read_errors = 0
@@ -76,7 +77,7 @@ class Engine:
         """The port is open: every session that the machine brought along has its full timeout from now."""
         self._opened = True
         for session in self.machine.sessions.values():
-            live = LiveSession(session.id, session.timeout_ms, self._expiry.time(now_ms), session)
+            live = ClientSession(session.id, session.timeout_ms, self._expiry.time(now_ms), session)
             self._live[session.id] = live
             self._expiry.add(live)
         if self.machine.tree.quotas.enforced != self.limits.enforce_quota:
@@ -94,13 +95,13 @@ class Engine:
         attachment = Attachment(sink, identities, hello.name, hello.remembers)
         machine = self.machine
         attachment.history_known = hello.history_id in (None, machine.history_id)
-        if self.room.disk is DiskRoom.NONE or (attachment.history_known and hello.last_zxid > machine.zxid):
+        if self.admission.disk is DiskSpace.NONE or (attachment.history_known and hello.last_zxid > machine.zxid):
             return self._refuse_connect(attachment, _THROTTLED)
         timeout_ms = min(max(hello.timeout_ms, self.limits.session_timeout_ms_min), self.limits.session_timeout_ms_max)
         if hello.session_id == 0:
             if len(self._live) >= self.limits.sessions:
                 return self._refuse_connect(attachment, _THROTTLED)
-            live = LiveSession(self._draw_session_id(), timeout_ms, self._expiry.time(now_ms), None)
+            live = ClientSession(self._draw_session_id(), timeout_ms, self._expiry.time(now_ms), None)
             self._live[live.id] = live
             self._expiry.add(live)
             op = _CREATE_SESSION
@@ -162,9 +163,9 @@ class Engine:
                 prepared = preparation(arguments, attachment.identities, self.limits)
                 recorded = RECORDED_AS.get(op, op)
                 ephemerals = ephemerals_in(recorded, prepared) if recorded in _MAY_CREATE else 0
-                room, proposed = self.room, len(self.proposed)
-                if ephemerals or attachment.remembers or proposed >= room.plenty or len(live.pipeline) >= room.most:
-                    room.check(attachment, live, number, acked, op, prepared, ephemerals, proposed)
+                guard, proposed = self.admission, len(self.proposed)
+                if ephemerals or attachment.remembers or proposed >= guard.plenty or len(live.pipeline) >= guard.most:
+                    guard.check(attachment, live, number, acked, op, prepared, ephemerals, proposed)
         except KeeperError as refusal:
             self.refuse(attachment, number, int(refusal.code), refusal.detail, op)
             return
@@ -199,7 +200,7 @@ class Engine:
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
             return
-        if (logged or (op in PREPARE and not attachment.remembers)) and self.room.disk is not DiskRoom.NONE:
+        if (logged or (op in PREPARE and not attachment.remembers)) and self.admission.disk is not DiskSpace.NONE:
             live.pipeline.append((WRITE, attachment, number, op, 0))
             self._propose(Record(_ERROR, live.id, 0, 0, 0, (), (error,)), live)
             return
@@ -213,7 +214,7 @@ class Engine:
             self._reply_in_turn(attachment, live, number, op, 0, "")
 
     def _reply_in_turn(
-        self, attachment: Attachment, live: LiveSession, number: int, op: int, error: int, detail: str
+        self, attachment: Attachment, live: ClientSession, number: int, op: int, error: int, detail: str
     ) -> None:
         if live.pipeline or self._slices is not None:
             self._hold(live, (REFUSAL, attachment, number, op, (error, detail)))
@@ -232,7 +233,7 @@ class Engine:
             self.open(now_ms)
         if late_ms > 0:
             self._expiry.extend(late_ms)
-        if self.room.disk is DiskRoom.NONE:
+        if self.admission.disk is DiskSpace.NONE:
             return
         for live in self._expiry.due(now_ms):
             if live.pipeline:
@@ -295,7 +296,7 @@ class Engine:
                 self._complete(live, outcome)
         return False
 
-    def _taken(self, live: LiveSession | None, outcome: Outcome) -> None:
+    def _taken(self, live: ClientSession | None, outcome: Outcome) -> None:
         """A record that was taken in slices has had its effect: go on with what waited for that."""
         self._slices = None
         if live is not None:
@@ -304,7 +305,7 @@ class Engine:
         for waiting in held:
             self._go_on(waiting)
 
-    def _hold(self, live: LiveSession, entry: Entry) -> None:
+    def _hold(self, live: ClientSession, entry: Entry) -> None:
         live.pipeline.append(entry)
         self._held[live] = None
 
@@ -338,7 +339,7 @@ class Engine:
 
     # -- within -----------------------------------------------------------------------------------------------------
 
-    def _hear(self, live: LiveSession, now_ms: int) -> None:
+    def _hear(self, live: ClientSession, now_ms: int) -> None:
         live.touched = self._expiry.time(now_ms)
         live.scheduled = -1
         self._expiry.add(live)
@@ -357,7 +358,7 @@ class Engine:
         attachment.sink.welcome(Welcome(error, 0, b"", 0, machine.history_id, machine.zxid, 0, 0))
         return attachment
 
-    def _propose(self, record: Record, live: LiveSession | None) -> None:
+    def _propose(self, record: Record, live: ClientSession | None) -> None:
         self.fresh.append(record)
         self.proposed.append((record, live))
 
@@ -374,7 +375,7 @@ class Engine:
         else:
             attachment.sink.reply(number, self.machine.zxid, op, 0, result, "")
 
-    def _complete(self, live: LiveSession, outcome: Outcome) -> None:
+    def _complete(self, live: ClientSession, outcome: Outcome) -> None:
         """The write at the head of a session's pipeline was applied."""
         pipeline = live.pipeline
         what, attachment, number, op, extra = pipeline.popleft()
@@ -394,7 +395,7 @@ class Engine:
             self._expiry.again(live, outcome.detail or ErrorCode(outcome.error).name)
         self._go_on(live)
 
-    def _go_on(self, live: LiveSession) -> None:
+    def _go_on(self, live: ClientSession) -> None:
         """Answer what waits at the head of a session's pipeline, up to the next write."""
         pipeline = live.pipeline
         while pipeline and pipeline[0][0] >= READ:
@@ -406,7 +407,7 @@ class Engine:
             else:
                 attachment.sink.reply(number, self.machine.zxid, op, extra[0], (), extra[1])
 
-    def _connected(self, live: LiveSession, attachment: Attachment, outcome: Outcome, timeout_ms: int) -> None:
+    def _connected(self, live: ClientSession, attachment: Attachment, outcome: Outcome, timeout_ms: int) -> None:
         machine = self.machine
         session = machine.sessions.get(live.id)
         if outcome.error or session is None:
@@ -429,7 +430,7 @@ class Engine:
             state = (machine.history_id, machine.zxid, session.last_number, attachment.number)
             attachment.sink.welcome(Welcome(0, live.id, session.password, session.timeout_ms, *state))
 
-    def _end(self, live: LiveSession, closer: Attachment | None) -> None:
+    def _end(self, live: ClientSession, closer: Attachment | None) -> None:
         """The session has ended: by its own close_session (`closer`), or by expiry."""
         self._forget(live)
         for attachment in dict.fromkeys((closer, live.attachment)):
@@ -438,7 +439,7 @@ class Engine:
                 attachment.sink.close(0 if attachment is closer else _EXPIRED)
         live.attachment = None
 
-    def _forget(self, live: LiveSession) -> None:
+    def _forget(self, live: ClientSession) -> None:
         if self._live.get(live.id) is live:
             del self._live[live.id]
         live.closing = True

@@ -15,7 +15,7 @@ from coordserver.core.model.operations import Op
 from coordserver.core.model.records import Record
 from coordserver.core.serving.pipeline import Attachment
 from coordserver.core.serving.watches import Notice, WatchManager, joined
-from coordserver.core.state.machine import Begun, Machine, Outcome
+from coordserver.core.state.machine import Machine, Outcome, PartialEffect
 from coordserver.core.state.mutations import Change
 from coordserver.core.state.subtree import STEPS, delete_ephemerals, delete_tree
 
@@ -51,7 +51,7 @@ def in_slices(
     done(outcome)
 
 
-def _begin(machine: Machine, record: Record) -> Generator[None, None, Begun]:
+def _begin(machine: Machine, record: Record) -> Generator[None, None, PartialEffect]:
     """Delete what the record deletes, a slice a step."""
     change = Change(machine.zxid + 1, record.wall_ms, record.session, record.identities)
     closes = record.op == _CLOSE_SESSION
@@ -61,5 +61,5 @@ def _begin(machine: Machine, record: Record) -> Generator[None, None, Begun]:
         else:
             result = yield from delete_tree(machine.tree, change, record.arguments)
     except Exception as failure:  # noqa: BLE001 - apply raises it, and knows what to make of it
-        return Begun(change, closes, failure=failure)
-    return Begun(change, closes, result)
+        return PartialEffect(change, closes, failure=failure)
+    return PartialEffect(change, closes, result)

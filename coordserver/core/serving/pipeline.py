@@ -40,7 +40,7 @@ class Attachment:
         self.identities = identities
         self.name = name
         self.remembers = remembers
-        self.live: LiveSession | None = None
+        self.live: ClientSession | None = None
         self.number = 0
         self.closed = False
         self.superseded = False
@@ -57,7 +57,7 @@ class Attachment:
         return len(self.live.pipeline) if self.live is not None else 0
 
 
-class LiveSession:
+class ClientSession:
     """What one server knows of a session beyond the replicated state.
 
     `attachment` is the connection whose handshake was answered last, `newest` the one that was accepted last; between

@@ -9,7 +9,7 @@ from coordserver.core.state.sessions import Session
 from coordserver.core.state.znode import Znode
 
 
-class Witness(Protocol):
+class ChangeObserver(Protocol):
     """Told before each change, for as long as it is in its place. It changes nothing and raises nothing."""
 
     def made(self, node: Znode) -> None:

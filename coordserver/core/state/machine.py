@@ -21,7 +21,7 @@ from coordserver.core.model.errors import ErrorCode, KeeperError
 from coordserver.core.model.operations import Op
 from coordserver.core.model.records import Record
 from coordserver.core.state import mutations, snapshot
-from coordserver.core.state.change_observer import Witness
+from coordserver.core.state.change_observer import ChangeObserver
 from coordserver.core.state.mutations import MUTATIONS, Change, Event
 from coordserver.core.state.reads import READS, get_ephemerals
 from coordserver.core.state.ring import EventRing
@@ -68,7 +68,7 @@ class MachineStatistics:
     system_errors: int
 
 
-class Begun(NamedTuple):
+class PartialEffect(NamedTuple):
     """What was made of a record's effect before it is applied (slices.py), or why nothing was."""
 
     change: Change
@@ -90,14 +90,14 @@ class Machine:
         self.system_errors = 0
         self.remembered_bytes = 0
         self.walks = 0
-        self.walk: Witness | None = None
+        self.walk: ChangeObserver | None = None
 
     @classmethod
     def new(cls, history_id: bytes) -> Machine:
         """The state before the first record. `history_id`: 16 random bytes that name this history."""
         return cls(history_id, DataTree.with_system_nodes())
 
-    def apply(self, index: int, record: Record, begun: Begun | None = None) -> Outcome:
+    def apply(self, index: int, record: Record, begun: PartialEffect | None = None) -> Outcome:
         """Apply the record at `index`, which must be the next one, and say what came of it.
 
         `begun`: what of it was done ahead.
@@ -291,7 +291,7 @@ def _delete_tree(machine: Machine, change: Change, arguments: tuple[Any, ...]) -
     return run_through(delete_tree(machine.tree, change, arguments))
 
 
-def _finish(machine: Machine, begun: Begun) -> tuple[Any, ...]:
+def _finish(machine: Machine, begun: PartialEffect) -> tuple[Any, ...]:
     """What is left of a record whose znodes were deleted ahead."""
     if begun.failure is not None:
         raise begun.failure

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from coordserver.core.model import paths
 from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
-from coordserver.core.state.change_observer import Witness
+from coordserver.core.state.change_observer import ChangeObserver
 from coordserver.core.state.descendants import Descendants
 from coordserver.core.state.quotas import PREFIX as QUOTA_PREFIX
 from coordserver.core.state.quotas import Quotas, Undo
@@ -40,7 +40,7 @@ class DataTree:
         self.ephemerals: dict[int, dict[str, None]] = {}
         self.reapable: dict[str, None] = {}
         self.data_bytes = self.path_bytes = 0
-        self.walk: Witness | None = None
+        self.walk: ChangeObserver | None = None
         self._descendants: Descendants | None = None
         self._asked_ephemerals: dict[int, tuple[str, tuple[str, ...]]] = {}
         self.quotas = Quotas(self.nodes, self._grow, self._changing)

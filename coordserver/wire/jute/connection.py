@@ -20,15 +20,15 @@ from coordserver.core.model.operations import Op
 from coordserver.core.serving.connection import Hello, Welcome
 from coordserver.core.serving.engine import Engine
 from coordserver.core.serving.pipeline import Attachment
-from coordserver.wire.carrier import EncodeEvents, SessionCarrier
-from coordserver.wire.framing import LENGTH_BYTES, Oversized
+from coordserver.wire.detect import CONNECT_BYTES_MAX
 from coordserver.wire.jute import replies
 from coordserver.wire.jute.opcodes import AS_ZOOKEEPER, PING_XID, RECONFIG, SASL
 from coordserver.wire.jute.primitives import RecordError, read_buffer, read_int, read_long, read_ustring
 from coordserver.wire.jute.requests import DECODERS, ConnectRequest, decode_connect
 from coordserver.wire.limits import WireLimits
+from coordserver.wire.native.framing import LENGTH_BYTES, Oversized
 from coordserver.wire.output import Output
-from coordserver.wire.sniff import CONNECT_BYTES_MAX
+from coordserver.wire.session_connection import EncodeEvents, SessionConnection
 from coordserver.wire.traffic import Traffic
 
 _HEADER = struct.Struct(">ii")
@@ -51,7 +51,7 @@ _frame_of_stat = replies.frame_of_stat
 _frame_of_path = replies.frame_of_path
 
 
-class JuteConnection(SessionCarrier):
+class JuteConnection(SessionConnection):
     """One connection of a ZooKeeper client; implements `core.seam.Sink`.
 
     `encode_events` may be shared by all connections, which hear the same events in the same objects.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from coordserver.core.model.operations import Op
 from coordserver.wire.jute import client as jute
-from coordserver.wire.native_client import encode_hello, encode_request
+from coordserver.wire.native.client import encode_hello, encode_request
 from fuzzing.targets import TARGETS, attempt
 
 try:

@@ -12,7 +12,7 @@ from coordserver.core.serving.engine import Engine
 from coordserver.core.state.machine import Machine
 from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
-from coordserver.wire.native import NativeConnection
+from coordserver.wire.native.connection import NativeConnection
 from coordserver.wire.output import Output
 
 HOST = (Identity("ip", "127.0.0.1"),)

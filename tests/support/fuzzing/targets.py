@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from coordserver.core.model.errors import WireError
 from coordserver.core.model.operations import OPERATIONS
-from coordserver.wire import native_client
-from coordserver.wire.framing import frame
+from coordserver.wire.detect import detect
 from coordserver.wire.jute import client as jute
 from coordserver.wire.jute.requests import DECODERS, decode_connect
-from coordserver.wire.native import decode_hello
-from coordserver.wire.packing import MAX_REPLY_ARRAY, leading_int, unpack, unpack_prefix
-from coordserver.wire.sniff import sniff
+from coordserver.wire.native import client as native_client
+from coordserver.wire.native.connection import decode_hello
+from coordserver.wire.native.framing import frame
+from coordserver.wire.native.packing import MAX_REPLY_ARRAY, leading_int, unpack, unpack_prefix
 from fuzzing.bench import Bench
 
 _REQUESTS = sorted(DECODERS.items())
@@ -89,7 +89,7 @@ def native_connection(data: bytes) -> None:
 
 def first_bytes(data: bytes) -> None:
     """A connection of either protocol from its first byte, and what tells them apart."""
-    sniff(data)
+    detect(data)
     Bench().jute().say(data)
     Bench().native().say(data)
 

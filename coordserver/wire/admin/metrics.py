@@ -12,8 +12,8 @@ from enum import Enum
 from attrs import frozen
 
 from coordserver.core.model.errors import ErrorCode
-from coordserver.wire.facts import ServerFacts
-from coordserver.wire.zookeeper_metrics import NEVER
+from coordserver.wire.admin.monitoring import ServerFacts
+from coordserver.wire.admin.zookeeper_metrics import NEVER
 
 Number = int | float
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, cast
 import msgpack
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire import nesting
-from coordserver.wire.nesting import ARRAY_16, ARRAY_32
+from coordserver.wire.native import nesting
+from coordserver.wire.native.nesting import ARRAY_16, ARRAY_32
 
 MAX_REQUEST_ARRAY = 16_384
 """Elements in any array of a request: operations of a multi, entries of an ACL."""

@@ -12,7 +12,7 @@ from raw_client import RawClient, exchange, running
 
 from coordserver.core.model.errors import ErrorCode
 from coordserver.core.model.operations import Op
-from coordserver.server.inflow import Inflow
+from coordserver.server.pending_bytes import PendingBytes
 from coordserver.storage.file_disk import FileDiskFile
 
 MIB = 1 << 20
@@ -22,30 +22,30 @@ THROTTLED = int(ErrorCode.THROTTLED)
 def test_what_is_applied_is_not_outstanding() -> None:
     bench = Bench()
     attachment, _, _ = bench.connected()
-    inflow = Inflow(bench.engine, 1_600)
+    pending_bytes = PendingBytes(bench.engine, 1_600)
     for number in range(1, 9):
         bench.create(attachment, number, f"/{number}", acked=1)
-        inflow.weigh(100 * number)
-    assert inflow.outstanding_bytes == 800  # nobody knows since when, so all of it
+        pending_bytes.weigh(100 * number)
+    assert pending_bytes.outstanding_bytes == 800  # nobody knows since when, so all of it
     bench.engine.committed(bench.machine.index + 4)
-    inflow.weigh(800)
-    assert inflow.outstanding_bytes == 400
+    pending_bytes.weigh(800)
+    assert pending_bytes.outstanding_bytes == 400
     bench.sync()
-    inflow.weigh(850)
-    assert inflow.outstanding_bytes == 0
+    pending_bytes.weigh(850)
+    assert pending_bytes.outstanding_bytes == 0
 
 
 def test_there_is_too_much_until_enough_is_applied() -> None:
     bench = Bench()
     attachment, told, _ = bench.connected()
-    inflow = Inflow(bench.engine, 1_600)
+    pending_bytes = PendingBytes(bench.engine, 1_600)
     bench.create(attachment, 1, "/a")
-    inflow.weigh(1_601)
+    pending_bytes.weigh(1_601)
     bench.create(attachment, 2, "/b")
     bench.send(attachment, 3, Op.DELETE, "/a", -1)
     bench.sync()
     assert [entry[3] for entry in told.take()] == [0, THROTTLED, 0]
-    inflow.weigh(1_700)
+    pending_bytes.weigh(1_700)
     bench.create(attachment, 4, "/b")
     bench.sync()
     assert [entry[3] for entry in told.take()] == [0]
@@ -54,12 +54,12 @@ def test_there_is_too_much_until_enough_is_applied() -> None:
 def test_so_few_notes_are_kept_however_often_it_is_weighed() -> None:
     bench = Bench()
     attachment, _, _ = bench.connected()
-    inflow = Inflow(bench.engine, 1_600)
+    pending_bytes = PendingBytes(bench.engine, 1_600)
     for number in range(1, 1_600):
         bench.send(attachment, number, Op.SET_DATA, "/none", b"", -1)
-        inflow.weigh(number)
-    assert inflow.weigh_at == 1_599 + 100
-    assert len(inflow._notes) <= 16
+        pending_bytes.weigh(number)
+    assert pending_bytes.weigh_at == 1_599 + 100
+    assert len(pending_bytes._notes) <= 16
 
 
 async def test_a_slow_disk_does_not_gather_requests_without_bound(

@@ -15,7 +15,7 @@ from coordserver.core.serving.engine import Engine
 _NOTES = 16
 
 
-class Inflow:
+class PendingBytes:
     """Tells the engine's room when there is too much. `weigh_at`: received bytes at which it is time to weigh again."""
 
     def __init__(self, engine: Engine, limit: int) -> None:
@@ -41,4 +41,4 @@ class Inflow:
             notes.append((proposed, received))
         self.outstanding_bytes = received - self._answered
         self.weigh_at = received + self._step
-        self._engine.room.set_outstanding(self.outstanding_bytes > self._limit)
+        self._engine.admission.set_outstanding(self.outstanding_bytes > self._limit)

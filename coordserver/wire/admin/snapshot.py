@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from coordserver.wire import http
-from coordserver.wire.facts import SnapshotDownload
-from coordserver.wire.http import Piece, Response
+from coordserver.wire.admin import http
+from coordserver.wire.admin.http import Piece, Response
+from coordserver.wire.admin.monitoring import SnapshotDownload
 
 NAMES = ("snapshot", "snap")
 STREAMING = "streaming"

@@ -174,7 +174,7 @@ class SnapshotDownload(Protocol):
         """Nobody wants it any more."""
 
 
-class Teller(Protocol):
+class ServerView(Protocol):
     """A server as it can be asked. Nothing here waits."""
 
     @property

@@ -12,11 +12,11 @@ from typing import Any
 
 from attrs import frozen
 
-from coordserver.wire import admin_snapshot
-from coordserver.wire.facts import ConnectionFacts, ServerFacts, Teller
-from coordserver.wire.fourletter import GATHERED
-from coordserver.wire.metrics import monitored
-from coordserver.wire.operation_codes import code_of
+from coordserver.wire.admin import snapshot
+from coordserver.wire.admin.fourletter import GATHERED
+from coordserver.wire.admin.metrics import monitored
+from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, ServerView
+from coordserver.wire.admin.operation_codes import code_of
 
 Pieces = Iterator[str]
 Query = Mapping[str, str]
@@ -42,7 +42,7 @@ class Command:
     """
 
     names: tuple[str, ...]
-    members: Callable[[Teller, Query], Pieces]
+    members: Callable[[ServerView, Query], Pieces]
     changes: bool = False
     always: bool = False
     long: bool = False
@@ -81,21 +81,21 @@ def _lists(name: str, rows: Iterable[tuple[str, Iterable[Any]]]) -> Pieces:
     yield "\n  },\n"
 
 
-def _nothing(teller: Teller, query: Query) -> Pieces:
+def _nothing(view: ServerView, query: Query) -> Pieces:
     return iter(())
 
 
-def _configuration(teller: Teller, query: Query) -> Pieces:
-    return _members((_snake(name), value) for name, value in teller.configuration().items())
+def _configuration(view: ServerView, query: Query) -> Pieces:
+    return _members((_snake(name), value) for name, value in view.configuration().items())
 
 
 def _snake(name: str) -> str:
     return "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
 
 
-def _connections(teller: Teller, query: Query) -> Pieces:
-    yield from _list("connections", (_connection(c) for c in teller.connections() if not c.secure))
-    yield from _list("secure_connections", (_connection(c) for c in teller.connections() if c.secure))
+def _connections(view: ServerView, query: Query) -> Pieces:
+    yield from _list("connections", (_connection(c) for c in view.connections() if not c.secure))
+    yield from _list("secure_connections", (_connection(c) for c in view.connections() if c.secure))
 
 
 def _brief(connection: ConnectionFacts) -> dict[str, Any]:
@@ -124,98 +124,98 @@ def _connection(connection: ConnectionFacts) -> dict[str, Any]:
     }
 
 
-def _connection_stat_reset(teller: Teller, query: Query) -> Pieces:
-    teller.reset_connections()
+def _connection_stat_reset(view: ServerView, query: Query) -> Pieces:
+    view.reset_connections()
     return iter(())
 
 
-def _stat_reset(teller: Teller, query: Query) -> Pieces:
-    teller.reset_server()
+def _stat_reset(view: ServerView, query: Query) -> Pieces:
+    view.reset_server()
     return iter(())
 
 
-def _dirs(teller: Teller, query: Query) -> Pieces:
-    data, log = teller.directory_bytes()
+def _dirs(view: ServerView, query: Query) -> Pieces:
+    data, log = view.directory_bytes()
     return _members((("datadir_size", data), ("logdir_size", log)))
 
 
-def _dump(teller: Teller, query: Query) -> Pieces:
+def _dump(view: ServerView, query: Query) -> Pieces:
     expiring: dict[int, list[int]] = {}
-    for count, (session_id, expires_ms) in enumerate(teller.expiries(), 1):
+    for count, (session_id, expires_ms) in enumerate(view.expiries(), 1):
         expiring.setdefault(expires_ms, []).append(session_id)
         if not count % GATHERED:
             yield ""
     yield from _lists("expiry_time_to_session_ids", ((str(at), ids) for at, ids in expiring.items()))
-    owners = teller.ephemeral_owners()
-    yield from _lists("session_id_to_ephemeral_paths", ((str(owner), teller.ephemerals_of(owner)) for owner in owners))
+    owners = view.ephemeral_owners()
+    yield from _lists("session_id_to_ephemeral_paths", ((str(owner), view.ephemerals_of(owner)) for owner in owners))
 
 
-def _environment(teller: Teller, query: Query) -> Pieces:
-    return _members(teller.environment().items())
+def _environment(view: ServerView, query: Query) -> Pieces:
+    return _members(view.environment().items())
 
 
-def _trace_mask(teller: Teller, query: Query) -> Pieces:
-    return _members((("tracemask", teller.trace_mask),))
+def _trace_mask(view: ServerView, query: Query) -> Pieces:
+    return _members((("tracemask", view.trace_mask),))
 
 
-def _set_trace_mask(teller: Teller, query: Query) -> Pieces:
+def _set_trace_mask(view: ServerView, query: Query) -> Pieces:
     try:
         mask = int(query["traceMask"])
     except (KeyError, ValueError):
         raise CommandError("setTraceMask requires long traceMask argument") from None
     if not -(2**63) <= mask < 2**63:
         raise CommandError("setTraceMask requires long traceMask argument")
-    teller.trace_mask = mask
-    return _trace_mask(teller, query)
+    view.trace_mask = mask
+    return _trace_mask(view, query)
 
 
-def _initial_configuration(teller: Teller, query: Query) -> Pieces:
-    lines = "".join(f"{name}={value}\n" for name, value in teller.properties().items())
+def _initial_configuration(view: ServerView, query: Query) -> Pieces:
+    lines = "".join(f"{name}={value}\n" for name, value in view.properties().items())
     return _members((("initial_configuration", lines),))
 
 
-def _is_read_only(teller: Teller, query: Query) -> Pieces:
+def _is_read_only(view: ServerView, query: Query) -> Pieces:
     return _members((("read_only", False),))
 
 
-def _last_snapshot(teller: Teller, query: Query) -> Pieces:
-    last = teller.last_snapshot()
+def _last_snapshot(view: ServerView, query: Query) -> Pieces:
+    last = view.last_snapshot()
     zxid, at_s = (last.zxid, last.at_s) if last is not None else (-1, -1)
     return _members((("zxid", f"{zxid & 0xFFFF_FFFF_FFFF_FFFF:x}"), ("timestamp", at_s)))
 
 
-def _leader(teller: Teller, query: Query) -> Pieces:
+def _leader(view: ServerView, query: Query) -> Pieces:
     raise CommandError("server is not initialized")  # a server that stands alone: ZooKeeper's own words
 
 
-def _hash(teller: Teller, query: Query) -> Pieces:
+def _hash(view: ServerView, query: Query) -> Pieces:
     return _members((("digests", []),))  # as a ZooKeeper without digest.enabled: none is kept
 
 
-def _observers(teller: Teller, query: Query) -> Pieces:
+def _observers(view: ServerView, query: Query) -> Pieces:
     return _members((("synced_observers", 0), ("observers", [])))
 
 
-def _restore(teller: Teller, query: Query) -> Pieces:
+def _restore(view: ServerView, query: Query) -> Pieces:
     raise NotOfferedError(
         "restore over HTTP is not offered: use coord snapshot restore FILE --server HOST:PORT for a subtree, or "
         "--data-dir DIRECTORY for all of it while no server runs"
     )
 
 
-def _zab_state(teller: Teller, query: Query) -> Pieces:
+def _zab_state(view: ServerView, query: Query) -> Pieces:
     return _members((("voting", False), ("zabstate", "")))  # a server that stands alone
 
 
-def _monitor(teller: Teller, query: Query) -> Pieces:
-    facts = teller.facts()
+def _monitor(view: ServerView, query: Query) -> Pieces:
+    facts = view.facts()
     yield from _members((("version", facts.version), ("server_state", "standalone")))
     yield from _members(monitored(facts))
 
 
-def _server_stats(teller: Teller, query: Query) -> Pieces:
-    facts = teller.facts()
-    data, log = teller.directory_bytes()
+def _server_stats(view: ServerView, query: Query) -> Pieces:
+    facts = view.facts()
+    data, log = view.directory_bytes()
     responses = {
         "last_buffer_size": facts.response_last,
         "min_buffer_size": facts.response_min,
@@ -251,30 +251,30 @@ def _statistics(facts: ServerFacts, data: int, log: int) -> dict[str, Any]:
     }
 
 
-def _stats(teller: Teller, query: Query) -> Pieces:
-    yield from _server_stats(teller, query)
-    yield from _list("connections", (_brief(c) for c in teller.connections() if not c.secure))
-    yield from _list("secure_connections", (_brief(c) for c in teller.connections() if c.secure))
+def _stats(view: ServerView, query: Query) -> Pieces:
+    yield from _server_stats(view, query)
+    yield from _list("connections", (_brief(c) for c in view.connections() if not c.secure))
+    yield from _list("secure_connections", (_brief(c) for c in view.connections() if c.secure))
 
 
-def _properties(teller: Teller, query: Query) -> Pieces:
-    return _members(teller.properties().items())
+def _properties(view: ServerView, query: Query) -> Pieces:
+    return _members(view.properties().items())
 
 
-def _voting_view(teller: Teller, query: Query) -> Pieces:
+def _voting_view(view: ServerView, query: Query) -> Pieces:
     return _members((("current_config", {}),))
 
 
-def _watches(teller: Teller, query: Query) -> Pieces:
-    return _lists("session_id_to_watched_paths", ((str(one), paths) for one, paths in teller.watches_by_session()))
+def _watches(view: ServerView, query: Query) -> Pieces:
+    return _lists("session_id_to_watched_paths", ((str(one), paths) for one, paths in view.watches_by_session()))
 
 
-def _watches_by_path(teller: Teller, query: Query) -> Pieces:
-    return _lists("path_to_session_ids", teller.watches_by_path())
+def _watches_by_path(view: ServerView, query: Query) -> Pieces:
+    return _lists("path_to_session_ids", view.watches_by_path())
 
 
-def _watch_summary(teller: Teller, query: Query) -> Pieces:
-    summary = teller.watch_summary()
+def _watch_summary(view: ServerView, query: Query) -> Pieces:
+    summary = view.watch_summary()
     return _members(
         (
             ("num_connections", summary.connections),
@@ -304,7 +304,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(("ruok",), _nothing, always=True),
     Command(("server_stats", "srvr"), _server_stats),
     Command(("set_trace_mask", "stmk"), _set_trace_mask, changes=True, always=True),
-    Command(admin_snapshot.NAMES, _nothing, changes=True, long=True),
+    Command(snapshot.NAMES, _nothing, changes=True, long=True),
     Command(("stat_reset", "srst"), _stat_reset, changes=True),
     Command(("stats", "stat"), _stats, long=True),
     Command(("system_properties", "sysp"), _properties, always=True),

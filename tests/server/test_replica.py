@@ -12,19 +12,19 @@ import trio
 from engine_bench import HISTORY, Bench
 
 from coordserver.core.state.machine import Machine
-from coordserver.server.commit import BATCH_RECORDS, GATHER_TURNS, SLICE_RECORDS, Committer
+from coordserver.server.replica import BATCH_RECORDS, GATHER_TURNS, SLICE_RECORDS, Replica
 from coordserver.storage import recover_state
 from coordserver.testing.memory_disk import MemoryDisk, MemoryFile
 
 SLICES = 5
 
 
-def _committer(bench: Bench) -> Committer:
+def _replica(bench: Bench) -> Replica:
     recovered = recover_state(MemoryDisk(Random(1)), Machine, entropy=lambda size: HISTORY[:size])
-    return Committer(bench.engine, recovered.log, lambda: None)
+    return Replica(bench.engine, recovered.log, lambda: None)
 
 
-async def _collect(committer: Committer) -> None:
+async def _collect(committer: Replica) -> None:
     while True:
         await trio.lowlevel.wait_readable(committer.fd)
         committer.collect()
@@ -32,7 +32,7 @@ async def _collect(committer: Committer) -> None:
 
 async def test_the_state_stands_still_while_it_is_paused_even_in_the_middle_of_a_batch() -> None:
     bench = Bench(outstanding_per_session=SLICES * SLICE_RECORDS)
-    committer = _committer(bench)
+    committer = _replica(bench)
     attachment, _ = bench.hello(remembers=False)
     for number in range(1, SLICES * SLICE_RECORDS):
         bench.create(attachment, number, f"/znode-{number}")
@@ -62,7 +62,7 @@ async def test_nothing_takes_effect_before_its_batch_is_written(monkeypatch: pyt
         durably(file, offset, data)
 
     bench = Bench()
-    committer = _committer(bench)
+    committer = _replica(bench)
     attachment, _ = bench.hello(remembers=False)
     before = bench.machine.index
     monkeypatch.setattr(MemoryFile, "write_durably", slow)
@@ -87,7 +87,7 @@ async def test_nothing_takes_effect_before_its_batch_is_written(monkeypatch: pyt
 
 async def test_an_idle_log_is_sealed_by_the_second_tick() -> None:
     bench = Bench()
-    committer = _committer(bench)
+    committer = _replica(bench)
     attachment, _ = bench.hello(remembers=False)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
@@ -108,7 +108,7 @@ async def test_an_idle_log_is_sealed_by_the_second_tick() -> None:
 
 async def test_a_batch_gathers_until_all_sockets_were_read_or_for_a_few_turns_or_until_it_is_large() -> None:
     bench = Bench(outstanding_per_session=2 * BATCH_RECORDS)
-    committer = _committer(bench)
+    committer = _replica(bench)
     attachment, _ = bench.hello(remembers=False)
 
     async def batches_begun(make: Callable[[], None]) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import define, field
 
-from coordserver.wire.facts import ConnectionFacts, ServerFacts, SnapshotFacts, WatchSummary
+from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts, WatchSummary
 
 SECOND_MS = 1_700_000_000_000
 
 
 @define
 class FakeDownload:
-    """Implements `wire.facts.SnapshotDownload`. It takes two looks until it is there."""
+    """Implements `wire.admin.monitoring.SnapshotDownload`. It takes two looks until it is there."""
 
     zxid: int
     taken: bytes
@@ -37,8 +37,11 @@ class FakeDownload:
 
 
 @define
-class FakeTeller:
-    """Implements `wire.facts.Teller`. `resets` notes what was reset, `credentials` decides who may change something."""
+class FakeServerView:
+    """Implements `wire.admin.monitoring.ServerView`.
+
+    `resets` records what was reset, `credentials` decides who may change something.
+    """
 
     told: ServerFacts = field(factory=lambda: ServerFacts(version="3.9.0-x", serving=True, zxid=0x1F, znodes=7))
     links: Sequence[ConnectionFacts] = ()

@@ -16,14 +16,14 @@ from contextlib import suppress
 
 import trio
 
-from coordserver.core.serving.admission import DiskRoom
+from coordserver.core.model.disk_space import DiskSpace
 from coordserver.core.serving.engine import Engine
-from coordserver.server.commit import Committer
+from coordserver.server.replica import Replica
 from coordserver.server.snapshots import Snapshotter
 from coordserver.storage.disk import Disk
 from coordserver.storage.errors import StorageError
 from coordserver.storage.snapshots import retain
-from coordserver.storage.space import Fullness, SpacePolicy, estimated_snapshot_bytes
+from coordserver.storage.space import SpacePolicy, estimated_snapshot_bytes
 from coordserver.storage.txnlog import TxnLog
 
 _logger = logging.getLogger(__name__)
@@ -32,15 +32,14 @@ LOOK_S = 0.5
 AGAIN_S = 5.0
 """How long a snapshot that failed is not tried again."""
 
-_ROOMS = {Fullness.ENOUGH: DiskRoom.ENOUGH, Fullness.LOW: DiskRoom.LOW, Fullness.NONE: DiskRoom.NONE}
 _SAYS = {
-    Fullness.ENOUGH: "the disk has room again: %d MiB free",
-    Fullness.LOW: "the disk is full: %d MiB free, less than the reserve of %d MiB; only deletes are taken",
-    Fullness.NONE: "the disk is full to the last: %d MiB free; nothing is written, no session expires",
+    DiskSpace.ENOUGH: "the disk has room again: %d MiB free",
+    DiskSpace.LOW: "the disk is full: %d MiB free, less than the reserve of %d MiB; only deletes are taken",
+    DiskSpace.NONE: "the disk is full to the last: %d MiB free; nothing is written, no session expires",
 }
 
 
-class SpaceKeeper:
+class DiskGuard:
     """Looks at the disk and does what there is to do."""
 
     def __init__(
@@ -48,14 +47,14 @@ class SpaceKeeper:
         disk: Disk,
         log: TxnLog,
         engine: Engine,
-        committer: Committer,
+        replica: Replica,
         snapshotter: Snapshotter,
         policy: SpacePolicy,
     ) -> None:
         self._disk = disk
         self._log = log
         self._engine = engine
-        self._committer = committer
+        self._replica = replica
         self._snapshotter = snapshotter
         self._policy = policy
         self._kept = snapshotter.kept
@@ -65,7 +64,7 @@ class SpaceKeeper:
         self._said_no_room = False
         self._not_before = 0.0
         self._work = trio.Event()
-        self.fullness = Fullness.ENOUGH
+        self.fullness = DiskSpace.ENOUGH
         self.free_bytes = 0
 
     async def run(self) -> None:
@@ -91,7 +90,7 @@ class SpaceKeeper:
         self._judge(free)
         size = self._snapshot_bytes(0)
         quiet, self._size_seen = size == self._size_seen, size
-        if self.fullness is not Fullness.ENOUGH and self._worth_shrinking(size, quiet):
+        if self.fullness is not DiskSpace.ENOUGH and self._worth_shrinking(size, quiet):
             self._work.set()
 
     def _rolled(self, token: trio.lowlevel.TrioToken) -> None:
@@ -103,26 +102,26 @@ class SpaceKeeper:
         self.free_bytes = free
         snapshot_bytes, left = self._snapshot_bytes(self._snapshotter.last_bytes), self._log.segment_left
         fullness = self._policy.judge(self.fullness, free, left, snapshot_bytes)
-        self._enter(Fullness.NONE if self._committer.stalled else fullness, self._policy.reserve(left, snapshot_bytes))
+        self._enter(DiskSpace.NONE if self._replica.stalled else fullness, self._policy.reserve(left, snapshot_bytes))
 
     def _snapshot_bytes(self, last: int) -> int:
         machine = self._engine.machine
         others = len(machine.sessions) + len(machine.ring)
         return estimated_snapshot_bytes(len(machine.tree.nodes), machine.tree.data_bytes, others, last)
 
-    def _enter(self, fullness: Fullness, reserve: int) -> None:
-        self._engine.room.set_disk(_ROOMS[fullness])
-        self._snapshotter.kept = self._kept if fullness is Fullness.ENOUGH else 1
+    def _enter(self, fullness: DiskSpace, reserve: int) -> None:
+        self._engine.admission.set_disk(fullness)
+        self._snapshotter.kept = self._kept if fullness is DiskSpace.ENOUGH else 1
         if fullness is self.fullness:
             return
-        if fullness is Fullness.ENOUGH:
+        if fullness is DiskSpace.ENOUGH:
             self._said_no_room = False
             _logger.warning(_SAYS[fullness], self.free_bytes >> 20)
-        elif fullness is Fullness.LOW:
+        elif fullness is DiskSpace.LOW:
             _logger.error(_SAYS[fullness], self.free_bytes >> 20, reserve >> 20)
         else:
             _logger.error(_SAYS[fullness], self.free_bytes >> 20)
-        if self.fullness is Fullness.ENOUGH:
+        if self.fullness is DiskSpace.ENOUGH:
             self._shrunk_at = -1
             self._not_before = 0.0
             self._work.set()
@@ -143,7 +142,7 @@ class SpaceKeeper:
         while True:
             await self._work.wait()
             self._work = trio.Event()
-            if self.fullness is not Fullness.ENOUGH and trio.current_time() >= self._not_before:
+            if self.fullness is not DiskSpace.ENOUGH and trio.current_time() >= self._not_before:
                 await self._make_room()
 
     async def _make_room(self) -> None:

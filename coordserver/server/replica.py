@@ -37,7 +37,7 @@ GATHER_TURNS = 8
 """Turns of the sockets after which a batch is begun, though more is still coming."""
 
 
-class Committer:
+class Replica:
     """Gives the log what was proposed and feeds what is durable back into the engine.
 
     Whoever waits for sockets calls `collect` when `fd` is readable. `delivered` is called after records were applied

@@ -40,7 +40,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class MemoryKeeper:
+class MemoryGuard:
     """Tells the engine when memory is full. `limit_bytes` 0: `SHARE` of what the process may use."""
 
     def __init__(self, engine: Engine, limit_bytes: int) -> None:
@@ -59,11 +59,11 @@ class MemoryKeeper:
         over = estimated > self.limit_bytes
         if not over and estimated > self.limit_bytes // 2:
             over = resident_bytes() > RESIDENT_SHARE * self.limit_bytes + PROGRAM_BYTES
-        if over and not self._engine.room.memory_full:
+        if over and not self._engine.admission.memory_full:
             _log.error(
                 "memory is full: about %d MiB of %d; only deletes are taken", estimated >> 20, self.limit_bytes >> 20
             )
-        self._engine.room.set_memory(over)
+        self._engine.admission.set_memory(over)
 
     def estimated_bytes(self) -> int:
         """Of tree, sessions, watches, remembered outcomes and events. Costs as much as there are connections."""

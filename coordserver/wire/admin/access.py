@@ -17,11 +17,11 @@ from typing import TypeVar
 from attrs import define, field
 
 from coordserver.core.model.web import WebPolicy
-from coordserver.wire import admin_commands, admin_snapshot, fourletter, http
-from coordserver.wire.admin_commands import Command, CommandError
-from coordserver.wire.facts import Teller
-from coordserver.wire.http import Piece, Request, Response
-from coordserver.wire.metrics import exposition
+from coordserver.wire.admin import commands, fourletter, http, snapshot
+from coordserver.wire.admin.commands import Command, CommandError
+from coordserver.wire.admin.http import Piece, Request, Response
+from coordserver.wire.admin.metrics import exposition
+from coordserver.wire.admin.monitoring import ServerView
 
 LISTINGS_AT_ONCE = 8
 _COMMANDS = "/commands"
@@ -39,7 +39,7 @@ class Admin:
     there, `hosts` the names by which the server may be called beside addresses and localhost.
     """
 
-    teller: Teller
+    view: ServerView
     words: frozenset[str]
     commands: bool = True
     hosts: frozenset[str] = frozenset()
@@ -56,10 +56,10 @@ class Admin:
         if word.decode("ascii") not in self.words:
             return iter((fourletter.refusal(word),))
         if word not in fourletter.LISTINGS:
-            return fourletter.answer(word, argument, self.teller)
+            return fourletter.answer(word, argument, self.view)
         if self._listings >= LISTINGS_AT_ONCE:
             return iter((_BUSY + "\n",))
-        return self._listing(fourletter.answer(word, argument, self.teller))
+        return self._listing(fourletter.answer(word, argument, self.view))
 
     def http(
         self,
@@ -78,8 +78,8 @@ class Admin:
             return request.pieces(with_body=True)
         response = self._respond(request, identities)
         if response is _SNAPSHOT:
-            streaming = request.query.get(admin_snapshot.STREAMING, "true").lower() == "true"
-            return self._listing(admin_snapshot.answer(self.teller.take_snapshot(woken), streaming=streaming))
+            streaming = request.query.get(snapshot.STREAMING, "true").lower() == "true"
+            return self._listing(snapshot.answer(self.view.take_snapshot(woken), streaming=streaming))
         return response.pieces(with_body=request.method != "HEAD")
 
     def _respond(self, request: Request, identities: Sequence[tuple[str, str]]) -> Response:
@@ -92,13 +92,13 @@ class Admin:
         if request.method == "POST":
             return _not_allowed("GET, HEAD")
         if path == "/metrics":
-            return Response(200, http.PROMETHEUS, exposition(self.teller.facts()))
-        if path == "/readyz" and not self.teller.serving:
+            return Response(200, http.PROMETHEUS, exposition(self.view.facts()))
+        if path == "/readyz" and not self.view.serving:
             return http.text(503, "not serving")
         return http.text(200, "ok")
 
     def _command(self, name: str, request: Request, identities: Sequence[tuple[str, str]]) -> Response:
-        command = admin_commands.BY_NAME.get(name)
+        command = commands.BY_NAME.get(name)
         if command is None:
             return _error(200, name, f"Unknown command: {name}")
         name = command.names[0]
@@ -110,14 +110,14 @@ class Admin:
                 return refused
         elif request.method == "POST":
             return _not_allowed("GET, HEAD")
-        if not command.always and not self.teller.serving:
+        if not command.always and not self.view.serving:
             return _error(200, name, fourletter.NOT_SERVING.strip())
         if command.long and self._listings >= LISTINGS_AT_ONCE:
             return _error(503, name, _BUSY)
-        if command.names is admin_snapshot.NAMES:
+        if command.names is snapshot.NAMES:
             return _SNAPSHOT
         try:
-            body = _body(command, command.members(self.teller, request.query))
+            body = _body(command, command.members(self.view, request.query))
         except CommandError as fault:
             return _error(fault.status, name, str(fault))
         return Response(200, http.JSON, self._listing(body) if command.long else "".join(body))
@@ -127,7 +127,7 @@ class Admin:
         if stranger is not None:
             return _error(403, name, stranger)
         credentials = request.headers.get("authorization", "")
-        allowed = self.teller.may_administer(credentials, identities)
+        allowed = self.view.may_administer(credentials, identities)
         if allowed is None:
             return _error(401, name, "an Authorization header is needed: digest USER:PASSWORD", _UNAUTHORIZED)
         return None if allowed else _error(403, name, "refused: not every right on /")
@@ -159,7 +159,6 @@ def _index(request: Request) -> Response:
     if request.method == "POST":
         return _not_allowed("GET, HEAD")
     links = "".join(
-        f'<a href="{_COMMANDS}/{command.names[0]}">{command.names[0]}</a>\n<br/>\n'
-        for command in admin_commands.COMMANDS
+        f'<a href="{_COMMANDS}/{command.names[0]}">{command.names[0]}</a>\n<br/>\n' for command in commands.COMMANDS
     )
     return Response(200, http.HTML, links)

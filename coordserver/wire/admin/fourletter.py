@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from coordserver.wire.facts import ConnectionFacts, ServerFacts, Teller
-from coordserver.wire.metrics import monitored
-from coordserver.wire.operation_codes import code_of
+from coordserver.wire.admin.metrics import monitored
+from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, ServerView
+from coordserver.wire.admin.operation_codes import code_of
 
 ARGUMENT_BYTES = 8
 TAKES_ARGUMENT = b"stmk"
@@ -27,34 +27,34 @@ def refusal(word: bytes) -> str:
     return f"{word.decode('ascii')} is not executed because it is not in the whitelist.\n"
 
 
-def answer(word: bytes, argument: bytes, teller: Teller) -> Pieces:
+def answer(word: bytes, argument: bytes, view: ServerView) -> Pieces:
     """The text for one of WORDS, in pieces."""
-    if word not in _WHILE_NOT_SERVING and not teller.serving:
+    if word not in _WHILE_NOT_SERVING and not view.serving:
         return iter((NOT_SERVING,))
     if word == TAKES_ARGUMENT:
-        teller.trace_mask = int.from_bytes(argument, "big", signed=True)
-    return _ANSWERS[word](teller)
+        view.trace_mask = int.from_bytes(argument, "big", signed=True)
+    return _ANSWERS[word](view)
 
 
-def _ruok(teller: Teller) -> Pieces:
+def _ruok(view: ServerView) -> Pieces:
     yield "imok"
 
 
-def _isro(teller: Teller) -> Pieces:
-    yield "rw" if teller.serving else "null"
+def _isro(view: ServerView) -> Pieces:
+    yield "rw" if view.serving else "null"
 
 
-def _srvr(teller: Teller) -> Pieces:
-    facts = teller.facts()
+def _srvr(view: ServerView) -> Pieces:
+    facts = view.facts()
     yield _version(facts)
     yield _statistics(facts)
 
 
-def _stat(teller: Teller) -> Pieces:
-    facts = teller.facts()
+def _stat(view: ServerView) -> Pieces:
+    facts = view.facts()
     yield _version(facts)
     yield "Clients:\n"
-    for connection in teller.connections():
+    for connection in view.connections():
         yield f" {_address(connection)}({_packets(connection)})\n"
     yield "\n"
     yield _statistics(facts)
@@ -77,8 +77,8 @@ def _statistics(facts: ServerFacts) -> str:
     )
 
 
-def _cons(teller: Teller) -> Pieces:
-    for connection in teller.connections():
+def _cons(view: ServerView) -> Pieces:
+    for connection in view.connections():
         yield f" {_address(connection)}({_packets(connection)}{_session(connection)})\n"
     yield "\n"
 
@@ -108,59 +108,59 @@ def _hex(number: int) -> str:
     return f"{number & 0xFFFF_FFFF_FFFF_FFFF:#x}"
 
 
-def _mntr(teller: Teller) -> Pieces:
-    facts = teller.facts()
+def _mntr(view: ServerView) -> Pieces:
+    facts = view.facts()
     yield f"zk_version\t{facts.version}\nzk_server_state\tstandalone\n"
     for name, value in monitored(facts):
         yield f"zk_{name}\t{value}\n"
 
 
-def _conf(teller: Teller) -> Pieces:
-    for name, value in teller.configuration().items():
+def _conf(view: ServerView) -> Pieces:
+    for name, value in view.configuration().items():
         yield f"{name}={value}\n"
 
 
-def _envi(teller: Teller) -> Pieces:
+def _envi(view: ServerView) -> Pieces:
     yield "Environment:\n"
-    for name, value in teller.environment().items():
+    for name, value in view.environment().items():
         yield f"{name}={value}\n"
 
 
-def _dirs(teller: Teller) -> Pieces:
-    data, log = teller.directory_bytes()
+def _dirs(view: ServerView) -> Pieces:
+    data, log = view.directory_bytes()
     yield f"datadir_size: {data}\nlogdir_size: {log}\n"
 
 
-def _crst(teller: Teller) -> Pieces:
-    teller.reset_connections()
+def _crst(view: ServerView) -> Pieces:
+    view.reset_connections()
     yield "Connection stats reset.\n"
 
 
-def _srst(teller: Teller) -> Pieces:
-    teller.reset_server()
+def _srst(view: ServerView) -> Pieces:
+    view.reset_server()
     yield "Server stats reset.\n"
 
 
-def _trace_mask(teller: Teller) -> Pieces:
-    yield str(teller.trace_mask)
+def _trace_mask(view: ServerView) -> Pieces:
+    yield str(view.trace_mask)
 
 
-def _dump(teller: Teller) -> Pieces:
+def _dump(view: ServerView) -> Pieces:
     sessions: dict[int, list[str]] = {}
-    for count, (session_id, expires_ms) in enumerate(teller.expiries(), 1):
+    for count, (session_id, expires_ms) in enumerate(view.expiries(), 1):
         sessions.setdefault(_second(expires_ms), []).append(f"{session_id:#x}")
         if not count % GATHERED:
             yield ""
     yield "SessionTracker dump:\n"
     yield from _expiring("Session", sessions)
     yield "ephemeral nodes dump:\n"
-    owners = teller.ephemeral_owners()
+    owners = view.ephemeral_owners()
     yield f"Sessions with Ephemerals ({len(owners)}):\n"
     for session_id in owners:
         yield f"{session_id:#x}:\n"
-        yield from (f"\t{path}\n" for path in teller.ephemerals_of(session_id))
+        yield from (f"\t{path}\n" for path in view.ephemerals_of(session_id))
     connections: dict[int, list[str]] = {}
-    for count, connection in enumerate(teller.connections(), 1):
+    for count, connection in enumerate(view.connections(), 1):
         text = f"ip: /{connection.address} sessionId: {connection.session_id:#x}"
         connections.setdefault(_second(connection.expires_ms), []).append(text)
         if not count % GATHERED:
@@ -189,26 +189,26 @@ def _date(second: int) -> str:
         return str(second)
 
 
-def _wchs(teller: Teller) -> Pieces:
-    summary = teller.watch_summary()
+def _wchs(view: ServerView) -> Pieces:
+    summary = view.watch_summary()
     yield f"{summary.connections} connections watching {summary.paths} paths\nTotal watches:{summary.watches}\n"
 
 
-def _wchc(teller: Teller) -> Pieces:
-    for session_id, paths in teller.watches_by_session():
+def _wchc(view: ServerView) -> Pieces:
+    for session_id, paths in view.watches_by_session():
         yield f"{session_id:#x}\n"
         yield from (f"\t{path}\n" for path in paths)
     yield "\n"
 
 
-def _wchp(teller: Teller) -> Pieces:
-    for path, sessions in teller.watches_by_path():
+def _wchp(view: ServerView) -> Pieces:
+    for path, sessions in view.watches_by_path():
         yield f"{path}\n"
         yield from (f"\t{session_id:#x}\n" for session_id in sessions)
     yield "\n"
 
 
-_ANSWERS: dict[bytes, Callable[[Teller], Pieces]] = {
+_ANSWERS: dict[bytes, Callable[[ServerView], Pieces]] = {
     b"ruok": _ruok,
     b"srvr": _srvr,
     b"stat": _stat,

@@ -13,8 +13,8 @@ from coordserver.core.model.acl import ACL, Identity
 from coordserver.core.model.errors import WireError
 from coordserver.core.model.operations import OPERATIONS, Op
 from coordserver.core.model.stat import Stat
-from coordserver.wire.framing import FrameBuffer, Oversized, frame
-from coordserver.wire.packing import MAX_REPLY_ARRAY, pack, unpack, unpack_prefix
+from coordserver.wire.native.framing import FrameBuffer, Oversized, frame
+from coordserver.wire.native.packing import MAX_REPLY_ARRAY, pack, unpack, unpack_prefix
 
 MAGIC = "coord"
 VERSION = 1

@@ -19,15 +19,15 @@ from coordserver.core.model.acl import Identity
 from coordserver.core.model.errors import KeeperError
 from coordserver.core.serving.engine import Engine
 from coordserver.core.serving.pipeline import Attachment
-from coordserver.wire.framing import FrameBuffer, Oversized
 from coordserver.wire.limits import WireLimits
+from coordserver.wire.native.framing import FrameBuffer, Oversized
 from coordserver.wire.output import Output
 from coordserver.wire.traffic import Traffic
 
 EncodeEvents = Callable[[int, Sequence[tuple[int, str]]], bytes]
 
 
-class SessionCarrier:
+class SessionConnection:
     """One connection's state. A subclass knows its handshake and frames, and ends `_greeting` when it has read the
     first.
 

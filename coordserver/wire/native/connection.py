@@ -15,11 +15,11 @@ from coordserver.core.model.operations import Op
 from coordserver.core.serving.connection import Hello, Welcome
 from coordserver.core.serving.engine import Engine
 from coordserver.core.serving.pipeline import Attachment
-from coordserver.wire.carrier import EncodeEvents, SessionCarrier
-from coordserver.wire.framing import LENGTH_BYTES, Oversized, frame
 from coordserver.wire.limits import WireLimits
+from coordserver.wire.native.framing import LENGTH_BYTES, Oversized, frame
+from coordserver.wire.native.packing import Unpacking, leading_int, pack, unpack_prefix
 from coordserver.wire.output import Output
-from coordserver.wire.packing import Unpacking, leading_int, pack, unpack_prefix
+from coordserver.wire.session_connection import EncodeEvents, SessionConnection
 from coordserver.wire.traffic import Traffic
 
 MAGIC = "coord"
@@ -38,7 +38,7 @@ _BEFORE_PROOF = frozenset({_PING, _AUTH, int(Op.CLOSE_SESSION)})
 _MAX_NUMBER = 2**63 - 1
 
 
-class NativeConnection(SessionCarrier):
+class NativeConnection(SessionConnection):
     """One native connection; implements `core.seam.Sink`.
 
     `unpack` (an Unpacking's) and `encode_events` may be shared by all connections of a thread.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Speech(Enum):
+class WireProtocol(Enum):
     """What may come through the one port."""
 
     NATIVE = "native"
@@ -25,7 +25,7 @@ CONNECT_BYTES_MAX = 65_536
 """The longest first frame of ZooKeeper's protocol: what is longer is no ConnectRequest."""
 
 
-def sniff(head: bytes | bytearray) -> Speech | None:
+def detect(head: bytes | bytearray) -> WireProtocol | None:
     """Tell from the first bytes; None if more are needed. PRI (HTTP/2) and PROXY are unknown here, on purpose."""
     if not head:
         return None
@@ -35,30 +35,30 @@ def sniff(head: bytes | bytearray) -> Speech | None:
     if first == 0:
         return _jute(head)
     if first == TLS_HANDSHAKE:
-        return Speech.TLS
+        return WireProtocol.TLS
     if len(head) < SNIFF_BYTES:
         plausible = head.isalpha() or (head[:3].isalpha() and head[:3].isupper())
-        return None if plausible else Speech.UNKNOWN
+        return None if plausible else WireProtocol.UNKNOWN
     word = head[:SNIFF_BYTES]
     if word.isalpha() and word.islower():
-        return Speech.FOUR_LETTER
+        return WireProtocol.FOUR_LETTER
     if word in HTTP_STARTS:
-        return Speech.HTTP
-    return Speech.UNKNOWN
+        return WireProtocol.HTTP
+    return WireProtocol.UNKNOWN
 
 
-def _jute(head: bytes | bytearray) -> Speech | None:
+def _jute(head: bytes | bytearray) -> WireProtocol | None:
     """The length of a ConnectRequest: its high bytes are zero."""
     if len(head) < SNIFF_BYTES:
         return None
-    return Speech.JUTE if int.from_bytes(head[:SNIFF_BYTES], "big") <= CONNECT_BYTES_MAX else Speech.UNKNOWN
+    return WireProtocol.JUTE if int.from_bytes(head[:SNIFF_BYTES], "big") <= CONNECT_BYTES_MAX else WireProtocol.UNKNOWN
 
 
-def _native(head: bytes | bytearray) -> Speech | None:
+def _native(head: bytes | bytearray) -> WireProtocol | None:
     """An array whose first element is the five-letter string "coord"."""
     start = {0xDC: 3, 0xDD: 5}.get(head[0], 1)
     want = b"\xa5coord"
     seen = head[start : start + len(want)]
     if not want.startswith(seen):
-        return Speech.UNKNOWN
-    return Speech.NATIVE if len(head) >= SNIFF_BYTES else None
+        return WireProtocol.UNKNOWN
+    return WireProtocol.NATIVE if len(head) >= SNIFF_BYTES else None
