@@ -17,7 +17,7 @@ from druidroles.model.period import Period
 if TYPE_CHECKING:
     from druidroles.coordination.access import CoordAccess
     from druidroles.coordination.url import CoordUrl
-    from druidroles.coordinator.assembly import LeadingConfig
+    from druidroles.coordinator.settings import TermSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,12 +64,12 @@ def leading_options(function: F) -> F:
     return function
 
 
-def leading_config(options: dict[str, Any]) -> LeadingConfig:
+def leading_config(options: dict[str, Any]) -> TermSettings:
     """What they say; taken out of `options`."""
-    from druidroles.coordinator.assembly import LeadingConfig
-    from druidroles.coordinator.kill import KillConfig
+    from druidroles.coordinator.duties.kill import KillConfig
+    from druidroles.coordinator.settings import TermSettings
 
-    return LeadingConfig(
+    return TermSettings(
         period_s=options.pop("period") / 1000,
         load_timeout_s=options.pop("load_timeout") / 1000,
         balancer=options.pop("balancer"),
@@ -84,7 +84,7 @@ def leading_config(options: dict[str, Any]) -> LeadingConfig:
     )
 
 
-def print_plan(coord: CoordUrl, access: CoordAccess, metadata: Any, config: LeadingConfig, output: str | None) -> None:
+def print_plan(coord: CoordUrl, access: CoordAccess, metadata: Any, config: TermSettings, output: str | None) -> None:
     """What a Coordinator would order now."""
     from coordserver.core.model.errors import CoordError
     from druidroles.coordination.paths import DruidPaths

@@ -87,7 +87,7 @@ class StrategiesType(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The strategies, or a usage error."""
-        from druidroles.router.choosing import parse_strategies
+        from druidroles.router.broker_strategies import parse_strategies
 
         if not isinstance(value, str):
             return value

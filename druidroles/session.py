@@ -23,8 +23,8 @@ import trio
 
 from coordserver.client import Client
 from coordserver.client.background import background
+from druidroles.atomic_files import write_file
 from druidroles.coordination.access import OPEN, CoordAccess
-from druidroles.durable import write_file
 from druidroles.model.decode import ModelError, as_object, need_int, need_str
 
 log = logging.getLogger(__name__)

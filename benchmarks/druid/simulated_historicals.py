@@ -14,8 +14,8 @@ import trio
 
 from coordserver.client import connect
 from druidroles.coordination.announcements import announced_server
-from druidroles.coordination.load_requests import LoadQueueView
-from druidroles.coordination.load_worker import LoadWorker
+from druidroles.coordination.load_queue_runner import LoadWorker
+from druidroles.coordination.load_queue_server import LoadQueueView
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.status import announced_status
 from druidroles.lifeline import follow_parent

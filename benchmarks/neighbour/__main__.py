@@ -18,7 +18,7 @@ sys.path[0:1] = [str(_HERE.parent), str(_HERE.parents[1] / "tests" / "support")]
 
 from cli.bench.screen import progress_shown  # noqa: E402
 from cli.render import print_json, print_table  # noqa: E402
-from druidroles.groups import first_error  # noqa: E402
+from druidroles.errors import first_leaf  # noqa: E402
 from neighbour.measure import Extent, measure, table_row  # noqa: E402
 from neighbour.processes import ChildError  # noqa: E402
 from neighbour.scenarios import SCENARIOS  # noqa: E402
@@ -37,7 +37,7 @@ def main(only: tuple[str, ...], seconds: float, bound: float, scale: float) -> N
             try:
                 row = trio.run(measure, name, Extent(seconds, bound, scale), progress)
             except* (ChildError, OSError) as fault:
-                faults.append(f"{name}: {first_error(fault)}")
+                faults.append(f"{name}: {first_leaf(fault)}")
             else:
                 rows.append(row)
                 print_json(row)

@@ -1,1 +1,1 @@
-"""cli.commands: see docs/code-map.md."""
+"""One module for each command of `coord`."""

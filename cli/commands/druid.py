@@ -277,7 +277,7 @@ def middlemanager(
     **options: Any,
 ) -> None:
     """Run tasks, each in a process of its own. With --port 0 it keeps the port of its first start."""
-    from druidroles.middlemanager.address import kept_port
+    from druidroles.middlemanager.kept_port import kept_port
     from druidroles.middlemanager.role import MiddleManagerSettings, build
 
     settings = MiddleManagerSettings(
@@ -349,7 +349,7 @@ def broker(
     """Split queries over the servers that hold the segments, and merge the answers."""
     from druidroles.broker.answer import AnswerLimits
     from druidroles.broker.role import BrokerSettings, build
-    from druidroles.broker.selecting import Balancer, TierSelector, TierStrategy, Watched
+    from druidroles.broker.tier_selector import Balancer, TierSelector, TierStrategy, Watched
 
     if watched_tiers and ignored_tiers:
         raise click.UsageError("--watched-tier and --ignored-tier exclude each other")
@@ -394,7 +394,7 @@ def broker(
 )
 def router(tier_brokers: tuple[tuple[str, str], ...], default_broker: str, strategies: Any, **options: Any) -> None:
     """One address for everything: proxy to Brokers and to the leading Coordinator and Overlord."""
-    from druidroles.router.choosing import Tiers
+    from druidroles.router.broker_strategies import Tiers
     from druidroles.router.role import RouterSettings, build
 
     services = dict(tier_brokers) or {DEFAULT_TIER: default_broker}

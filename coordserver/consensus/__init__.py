@@ -1,1 +1,1 @@
-"""coordserver.consensus: see docs/code-map.md."""
+"""Reserved for the replicated log's algorithm."""

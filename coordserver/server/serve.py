@@ -55,7 +55,7 @@ from coordserver.wire.limits import WireLimits
 from coordserver.wire.native.connection import NativeConnection, encoded_events
 from coordserver.wire.native.packing import Unpacking
 from coordserver.wire.output import Output
-from coordserver.wire.port import EVERYTHING, HTTP_ONLY, TLS_ONLY, PortConnection, SessionConnection
+from coordserver.wire.port import EVERYTHING, HTTP_ONLY, TLS_ONLY, PortConnection, ServedConnection
 from coordserver.wire.sharing import SharedEvents
 from coordserver.wire.tls import TlsConnection
 from coordserver.wire.traffic import ServerTraffic, Traffic
@@ -296,7 +296,7 @@ class _Server:
     ) -> PortConnection:
         identities = self._credentials.connection(host, subject)
 
-        def native(out: Output) -> SessionConnection:
+        def native(out: Output) -> ServedConnection:
             return NativeConnection(
                 self._engine,
                 out,
@@ -308,7 +308,7 @@ class _Server:
                 encode_events=self._encode_native_events,
             )
 
-        def jute(out: Output) -> SessionConnection:
+        def jute(out: Output) -> ServedConnection:
             return JuteConnection(
                 self._engine,
                 out,

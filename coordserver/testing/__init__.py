@@ -1,1 +1,1 @@
-"""coordserver.testing: see docs/code-map.md."""
+"""Shipped test tools: an embedded server and a disk in memory that fails on demand."""

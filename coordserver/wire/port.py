@@ -32,7 +32,7 @@ TLS_ONLY = frozenset({WireProtocol.TLS})
 HTTP_ONLY = frozenset({WireProtocol.HTTP})
 
 
-class SessionConnection(Protocol):
+class ServedConnection(Protocol):
     """A connection that carries a session, whatever its protocol (wire/native.py says what each member is for)."""
 
     @property
@@ -54,7 +54,7 @@ class SessionConnection(Protocol):
     def lost(self, now_ms: int) -> None: ...
 
 
-class WrappingConnection(SessionConnection, Protocol):
+class WrappingConnection(ServedConnection, Protocol):
     """One that has an encoding of its own around another connection: it has its turn before each send."""
 
     @property
@@ -93,7 +93,7 @@ class PortConnection:
     def __init__(
         self,
         output: Output,
-        makers: Mapping[WireProtocol, Callable[[Output], SessionConnection]],
+        makers: Mapping[WireProtocol, Callable[[Output], ServedConnection]],
         admin: Admin,
         make_tls: Callable[[Output], WrappingConnection] | None = None,
         *,
@@ -102,7 +102,7 @@ class PortConnection:
         speaks: frozenset[WireProtocol] = EVERYTHING,
     ) -> None:
         self.output = output
-        self.session: SessionConnection | None = None
+        self.session: ServedConnection | None = None
         self.wrapping: WrappingConnection | None = None
         self.traffic = traffic or Traffic()
         self._make_tls = make_tls
@@ -191,7 +191,7 @@ class PortConnection:
             case WireProtocol.HTTP:
                 self._say(self._admin.http(self._head, self._identities, self._woken))
 
-    def _become(self, session: SessionConnection, now_ms: int, wall_ms: int) -> None:
+    def _become(self, session: ServedConnection, now_ms: int, wall_ms: int) -> None:
         head, self._head = bytes(self._head), bytearray()
         self.session = session
         session.receive(head, now_ms, wall_ms)

@@ -1,1 +1,1 @@
-"""druidroles.broker: see docs/code-map.md."""
+"""The Broker: follows who serves which segments, fans queries out and merges the answers."""

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from druidroles.broker.fanout import Servers
-from druidroles.broker.plan import Piece, plan
+from druidroles.broker.segment_lookup import Piece, plan
 from druidroles.broker.view import BrokerView
 from druidroles.http.body import read_json_object
 from druidroles.http.errors import DruidHttpError

@@ -20,9 +20,9 @@ import httpx2
 import trio
 
 from druidroles.broker.answer import AnswerLimits
-from druidroles.broker.choice import ServerChoice
-from druidroles.broker.exchange import Answer, ServerFailedError, ask
-from druidroles.broker.plan import Piece, plan
+from druidroles.broker.data_server_client import Answer, ServerFailedError, ask
+from druidroles.broker.segment_lookup import Piece, plan
+from druidroles.broker.server_health import ServerChoice
 from druidroles.broker.view import BrokerView
 from druidroles.http.metrics import Metrics
 from druidroles.model.segment import SegmentDescriptor

@@ -7,7 +7,7 @@ from __future__ import annotations
 import trio
 
 from coordserver.client import Client, SessionState
-from druidroles.coordination.following import View
+from druidroles.coordination.tree_view import View
 
 
 class Freshness:

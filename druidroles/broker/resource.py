@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from druidroles.broker.exchange import RESPONSE_CONTEXT, Answer
+from druidroles.broker.data_server_client import RESPONSE_CONTEXT, Answer
 from druidroles.broker.fanout import CONCURRENT, FanOut
 from druidroles.broker.view import BrokerView
 from druidroles.http.body import read_json_object

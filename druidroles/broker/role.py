@@ -12,13 +12,13 @@ from starlette.routing import BaseRoute
 
 from druidroles.broker.answer import AnswerLimits
 from druidroles.broker.candidates import CandidatesResource
-from druidroles.broker.choice import ServerChoice
 from druidroles.broker.fanout import FanOut
 from druidroles.broker.freshness import Freshness
-from druidroles.broker.memory import ServedMemory
 from druidroles.broker.resource import BrokerResource
-from druidroles.broker.selecting import Balancer, TierSelector, Watched
-from druidroles.broker.used import UsedSegments
+from druidroles.broker.served_log import ServedMemory
+from druidroles.broker.server_health import ServerChoice
+from druidroles.broker.tier_selector import Balancer, TierSelector, Watched
+from druidroles.broker.used_segments_feed import UsedSegmentsFeed
 from druidroles.broker.view import BrokerView
 from druidroles.coordination.changes import Delta
 from druidroles.coordination.inventory import ServerInventory
@@ -55,7 +55,7 @@ class Broker:
         self._view = BrokerView(self._memory.note)
         self._inventory = ServerInventory(context.zk, context.paths)
         self._coordinators = LeaderView(context.zk, context.paths.coordinator_latch)
-        self._used = UsedSegments(context.http, self._coordinators, lambda: self._view.mark, self._set_used)
+        self._used = UsedSegmentsFeed(context.http, self._coordinators, lambda: self._view.mark, self._set_used)
         self._fan_out = FanOut(
             context.http,
             self._view,

@@ -1,1 +1,1 @@
-"""druidroles.coordination: see docs/code-map.md."""
+"""Every znode path and payload of the cluster. Only this package knows the layout of the tree."""

@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from coordserver.client import Announcement, Client, announced
 from coordserver.client.values import Node
 from druidroles.coordination.changes import Deltas
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps_gz, loads
+from druidroles.coordination.tree_view import Take, View, decoded
 from druidroles.model.server import DiscoveryDruidNode, NodeRole
 
 

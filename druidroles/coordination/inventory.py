@@ -13,9 +13,9 @@ from typing import Any
 from coordserver.client import Client
 from coordserver.client.values import Node
 from druidroles.coordination.changes import Deltas
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import loads
+from druidroles.coordination.tree_view import Take, View, decoded
 from druidroles.model.decode import ModelError, as_object
 from druidroles.model.segment import DataSegment
 from druidroles.model.server import DruidServerMetadata

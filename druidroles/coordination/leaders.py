@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from coordserver.client import Client, Leader
 from coordserver.client.recipes.leader_latch import sequence_of
 from coordserver.client.values import Node
-from druidroles.coordination.following import Take, View
+from druidroles.coordination.tree_view import Take, View
 
 
 async def contends(zk: Client, latch: str, epoch: int) -> bool:

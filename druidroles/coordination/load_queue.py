@@ -32,10 +32,10 @@ from coordserver.client import (
 from coordserver.client.values import Node
 from coordserver.core.model.errors import BadArgumentsError
 from druidroles.coordination.changes import Deltas
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.coordination.persistence import RETRY_S
+from druidroles.coordination.tree_view import Take, View, decoded
 from druidroles.model.change_request import ChangeRequest, CoordMark
 from druidroles.model.decode import as_object, get_object
 from druidroles.model.names import name_fault

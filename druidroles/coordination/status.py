@@ -15,9 +15,9 @@ import trio
 from coordserver.client import Announcement, Client, announced
 from coordserver.client.background import background
 from coordserver.client.values import Node
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
+from druidroles.coordination.tree_view import Take, View, decoded
 from druidroles.model.decode import as_object
 from druidroles.model.server import NodeRole
 

@@ -27,10 +27,10 @@ from coordserver.client import (
     TransactionFailedError,
 )
 from coordserver.client.values import Node
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.coordination.published import tell_published
+from druidroles.coordination.tree_view import Take, View, decoded
 from druidroles.model.decode import ModelError
 from druidroles.model.server import Worker
 from druidroles.model.task import TaskAnnouncement, TaskStatus

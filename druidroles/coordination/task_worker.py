@@ -30,10 +30,10 @@ from coordserver.client import (
     announced,
 )
 from coordserver.client.values import Node
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, dumps_gz, loads
 from druidroles.coordination.persistence import until_answered
+from druidroles.coordination.tree_view import Take, View, decoded
 from druidroles.model.decode import ModelError, as_object
 from druidroles.model.iso import format_iso
 from druidroles.model.server import Worker

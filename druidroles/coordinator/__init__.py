@@ -1,1 +1,1 @@
-"""druidroles.coordinator: see docs/code-map.md."""
+"""The Coordinator: it keeps used segments loaded as the rules say. Data flows cluster -> planning -> loading."""

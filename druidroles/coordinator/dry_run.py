@@ -19,14 +19,21 @@ from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.load_queue import LoadQueues, LoadQueueWriter
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.status import StatusView
-from druidroles.coordinator.actions import Action, CancelDrop, CancelLoad, DropSegment, LoadSegment, MoveSegment
-from druidroles.coordinator.assembly import LeadingConfig, Views, follow_config, make_view, wall_ms
-from druidroles.coordinator.balancing import Balancing
 from druidroles.coordinator.dynamic_config import CONFIG_NAME, read_stored
-from druidroles.coordinator.executor import Executor, monotonic_ms
-from druidroles.coordinator.picture import Picture
-from druidroles.coordinator.planner import marking_everything, plan, planning_overshadowed, take_snapshot
-from druidroles.coordinator.view import ClusterView
+from druidroles.coordinator.loading.load_queue_peon import LoadQueuePeon, monotonic_ms
+from druidroles.coordinator.planning.balancing import Balancing
+from druidroles.coordinator.planning.decisions import (
+    Action,
+    CancelDrop,
+    CancelLoad,
+    DropSegment,
+    LoadSegment,
+    MoveSegment,
+)
+from druidroles.coordinator.planning.planner import marking_everything, plan, planning_overshadowed, take_snapshot
+from druidroles.coordinator.planning.state import PlanningState
+from druidroles.coordinator.settings import TermSettings, Views, follow_config, make_view, wall_ms
+from druidroles.coordinator.tree_feed import TreeFeed
 from druidroles.metadata import MetadataStore
 from druidroles.model.server import NodeRole
 from druidroles.rules.rules import Rules
@@ -35,7 +42,7 @@ SLICE = 25
 _NOBODY = Term(path="", epoch=0, sequence=0)
 
 
-async def dry_run(zk: Client, paths: DruidPaths, store: MetadataStore, config: LeadingConfig) -> list[Action]:
+async def dry_run(zk: Client, paths: DruidPaths, store: MetadataStore, config: TermSettings) -> list[Action]:
     """The actions, in the order in which they would be ordered. Raises MetadataError."""
     views = Views(
         inventory=ServerInventory(zk, paths),
@@ -45,8 +52,8 @@ async def dry_run(zk: Client, paths: DruidPaths, store: MetadataStore, config: L
     )
     view = make_view(config, monotonic_ms())
     # Orders that stand are taken over in memory; nobody runs the executor, so nothing is ever written.
-    executor = Executor(view, views.queues, LoadQueueWriter(zk, paths, _NOBODY), 0)
-    picture = Picture(view, views.inventory, views.statuses, executor)
+    executor = LoadQueuePeon(view, views.queues, LoadQueueWriter(zk, paths, _NOBODY), 0)
+    picture = TreeFeed(view, views.inventory, views.statuses, executor)
     async with AsyncExitStack() as stack:
         for one in views.all():
             await stack.enter_async_context(one)
@@ -63,7 +70,7 @@ async def dry_run(zk: Client, paths: DruidPaths, store: MetadataStore, config: L
         return [] if dynamic.pause_coordination else await _plan(view)
 
 
-async def _plan(view: ClusterView) -> list[Action]:
+async def _plan(view: PlanningState) -> list[Action]:
     actions: list[Action] = []
     for _ in marking_everything(view):
         await trio.lowlevel.checkpoint()

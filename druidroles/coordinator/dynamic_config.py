@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from druidroles.coordinator.view import Limits
+from druidroles.coordinator.planning.state import PlanningLimits
 from druidroles.model.decode import ModelError, as_object, bool_of, int_of
 
 CONFIG_NAME = "coordinator.config"
@@ -116,10 +116,10 @@ class DynamicConfig:
         values = {field.metadata["key"]: getattr(self, field.name) for field in attrs.fields(type(self))}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
-    def limits(self, used_segments: int, load_timeout_ms: int) -> Limits:
+    def limits(self, used_segments: int, load_timeout_ms: int) -> PlanningLimits:
         """What is limited, in a cluster of so many used segments."""
         smart = self.smart_segment_loading
-        return Limits(
+        return PlanningLimits(
             replicas_in_flight=max(used_segments // 20, 100) if smart else self.replication_throttle_limit,
             moves_in_flight=min(max(used_segments // 50, 100), 1_000) if smart else self.max_segments_to_move,
             queue_length=0 if smart else self.max_segments_in_node_loading_queue,

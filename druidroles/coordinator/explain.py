@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from druidroles.coordinator.cluster import Server
-from druidroles.coordinator.orders import Order, Orders
-from druidroles.coordinator.planner import broadcast_replicas
-from druidroles.coordinator.replicas import refusal
-from druidroles.coordinator.view import ClusterView
+from druidroles.coordinator.cluster.copies import Server
+from druidroles.coordinator.loading.orders import Order, Orders
+from druidroles.coordinator.planning.planner import broadcast_replicas
+from druidroles.coordinator.planning.replicas import refusal
+from druidroles.coordinator.planning.state import PlanningState
 from druidroles.model.iso import format_iso
 from druidroles.model.segment import DataSegment
 from druidroles.rules.rules import Rules
@@ -21,7 +21,7 @@ from druidroles.rules.rules import Rules
 class Explainer:
     """What it takes: the picture, the rules and the orders, at one instant of both clocks."""
 
-    view: ClusterView
+    view: PlanningState
     rules: Rules
     orders: Orders
     now_ms: int

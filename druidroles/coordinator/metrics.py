@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from druidroles.coordinator.leading import Leading
+from druidroles.coordinator.term import CoordinatorTerm
 from druidroles.http.metrics import Labels, Metrics
 
 Readings = Iterator[tuple[Labels, float]]
 
 
-def show_cluster(metrics: Metrics, leading: Callable[[], Leading | None]) -> None:
+def show_cluster(metrics: Metrics, leading: Callable[[], CoordinatorTerm | None]) -> None:
     """Register the gauges that are read from the term that leads."""
 
-    def gauge(name: str, about: str, read: Callable[[Leading], Readings]) -> None:
+    def gauge(name: str, about: str, read: Callable[[CoordinatorTerm], Readings]) -> None:
         def readings() -> Readings:
             term = leading()
             if term is not None and term.ready:
@@ -43,38 +43,38 @@ def _one(value: float) -> Readings:
     yield {}, value
 
 
-def _unavailable(term: Leading) -> Readings:
+def _unavailable(term: CoordinatorTerm) -> Readings:
     unavailable = term.view.wanting.unavailable
     for name in term.view.used.data_sources():
         yield {"dataSource": name}, unavailable.get(name, 0)
 
 
-def _under_replicated(term: Leading) -> Readings:
+def _under_replicated(term: CoordinatorTerm) -> Readings:
     for (tier, name), count in term.view.wanting.under_replicated.items():
         yield {"tier": tier, "dataSource": name}, count
 
 
-def _by_data_source(term: Leading, which: int) -> Readings:
+def _by_data_source(term: CoordinatorTerm, which: int) -> Readings:
     for name in term.view.used.data_sources():
         yield {"dataSource": name}, term.view.used.totals(name)[which]
 
 
-def _overshadowed(term: Leading) -> Readings:
+def _overshadowed(term: CoordinatorTerm) -> Readings:
     yield {}, len(term.view.used.overshadowed())
 
 
-def _servers(term: Leading, of: Callable[..., float]) -> Readings:
+def _servers(term: CoordinatorTerm, of: Callable[..., float]) -> Readings:
     for name, server in term.view.cluster.servers.items():
         if server.replicates:
             yield {"server": name}, of(server)
 
 
-def _ages(term: Leading) -> Readings:
+def _ages(term: CoordinatorTerm) -> Readings:
     for name, server in term.view.cluster.servers.items():
         if server.replicates:
             yield {"server": name}, term.oldest_order_s(name)
 
 
-def _tiers(term: Leading, of: Callable[..., float]) -> Readings:
+def _tiers(term: CoordinatorTerm, of: Callable[..., float]) -> Readings:
     for tier in term.view.cluster.tiers():
         yield {"tier": tier}, of(list(term.view.cluster.tier(tier)))

@@ -12,22 +12,22 @@ from starlette.routing import BaseRoute
 
 from coordserver.client import LeaderLatch, Term
 from druidroles.coordination.discovery import DiscoveryView
-from druidroles.coordination.following import View
 from druidroles.coordination.inventory import ServerInventory
 from druidroles.coordination.leaders import LeaderView
 from druidroles.coordination.load_queue import LoadQueues
 from druidroles.coordination.status import StatusView
-from druidroles.coordinator.assembly import LeadingConfig, Views
-from druidroles.coordinator.leading import Leading
+from druidroles.coordination.tree_view import View
+from druidroles.coordinator.api.absent import absent_routes
+from druidroles.coordinator.api.cluster import cluster_routes, leader_routes
+from druidroles.coordinator.api.config import config_routes
+from druidroles.coordinator.api.datasources import datasource_routes
+from druidroles.coordinator.api.metadata import metadata_routes
+from druidroles.coordinator.api.rules import rules_routes
 from druidroles.coordinator.metrics import show_cluster
-from druidroles.coordinator.resources import cluster_routes, leader_routes
-from druidroles.coordinator.resources_absent import absent_routes
-from druidroles.coordinator.resources_config import config_routes
-from druidroles.coordinator.resources_datasources import datasource_routes
-from druidroles.coordinator.resources_metadata import metadata_routes
-from druidroles.coordinator.resources_rules import rules_routes
-from druidroles.groups import first_error
-from druidroles.leading_store import GivenUp
+from druidroles.coordinator.settings import TermSettings, Views
+from druidroles.coordinator.term import CoordinatorTerm
+from druidroles.errors import first_leaf
+from druidroles.leadership.term import GivenUp
 from druidroles.metadata import MetadataError, MetadataLocation, MetadataStore, open_store
 from druidroles.metadata.unreadable import UNREADABLE
 from druidroles.model.server import NodeRole
@@ -44,7 +44,7 @@ class CoordinatorSettings:
 
     metadata: MetadataLocation
     accept_empty: bool = False  # lead on an empty metadata store although the tree knows of data
-    leading: LeadingConfig = attrs.field(factory=LeadingConfig)
+    leading: TermSettings = attrs.field(factory=TermSettings)
 
 
 def build(context: RoleContext, settings: CoordinatorSettings) -> Role:
@@ -67,7 +67,7 @@ class Coordinator:
     """A `Role`. `leading` is the term in which it leads, None while it stands by."""
 
     def __init__(self, context: RoleContext, settings: CoordinatorSettings) -> None:
-        self.leading: Leading | None = None
+        self.leading: CoordinatorTerm | None = None
         self.url = context.url
         self._given_up = GivenUp()
         self._context = context
@@ -120,14 +120,14 @@ class Coordinator:
 
     async def _lead(self, store: MetadataStore, term: Term) -> None:
         """One term. Returning gives the lead up: the store has refused us, or cannot be used."""
-        leading = Leading(self._context, store, self._views, term, self._settings.leading)
+        leading = CoordinatorTerm(self._context, store, self._views, term, self._settings.leading)
         try:
             await leading.begin(self.url, accept_empty=self._settings.accept_empty)
             self.leading = leading
             self._given_up.leads()
             await leading.run()
         except* MetadataError as failed:
-            self._given_up.say(first_error(failed))
+            self._given_up.say(first_leaf(failed))
             await trio.sleep(GIVE_UP_S)
         finally:
             self.leading = None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import attrs
 
+from druidroles.atomic_files import copy_file, make_directories
 from druidroles.deepstorage.errors import (
     CorruptSegmentError,
     DeepStorageError,
@@ -21,7 +22,6 @@ from druidroles.deepstorage.errors import (
 )
 from druidroles.deepstorage.layout import FILE_NAME, check_format, segment_directory
 from druidroles.deepstorage.protocol import DeepStorage
-from druidroles.durable import copy_file, make_directories
 from druidroles.model.segment import DataSegment
 
 LOAD_SPEC_TYPE = "local"

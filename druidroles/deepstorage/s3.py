@@ -24,6 +24,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from druidroles.atomic_files import write_chunks
 from druidroles.deepstorage.errors import (
     CorruptSegmentError,
     DeepStorageError,
@@ -31,7 +32,6 @@ from druidroles.deepstorage.errors import (
     MissingSegmentError,
 )
 from druidroles.deepstorage.layout import FILE_NAME, check_format, segment_directory
-from druidroles.durable import write_chunks
 from druidroles.model.segment import DataSegment
 
 log = logging.getLogger(__name__)

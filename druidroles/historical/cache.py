@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from druidroles.coordination.changes import Revision
-from druidroles.coordination.load_worker import LoadFailedError
+from druidroles.coordination.load_queue_runner import LoadFailedError
 from druidroles.deepstorage import DeepStorage, DeepStorageError
 from druidroles.historical.locations import Location, Locations
 from druidroles.model.segment import DataSegment, SegmentDescriptor

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import attrs
 
+from druidroles.atomic_files import TEMPORARY_SUFFIX, make_directories, write_file
 from druidroles.deepstorage import DeepStorage
-from druidroles.durable import TEMPORARY_SUFFIX, make_directories, write_file
 from druidroles.model.decode import ModelError, as_object, need_int, need_object
 from druidroles.model.segment import DataSegment
 from druidroles.segments.errors import SegmentFileError

@@ -23,8 +23,8 @@ from starlette.routing import BaseRoute, Route
 
 from coordserver.client.background import background
 from druidroles.coordination.announcements import announced_server
-from druidroles.coordination.load_requests import LoadQueueView
-from druidroles.coordination.load_worker import LoadWorker
+from druidroles.coordination.load_queue_runner import LoadWorker
+from druidroles.coordination.load_queue_server import LoadQueueView
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.deepstorage import DeepStorageError, DeepStorageLocation, open_deep_storage
 from druidroles.historical.cache import SegmentCache

@@ -1,1 +1,1 @@
-"""druidroles.http: see docs/code-map.md."""
+"""HTTP for all roles: serving, asking, errors, access rules, compression and metrics."""

@@ -1,1 +1,1 @@
-"""druidroles.middlemanager: see docs/code-map.md."""
+"""The MiddleManager and the processes of its tasks."""

@@ -38,7 +38,7 @@ from druidroles.deepstorage import (
     open_deep_storage,
     parse_deep_storage_location,
 )
-from druidroles.groups import first_error
+from druidroles.errors import first_leaf
 from druidroles.http.app import make_app, status_routes
 from druidroles.http.client import make_client
 from druidroles.http.guard import Guard, HttpAccess
@@ -47,8 +47,8 @@ from druidroles.lifeline import follow_parent
 from druidroles.middlemanager.action_client import ActionClient, ActionFailedError
 from druidroles.middlemanager.report import Progress
 from druidroles.middlemanager.task_dir import Result, TaskDirectory, TaskDirectoryHeldError
+from druidroles.middlemanager.task_types import work
 from druidroles.middlemanager.toolbox import TaskFailedError, Toolbox
-from druidroles.middlemanager.work import work
 from druidroles.model.decode import ModelError
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 from druidroles.model.task import TaskState, task_id
@@ -128,7 +128,7 @@ class Peon:
                 await self._serve(stack, zk, paths)
                 await self._work(leaders, http)
         except* _EXPECTED as group:
-            fault = first_error(group)
+            fault = first_leaf(group)
             log.error("the task fails: %s", fault)
             self.progress.error_msg = str(fault)
         if self.progress.error_msg is not None:

@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from druidroles.http.epochs import EpochGuard
 from druidroles.http.errors import DruidHttpError
 from druidroles.http.relay import RelayedResponse
+from druidroles.leadership.epochs import EpochGuard
 from druidroles.middlemanager.runner import TaskProcess
 from druidroles.middlemanager.task_dir import TaskDirectory
 from druidroles.model.decode import whole_number

@@ -26,9 +26,9 @@ from druidroles.coordination.payloads import dumps_gz
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_worker import Assignment, AssignmentView, WorkerTasks
 from druidroles.deepstorage import DeepStorageError, DeepStorageLocation, open_deep_storage
-from druidroles.http.epochs import EpochGuard
+from druidroles.leadership.epochs import EpochGuard
 from druidroles.lifeline import Lifeline
-from druidroles.middlemanager.address import keep_port
+from druidroles.middlemanager.kept_port import keep_port
 from druidroles.middlemanager.resources import WorkerResources
 from druidroles.middlemanager.runner import TaskProcess
 from druidroles.middlemanager.task_dir import TaskDirectory, prune

@@ -16,7 +16,7 @@ from functools import partial
 import trio
 
 from druidroles.coordination.task_worker import WorkerTasks
-from druidroles.groups import first_error
+from druidroles.errors import first_leaf
 from druidroles.lifeline import Lifeline
 from druidroles.middlemanager.task_dir import TaskDirectory
 from druidroles.model.task import UNKNOWN_LOCATION, TaskAnnouncement, TaskLocation, TaskState, TaskStatus
@@ -83,7 +83,7 @@ class TaskProcess:
         try:
             code = await self._start_and_follow()
         except* OSError as fault:
-            self._why = f"its process cannot be started: {first_error(fault)}"
+            self._why = f"its process cannot be started: {first_leaf(fault)}"
         return code
 
     async def _start_and_follow(self) -> int:

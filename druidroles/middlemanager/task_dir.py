@@ -26,7 +26,7 @@ from typing import Any
 
 import attrs
 
-from druidroles.durable import write_file
+from druidroles.atomic_files import write_file
 from druidroles.model.decode import ModelError, as_object, need_str, opt_str, parse_json
 from druidroles.model.task import TaskState, task_id
 

@@ -1,1 +1,1 @@
-"""druidroles.model: see docs/code-map.md."""
+"""Druid's values and their JSON. Pure."""

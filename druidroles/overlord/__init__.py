@@ -1,1 +1,1 @@
-"""druidroles.overlord: see docs/code-map.md."""
+"""The Overlord: accepts tasks, assigns them to workers, and publishes their segments."""

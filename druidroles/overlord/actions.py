@@ -21,8 +21,8 @@ from druidroles.model.kill import read_unused_since, read_versions
 from druidroles.model.names import check_name
 from druidroles.model.segment import DataSegment
 from druidroles.model.task import TaskLock, TaskState, TaskStatus, task_id
-from druidroles.overlord.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
-from druidroles.overlord.submission import lock_priority
+from druidroles.overlord.planning.lockbox import EXCLUSIVE, LOCK_TYPES, Granted, Lockbox, LockRequest
+from druidroles.overlord.planning.submission import lock_priority
 
 log = logging.getLogger(__name__)
 

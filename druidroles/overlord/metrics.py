@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from druidroles.http.metrics import Labels, Metrics, Reading
-from druidroles.overlord.leading import Leading
+from druidroles.overlord.term import OverlordTerm
 
 
-def show_leader(metrics: Metrics, lead: Callable[[], Leading | None]) -> None:
+def show_leader(metrics: Metrics, lead: Callable[[], OverlordTerm | None]) -> None:
     """Show the slots and the queue of whoever leads in this process; nothing while it does not."""
     gauge = metrics.gauge
     gauge("task/running/count", "tasks that run", lambda: _tasks(lead(), "running"))
@@ -26,18 +26,18 @@ def show_leader(metrics: Metrics, lead: Callable[[], Leading | None]) -> None:
         gauge(f"taskSlot/{name}/count", about, lambda name=name: _slots(lead(), name))  # type: ignore[misc]
 
 
-def _tasks(leading: Leading | None, state: str) -> Reading:
+def _tasks(leading: OverlordTerm | None, state: str) -> Reading:
     if leading is None:
         return ()
     counted = Counter(row.data_source for row in leading.tasks.values() if leading.listed(row).state == state)
     return [({"dataSource": name}, float(count)) for name, count in counted.items()]
 
 
-def _slots(leading: Leading | None, what: str) -> Reading:
+def _slots(leading: OverlordTerm | None, what: str) -> Reading:
     return () if leading is None else list(_slots_by_category(leading, what))
 
 
-def _slots_by_category(leading: Leading, what: str) -> Iterable[tuple[Labels, float]]:
+def _slots_by_category(leading: OverlordTerm, what: str) -> Iterable[tuple[Labels, float]]:
     counted: Counter[str] = Counter()
     for load in leading.worker_loads():
         barred = load.worker.host in leading.blacklist.workers

@@ -19,9 +19,9 @@ from coordserver.client import LeaderLatch, Term
 from druidroles.coordination.leaders import LeaderView, contends
 from druidroles.coordination.status import StatusAnnouncer, announced_status
 from druidroles.coordination.task_queue import TaskQueue, TaskTree
-from druidroles.groups import first_error
-from druidroles.http.epochs import EpochGuard
-from druidroles.leading_store import GivenUp, begin_term
+from druidroles.errors import first_leaf
+from druidroles.leadership.epochs import EpochGuard
+from druidroles.leadership.term import GivenUp, begin_term
 from druidroles.metadata import (
     LeaderEpoch,
     MetadataError,
@@ -31,13 +31,13 @@ from druidroles.metadata import (
 )
 from druidroles.metadata.unreadable import UNREADABLE
 from druidroles.model.server import NodeRole
-from druidroles.overlord.blacklist import BlacklistRule
+from druidroles.overlord.api.tasks import OverlordResources, wall_ms
 from druidroles.overlord.counts import Counts
-from druidroles.overlord.leading import Leading, Rules
 from druidroles.overlord.metrics import show_leader
-from druidroles.overlord.plans import Limits
-from druidroles.overlord.resources import OverlordResources, wall_ms
-from druidroles.overlord.select import STRATEGIES
+from druidroles.overlord.planning.blacklist import BlacklistRule
+from druidroles.overlord.planning.select import STRATEGIES
+from druidroles.overlord.planning.values import QueueTimeouts
+from druidroles.overlord.term import OverlordTerm, OverlordTermSettings
 from druidroles.process import Role, RoleContext, StartError
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class OverlordSettings:
     metadata: MetadataLocation
     accept_empty: bool = False
     strategy: str = "equalDistribution"
-    limits: Limits = attrs.field(factory=Limits)
+    limits: QueueTimeouts = attrs.field(factory=QueueTimeouts)
     blacklist: BlacklistRule = attrs.field(factory=BlacklistRule)
     parallel_ratio: float = 1.0
 
@@ -67,7 +67,7 @@ class Overlord:
     """See Role. `leading` is set while this process leads and has read its state."""
 
     def __init__(self, context: RoleContext, settings: OverlordSettings) -> None:
-        self.leading: Leading | None = None
+        self.leading: OverlordTerm | None = None
         self._context = context
         self._settings = settings
         self._leaders = LeaderView(context.zk, context.paths.overlord_latch)
@@ -81,8 +81,13 @@ class Overlord:
         return self._leaders.url
 
     @property
+    def url(self) -> str:
+        """The URL of this process."""
+        return self._context.url
+
+    @property
     def http(self) -> httpx2.AsyncClient:
-        """To ask workers with."""
+        """The client for requests to workers."""
         return self._context.http
 
     def routes(self) -> list[BaseRoute]:
@@ -140,21 +145,21 @@ class Overlord:
             self._given_up.leads()
             await self._lead_fenced(term, epoch, store, status)
         except* MetadataError as fault:
-            self._given_up.say(first_error(fault))
+            self._given_up.say(first_leaf(fault))
         await trio.sleep(_PAUSE_S)
 
     async def _lead_fenced(self, term: Term, epoch: LeaderEpoch, store: MetadataStore, status: StatusAnnouncer) -> None:
         context = self._context
         async with TaskTree(context.zk, context.paths) as tree:
             await tree.wait_synced()
-            leading = Leading(
+            leading = OverlordTerm(
                 store,
                 epoch,
                 tree,
                 TaskQueue(context.zk, context.paths, term),
                 context.http,
                 wall_ms,
-                Rules(
+                OverlordTermSettings(
                     limits=self._settings.limits,
                     blacklist=self._settings.blacklist,
                     strategy=STRATEGIES[self._settings.strategy],
@@ -176,7 +181,7 @@ class Overlord:
                 status.say(**_status(None))
 
 
-async def _tell(leading: Leading, term: Term, status: StatusAnnouncer) -> None:
+async def _tell(leading: OverlordTerm, term: Term, status: StatusAnnouncer) -> None:
     """Keep the status in the tree up to date; what changes often is gathered there, and here too."""
     while True:
         revision = leading.tree.revision.value

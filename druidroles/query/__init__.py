@@ -1,1 +1,1 @@
-"""druidroles.query: see docs/code-map.md."""
+"""Native queries: parsing, execution over segment files, merging of partial results."""

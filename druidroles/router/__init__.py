@@ -1,1 +1,1 @@
-"""druidroles.router: see docs/code-map.md."""
+"""The Router: one address for the cluster; it proxies to Brokers and leaders."""

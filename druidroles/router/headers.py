@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from druidroles.http.epochs import EPOCH_HEADER
+from druidroles.leadership.epochs import EPOCH_HEADER
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -22,7 +22,7 @@ from druidroles.http.errors import DruidHttpError
 from druidroles.model.server import NodeRole
 from druidroles.process import Role, RoleContext
 from druidroles.query.model import MAX_TIMEOUT_MS
-from druidroles.router.choosing import DEFAULT_STRATEGIES, Asked, Strategy, Tiers, choose_service
+from druidroles.router.broker_strategies import DEFAULT_STRATEGIES, Asked, Strategy, Tiers, choose_service
 from druidroles.router.paths import refuse_abnormal
 from druidroles.router.proxy import Exchange, Proxied, Target, UnreachableError, pass_on
 from druidroles.router.rules import PolledRules

@@ -1,1 +1,1 @@
-"""druidroles.segments: see docs/code-map.md."""
+"""Ingestion: from input files to segment files."""

@@ -114,3 +114,23 @@ def test_the_replicated_state_is_deterministic(path: Path) -> None:
 def test_nondeterminism_is_found(code: str) -> None:
     """The check above can fail."""
     assert list(find_nondeterminism(ast.parse(code)))
+
+
+ROLES = sorted(
+    path for path in (ROOT / "druidroles").rglob("*.py") if "coordination" not in path.relative_to(ROOT).parts[:2]
+)
+TREE_NAMES = ("internal-discovery", "_COORDINATOR", "_OVERLORD", "coord/published", "coord/status", "loadQueue/")
+
+
+@pytest.mark.parametrize("path", ROLES, ids=name)
+def test_only_the_coordination_package_knows_paths_of_the_tree(path: Path) -> None:
+    """Other packages ask `coordination.paths` for a path. Docstrings and metric names are no paths."""
+    tree = ast.parse(path.read_text())
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+    ]
+    found = [text for text in texts for known in TREE_NAMES if known in text and not text.startswith("segment/")]
+    assert not found, f"{name(path)} names a path of the tree: {found}"

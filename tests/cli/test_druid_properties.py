@@ -11,7 +11,7 @@ import pytest
 
 from cli.commands.druid import command
 from cli.druid_properties import PropertyError, read_settings, size
-from druidroles.router.choosing import Manual
+from druidroles.router.broker_strategies import Manual
 
 COMMON = """
 # what all processes share

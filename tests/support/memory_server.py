@@ -29,7 +29,7 @@ from coordserver.wire.jute.connection import JuteConnection
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native.connection import NativeConnection
 from coordserver.wire.output import Output
-from coordserver.wire.port import SessionConnection
+from coordserver.wire.port import ServedConnection
 
 TICK_S = 0.1
 WALL_MS = 1_700_000_000_000
@@ -65,7 +65,7 @@ class Peer:
         self.woken = trio.Event()
         self.scope = trio.CancelScope()
         self.output = Output(self.wake, soft=1 << 20, hard=1 << 24)
-        self.connection: SessionConnection = (
+        self.connection: ServedConnection = (
             JuteConnection(server.engine, self.output, server.wire_limits, credentials=server.credentials)
             if server.zookeeper
             else NativeConnection(server.engine, self.output, server.wire_limits, credentials=server.credentials)

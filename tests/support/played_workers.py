@@ -19,12 +19,12 @@ from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.server import NodeRole, Worker
 from druidroles.model.task import TaskStatus
-from druidroles.overlord.leading import Leading
-from druidroles.overlord.plans import Limits
+from druidroles.overlord.planning.values import QueueTimeouts
 from druidroles.overlord.role import OverlordSettings, build
+from druidroles.overlord.term import OverlordTerm
 
 API = "/druid/indexer/v1"
-QUICK = Limits(assignment_timeout_ms=300, cleanup_timeout_ms=300, slow_claim_ms=100)
+QUICK = QueueTimeouts(assignment_timeout_ms=300, cleanup_timeout_ms=300, slow_claim_ms=100)
 DAY = "2013-01-01/2013-01-02"
 
 
@@ -86,7 +86,7 @@ def player(address: object, nursery: trio.Nursery) -> Play:
 
 @asynccontextmanager
 async def overlord(
-    server: ServerHandle, tmp_path: Path, name: str, limits: Limits = QUICK, **more: Any
+    server: ServerHandle, tmp_path: Path, name: str, limits: QueueTimeouts = QUICK, **more: Any
 ) -> AsyncIterator[Running]:
     """An Overlord; all of a test share one store."""
     settings = OverlordSettings(metadata=tmp_path / "metadata.sqlite", limits=limits, **more)
@@ -94,14 +94,14 @@ async def overlord(
         yield on
 
 
-async def leads(on: Running) -> Leading:
+async def leads(on: Running) -> OverlordTerm:
     """Its term, once it leads."""
 
-    async def term() -> Leading | None:
-        leading: Leading | None = on.role.leading
+    async def term() -> OverlordTerm | None:
+        leading: OverlordTerm | None = on.role.leading
         return leading
 
-    found: Leading = await until(term)
+    found: OverlordTerm = await until(term)
     return found
 
 

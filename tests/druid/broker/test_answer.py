@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from druidroles.broker.answer import AnswerLimits
-from druidroles.broker.exchange import Answer, ServerFailedError, ask
+from druidroles.broker.data_server_client import Answer, ServerFailedError, ask
 from druidroles.broker.fanout import FanOut
 from druidroles.broker.view import BrokerView
 from druidroles.coordination.changes import Revision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from druidroles.broker.choice import BACK_OFF_S, ServerChoice
+from druidroles.broker.server_health import BACK_OFF_S, ServerChoice
 from druidroles.model.server import DruidServerMetadata
 
 SERVERS = {

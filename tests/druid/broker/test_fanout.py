@@ -377,7 +377,7 @@ async def test_the_timeout_of_the_query_holds(world: World) -> None:
 
 async def test_many_pieces_are_planned_and_sent_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each asked for once, whatever the size of the parts."""
-    monkeypatch.setattr("druidroles.broker.plan.HOLDERS_AT_ONCE", 2)
+    monkeypatch.setattr("druidroles.broker.segment_lookup.HOLDERS_AT_ONCE", 2)
     monkeypatch.setattr("druidroles.broker.fanout.PIECES_AT_ONCE", 3)
     monkeypatch.setattr("druidroles.broker.fanout.PIECES_PER_REQUEST", 4)
     holder = Holder(*range(9))

@@ -8,8 +8,8 @@ import pytest
 import trio
 from made_segments import make_segment
 
-from druidroles.broker import memory as module
-from druidroles.broker.memory import ServedMemory
+from druidroles.broker import served_log as module
+from druidroles.broker.served_log import ServedMemory
 from druidroles.broker.view import BrokerView
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered

@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from coordserver.client import Client
-from druidroles.broker import memory
+from druidroles.broker import served_log as memory
 from druidroles.broker.role import BrokerSettings
-from druidroles.broker.selecting import Watched
+from druidroles.broker.tier_selector import Watched
 from druidroles.coordination.announcements import announced_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.model.server import DruidServerMetadata

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from druidroles.broker.choice import ServerChoice
-from druidroles.broker.selecting import Balancer, TierSelector, TierStrategy, Watched
+from druidroles.broker.server_health import ServerChoice
+from druidroles.broker.tier_selector import Balancer, TierSelector, TierStrategy, Watched
 from druidroles.model.server import DruidServerMetadata
 
 SERVERS = {

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from druidroles.broker.used import UsedSegments
+from druidroles.broker.used_segments_feed import UsedSegmentsFeed
 from druidroles.coordination.changes import Revision
 from druidroles.coordination.leaders import LeaderView
 from druidroles.model.interval import Interval
@@ -44,7 +44,7 @@ class World:
         self.mark = 7
         self.leaders = Leaders()
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._respond))
-        self.used = UsedSegments(http, cast(LeaderView, self.leaders), lambda: self.mark, self._take)
+        self.used = UsedSegmentsFeed(http, cast(LeaderView, self.leaders), lambda: self.mark, self._take)
 
     async def _respond(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(str(request.url))

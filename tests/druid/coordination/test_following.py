@@ -10,8 +10,8 @@ import pytest
 
 from coordserver.client import Client, NoNodeError
 from coordserver.client.values import Node
-from druidroles.coordination.following import Take, View, decoded
 from druidroles.coordination.payloads import dumps, dumps_gz, loads
+from druidroles.coordination.tree_view import Take, View, decoded
 
 Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 

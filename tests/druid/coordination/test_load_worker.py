@@ -16,8 +16,8 @@ from coordserver.client.background import background
 from coordserver.core.model.acl import READ_ACL_UNSAFE
 from druidroles.coordination.announcements import SegmentAnnouncer, announced_server
 from druidroles.coordination.inventory import read_batch
-from druidroles.coordination.load_requests import LoadQueueView, RequestWriter, Start
-from druidroles.coordination.load_worker import LoadFailedError, LoadWorker
+from druidroles.coordination.load_queue_runner import LoadFailedError, LoadWorker
+from druidroles.coordination.load_queue_server import LoadQueueView, RequestWriter, Start
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
 from druidroles.model.change_request import Action, ChangeRequest, CoordMark

@@ -17,9 +17,9 @@ from coordserver.client.transport import Host, Transport, dial_tcp
 from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.url import CoordUrl
-from druidroles.coordinator.assembly import LeadingConfig
-from druidroles.coordinator.damping import DampingConfig
+from druidroles.coordinator.cluster.departures import DepartureSettings
 from druidroles.coordinator.role import Coordinator, CoordinatorSettings
+from druidroles.coordinator.settings import TermSettings
 from druidroles.http.app import make_app
 from druidroles.metadata import LeaderEpoch, Publication, SqliteMetadataStore, TaskRow, open_sqlite_store
 from druidroles.model.interval import Interval
@@ -31,7 +31,7 @@ from druidroles.process import RoleContext, RoleSettings
 
 OVERLORD = LeaderEpoch(role="overlord", epoch=1)
 SESSION_TIMEOUT_S = 2.0
-DAMPING = DampingConfig(grace_ms=500, stopping_grace_ms=500, mass_grace_ms=60_000)
+DAMPING = DepartureSettings(grace_ms=500, stopping_grace_ms=500, mass_grace_ms=60_000)
 
 
 class Cable:
@@ -132,7 +132,7 @@ async def _coordinator(house: House, port: int, accept_empty: bool) -> AsyncIter
         trio.open_nursery() as nursery,
     ):
         context = RoleContext(settings, zk, house.paths, unused, f"127.0.0.1:{port}")
-        leading = LeadingConfig(damping=DAMPING)
+        leading = TermSettings(damping=DAMPING)
         told = CoordinatorSettings(metadata=house.metadata, accept_empty=accept_empty, leading=leading)
         role = Coordinator(context, told)
         transport = httpx2.ASGITransport(make_app(role.routes()))

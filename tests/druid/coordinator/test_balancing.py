@@ -8,21 +8,21 @@ from random import Random
 import attrs
 import pytest
 
-from druidroles.coordinator.actions import CancelLoad, DropSegment, LoadSegment, MoveSegment
-from druidroles.coordinator.balancing import Balancing
-from druidroles.coordinator.cluster import Cluster, Server
-from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.planner import (
+from druidroles.coordinator.cluster.copies import Cluster, Server
+from druidroles.coordinator.cluster.departures import Departures, DepartureSettings
+from druidroles.coordinator.cluster.load_failures import FailureMemory
+from druidroles.coordinator.cluster.timers import Timers
+from druidroles.coordinator.cluster.used_segments import UsedSegments
+from druidroles.coordinator.planning.balancing import Balancing
+from druidroles.coordinator.planning.decisions import CancelLoad, DropSegment, LoadSegment, MoveSegment
+from druidroles.coordinator.planning.planner import (
     marking_everything,
     plan,
     release_throttled,
     release_unplaced,
     take_snapshot,
 )
-from druidroles.coordinator.timers import Timers
-from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView, Limits
+from druidroles.coordinator.planning.state import PlanningLimits, PlanningState
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.segment import DataSegment
@@ -40,14 +40,14 @@ class World:
 
     def __init__(self, days: int = 8, replicas: int = 1) -> None:
         self.rule: dict[str, object] = {"type": "loadForever", "tieredReplicants": {TIER: replicas}}
-        self.view = ClusterView(
+        self.view = PlanningState(
             cluster=Cluster(),
             used=UsedSegments(),
             rules=Rules({"_default": [self.rule]}),
             failures=FailureMemory(),
-            damping=Damping(DampingConfig()),
+            damping=Departures(DepartureSettings()),
             timers=Timers(),
-            limits=Limits(moves_in_flight=100),
+            limits=PlanningLimits(moves_in_flight=100),
         )
         self.balancing = Balancing(self.view, Random(1))
         self.now_ms = 1_000
@@ -101,7 +101,7 @@ def test_a_server_that_joins_is_used_at_once_and_the_source_drops_only_when_the_
 
 def test_moves_in_flight_are_limited_and_go_on_when_others_end() -> None:
     world = World()
-    world.view.limits = Limits(moves_in_flight=1)
+    world.view.limits = PlanningLimits(moves_in_flight=1)
     world.server("three")
     (move,) = world.balance()
     assert world.balance() == []
@@ -204,7 +204,7 @@ def test_nothing_moves_while_the_tier_is_disturbed(why: str) -> None:
     elif why == "grace":
         world.view.damping.left("x", TIER, [d.id for d in world.days], world.now_ms, stopping=True, remaining=9)
     else:
-        world.view.limits = Limits(moves_in_flight=0)
+        world.view.limits = PlanningLimits(moves_in_flight=0)
     assert world.balance() == []
 
 
@@ -222,7 +222,7 @@ def test_a_settled_tier_costs_nothing_until_it_is_stirred() -> None:
 def test_nothing_is_moved_while_much_is_loaded_unless_a_server_is_to_be_emptied() -> None:
     world = World()
     empty = world.server("three")
-    world.view.limits = Limits(moves_in_flight=3)
+    world.view.limits = PlanningLimits(moves_in_flight=3)
     for day in range(100, 103):
         world.view.cluster.begin_load(world.two, segment(day), primary=False)
     assert not world.balancing.wants(world.now_ms)

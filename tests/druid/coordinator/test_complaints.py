@@ -12,8 +12,8 @@ from fake_historicals import fake_historical
 
 from coordserver.client import TransactionFailedError
 from druidroles.coordination.load_queue import LoadQueueWriter
-from druidroles.coordinator import executor as executor_module
-from druidroles.coordinator.orders import PER_SERVER
+from druidroles.coordinator.loading import load_queue_peon as executor_module
+from druidroles.coordinator.loading.orders import PER_SERVER
 from druidroles.metadata import StaleEpochError
 from druidroles.model.change_request import ChangeRequest, CoordMark
 from druidroles.model.segment import DataSegment

@@ -12,8 +12,8 @@ from fake_historicals import fake_historical
 
 from cli.commands.druid import command
 from coordserver.client import connect
-from druidroles.coordinator.assembly import LeadingConfig
 from druidroles.coordinator.dry_run import dry_run, rows
+from druidroles.coordinator.settings import TermSettings
 from druidroles.metadata import Audit, LeaderEpoch
 from druidroles.model.segment import DataSegment
 
@@ -44,7 +44,7 @@ async def test_the_plan_is_told_and_nothing_is_written(house: Any, days: Days) -
         connect(house.address, session_timeout=4) as zk,
     ):
         before = await _tree(zk)
-        plan = list(rows(await dry_run(zk, house.paths, house.store, LeadingConfig())))
+        plan = list(rows(await dry_run(zk, house.paths, house.store, TermSettings())))
         after = await _tree(zk)
     assert after == before
     assert await house.store.epochs() == {"coordinator": 20, "overlord": 1}
@@ -68,7 +68,7 @@ async def test_what_a_leader_has_ordered_already_is_not_planned_again(house: Any
             return len(await server.zk.children(house.paths.load_queue_of(server.name))) == 3
 
         await until(ordered)
-        assert await dry_run(coordinator.zk, house.paths, house.store, LeadingConfig()) == []
+        assert await dry_run(coordinator.zk, house.paths, house.store, TermSettings()) == []
 
 
 async def test_on_the_command_line(house: Any, days: Days) -> None:

@@ -12,14 +12,14 @@ import trio.testing
 from coordserver.client import BadVersionError, KeeperError, ThrottledError
 from druidroles.coordination.changes import Deltas
 from druidroles.coordination.load_queue import Key, LoadQueues, LoadQueueWriter, Outcome, QueueEntry
-from druidroles.coordinator.actions import CancelLoad, DropSegment, LoadSegment
-from druidroles.coordinator.cluster import Cluster, Server
-from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.executor import SWEEP_MS, VANISHED_GRACE_MS, Executor
-from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.timers import Timers
-from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView, Limits
+from druidroles.coordinator.cluster.copies import Cluster, Server
+from druidroles.coordinator.cluster.departures import Departures, DepartureSettings
+from druidroles.coordinator.cluster.load_failures import FailureMemory
+from druidroles.coordinator.cluster.timers import Timers
+from druidroles.coordinator.cluster.used_segments import UsedSegments
+from druidroles.coordinator.loading.load_queue_peon import SWEEP_MS, VANISHED_GRACE_MS, LoadQueuePeon
+from druidroles.coordinator.planning.decisions import CancelLoad, DropSegment, LoadSegment
+from druidroles.coordinator.planning.state import PlanningLimits, PlanningState
 from druidroles.model.change_request import Action, ChangeRequest, CoordMark
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
@@ -97,17 +97,17 @@ class World:
     def __init__(self) -> None:
         self.now_ms = 1_000
         self.tree = Tree()
-        self.view = ClusterView(
+        self.view = PlanningState(
             cluster=Cluster(),
             used=UsedSegments(),
             rules=Rules({}),
             failures=FailureMemory(),
-            damping=Damping(DampingConfig()),
+            damping=Departures(DepartureSettings()),
             timers=Timers(),
         )
         self.server = self.view.cluster.add_server(Server("h", "t", max_size=1_000))
         fake: Any = self.tree
-        self.executor = Executor(
+        self.executor = LoadQueuePeon(
             self.view, cast(LoadQueues, fake), cast(LoadQueueWriter, fake), EPOCH, lambda: self.now_ms
         )
 
@@ -292,7 +292,7 @@ async def test_a_load_that_nobody_begins_is_taken_back_and_counts_as_failed(worl
     world.load()
     await world.write()
     world.follow()
-    world.executor.sweep(world.now_ms + Limits().load_timeout_ms)
+    world.executor.sweep(world.now_ms + PlanningLimits().load_timeout_ms)
     await world.write()
     assert world.tree.standing == {}
     assert list(world.failures) == ["h"]

@@ -12,12 +12,12 @@ from fake_historicals import fake_historical
 
 from cli.commands.druid import command
 from cli.explain import _print
-from druidroles.coordinator.assembly import LeadingConfig, make_view
-from druidroles.coordinator.cluster import Server
+from druidroles.coordinator.cluster.copies import Server
 from druidroles.coordinator.explain import Explainer
-from druidroles.coordinator.orders import Order, Orders
-from druidroles.coordinator.planner import plan, take_snapshot
-from druidroles.coordinator.view import Limits
+from druidroles.coordinator.loading.orders import Order, Orders
+from druidroles.coordinator.planning.planner import plan, take_snapshot
+from druidroles.coordinator.planning.state import PlanningLimits
+from druidroles.coordinator.settings import TermSettings, make_view
 from druidroles.model.change_request import Action
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
@@ -40,7 +40,7 @@ class World:
         self.now_ms = 5_000
         self.orders = Orders()
         self.rules = Rules({"wiki": list(rules)} if rules else {})
-        view = self.view = make_view(LeadingConfig(), 0)
+        view = self.view = make_view(TermSettings(), 0)
         view.rules = self.rules
 
     def server(self, name: str, size: int = 1_000, **more: Any) -> Server:
@@ -77,7 +77,7 @@ def test_each_server_tells_what_it_has_against_the_segment() -> None:
     world.server("going", stopping=True)
     failed = world.server("failed")
     queued = world.server("queued")
-    world.view.limits = Limits(queue_length=1)
+    world.view.limits = PlanningLimits(queue_length=1)
     world.view.cluster.begin_load(queued, segment(9), primary=True)
     world.view.failures.record(segment(1).id, failed.name, "no such file", world.now_ms)
     world.use(segment(1))
@@ -126,7 +126,7 @@ def test_a_grace_and_a_throttle_are_told() -> None:
     world.view.damping.left("a", TIER, served, world.now_ms, stopping=True, remaining=2)
     world.plan()
     assert "it is waited for until 1970-01-01T00:17:40.000Z" in world.explain(segment(1))["why"]
-    world.view.limits = Limits(replicas_in_flight=0)
+    world.view.limits = PlanningLimits(replicas_in_flight=0)
     world.view.cluster.add_served(b, segment(2), world.now_ms)
     world.use(segment(1), segment(2))
     assert "throttled: 0 replicas are being loaded, the limit is 0" in world.explain(segment(2))["why"]

@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from coordserver.client import Leader
+from druidroles.coordinator.duties.kill import KillConfig, KillUnused, span_of
+from druidroles.coordinator.duties.overlord_client import KillTaskClient, OverlordError
 from druidroles.coordinator.dynamic_config import DynamicConfig
-from druidroles.coordinator.kill import KillConfig, KillUnused, span_of
-from druidroles.coordinator.overlord import OverlordClient, OverlordError
 from druidroles.metadata import LeaderEpoch
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
@@ -76,7 +76,7 @@ class World:
         self.dynamic = DynamicConfig()
         transport = httpx2.MockTransport(self.overlord.answer)
         leaders: Any = self.leaders
-        self.client = OverlordClient(
+        self.client = KillTaskClient(
             httpx2.AsyncClient(transport=transport), leaders, LeaderEpoch(role="coordinator", epoch=9)
         )
         self.store: Any = FakeStore(unused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from druidroles.coordinator.orders import Order, Orders
+from druidroles.coordinator.loading.orders import Order, Orders
 from druidroles.model.change_request import Action
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment

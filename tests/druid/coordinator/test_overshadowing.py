@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from druidroles.coordinator.cluster import Cluster, Server
-from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.overshadowing import is_overshadowed_by_served
-from druidroles.coordinator.timers import Timers
-from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView
+from druidroles.coordinator.cluster.copies import Cluster, Server
+from druidroles.coordinator.cluster.departures import Departures, DepartureSettings
+from druidroles.coordinator.cluster.load_failures import FailureMemory
+from druidroles.coordinator.cluster.timers import Timers
+from druidroles.coordinator.cluster.used_segments import UsedSegments
+from druidroles.coordinator.planning.overshadowing import is_overshadowed_by_served
+from druidroles.coordinator.planning.state import PlanningState
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.model.shardspec import numbered
@@ -25,12 +25,12 @@ def segment(version: str, part: int = 0, of: int = 1) -> DataSegment:
 
 def marked(*used: DataSegment, served: tuple[DataSegment, ...], replicas: int = 2) -> set[str]:
     rule = {"type": "loadForever", "tieredReplicants": {"_default_tier": replicas}}
-    view = ClusterView(
+    view = PlanningState(
         cluster=Cluster(),
         used=UsedSegments(),
         rules=Rules({"_default": [rule]}),
         failures=FailureMemory(),
-        damping=Damping(DampingConfig()),
+        damping=Departures(DepartureSettings()),
         timers=Timers(),
     )
     server = view.cluster.add_server(Server("h", "_default_tier", max_size=1_000))

@@ -10,11 +10,11 @@ import pytest
 from druidroles.coordination.changes import Deltas
 from druidroles.coordination.inventory import ServerInventory
 from druidroles.coordination.status import StatusView
-from druidroles.coordinator.actions import LoadSegment
-from druidroles.coordinator.assembly import LeadingConfig, make_view
-from druidroles.coordinator.executor import Executor
-from druidroles.coordinator.picture import Picture
-from druidroles.coordinator.planner import plan, take_snapshot
+from druidroles.coordinator.loading.load_queue_peon import LoadQueuePeon
+from druidroles.coordinator.planning.decisions import LoadSegment
+from druidroles.coordinator.planning.planner import plan, take_snapshot
+from druidroles.coordinator.settings import TermSettings, make_view
+from druidroles.coordinator.tree_feed import TreeFeed
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.segment import DataSegment
@@ -56,13 +56,13 @@ class World:
     """Four servers; `a` and `b` have everything."""
 
     def __init__(self, days: int = 3) -> None:
-        self.view = make_view(LeadingConfig(), 0)
+        self.view = make_view(TermSettings(), 0)
         self.inventory = Inventory()
         self.statuses: dict[str, dict[str, Any]] = {}
         queues: Any = type("Queues", (), {"of_server": lambda self, name: {}, "deltas": Deltas()})()
         statuses: Any = type("Statuses", (), {"statuses": self.statuses})()
-        executor = Executor(self.view, queues, cast(Any, None), 1, lambda: self.now_ms)
-        self.picture = Picture(self.view, cast(ServerInventory, self.inventory), cast(StatusView, statuses), executor)
+        executor = LoadQueuePeon(self.view, queues, cast(Any, None), 1, lambda: self.now_ms)
+        self.picture = TreeFeed(self.view, cast(ServerInventory, self.inventory), cast(StatusView, statuses), executor)
         self.now_ms = 1_000
         self.days = [segment(day) for day in range(days)]
         for name in "abcd":

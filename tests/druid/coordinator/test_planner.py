@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from druidroles.coordinator.actions import CancelDrop, CancelLoad, DropSegment, LoadSegment, MarkUnused
-from druidroles.coordinator.cluster import Cluster, Server
-from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.planner import plan, planning_overshadowed, release_throttled, take_snapshot
-from druidroles.coordinator.timers import Timers
-from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView, Limits
+from druidroles.coordinator.cluster.copies import Cluster, Server
+from druidroles.coordinator.cluster.departures import Departures, DepartureSettings
+from druidroles.coordinator.cluster.load_failures import FailureMemory
+from druidroles.coordinator.cluster.timers import Timers
+from druidroles.coordinator.cluster.used_segments import UsedSegments
+from druidroles.coordinator.planning.decisions import CancelDrop, CancelLoad, DropSegment, LoadSegment, MarkUnused
+from druidroles.coordinator.planning.planner import plan, planning_overshadowed, release_throttled, take_snapshot
+from druidroles.coordinator.planning.state import PlanningLimits, PlanningState
 from druidroles.model.interval import Interval
 from druidroles.model.segment import DataSegment
 from druidroles.rules.verdict import Verdict
@@ -61,17 +61,17 @@ class SaidOvershadowed:
 class World:
     """A view, and the servers as they would behave: what is ordered can be carried out."""
 
-    def __init__(self, *, rules: Mapping[str, int] | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, *, rules: Mapping[str, int] | None = None, limits: PlanningLimits | None = None) -> None:
         self.rules = FixedRules(rules)
         self.overshadowed: set[str] = set()  # to be filled before segments are used
-        self.view = ClusterView(
+        self.view = PlanningState(
             cluster=Cluster(),
             used=UsedSegments(lambda: SaidOvershadowed(self.overshadowed)),
             rules=self.rules,
             failures=FailureMemory(),
-            damping=Damping(DampingConfig()),
+            damping=Departures(DepartureSettings()),
             timers=Timers(),
-            limits=limits or Limits(),
+            limits=limits or PlanningLimits(),
         )
         self.now_ms = 1_000
 
@@ -297,7 +297,7 @@ def test_when_much_of_a_tier_leaves_together_only_first_copies_are_loaded() -> N
 
 
 def test_replicas_in_flight_are_limited_and_go_on_when_others_finish() -> None:
-    world = World(limits=Limits(replicas_in_flight=2))
+    world = World(limits=PlanningLimits(replicas_in_flight=2))
     a, b = world.server("a"), world.server("b")
     world.use(*(segment(day) for day in range(5)))
     orders = [o for o in world.plan() if isinstance(o, LoadSegment)]

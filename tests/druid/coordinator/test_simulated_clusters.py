@@ -12,7 +12,13 @@ from random import Random
 import pytest
 
 from druidroles.balancer.cost import ServerCosts
-from druidroles.coordinator.actions import (
+from druidroles.coordinator.cluster.copies import Cluster, Server
+from druidroles.coordinator.cluster.departures import Departures, DepartureSettings
+from druidroles.coordinator.cluster.load_failures import FailureMemory
+from druidroles.coordinator.cluster.timers import Timers
+from druidroles.coordinator.cluster.used_segments import UsedSegments
+from druidroles.coordinator.planning.balancing import Balancing
+from druidroles.coordinator.planning.decisions import (
     Action,
     CancelDrop,
     CancelLoad,
@@ -21,20 +27,14 @@ from druidroles.coordinator.actions import (
     MarkUnused,
     MoveSegment,
 )
-from druidroles.coordinator.balancing import Balancing
-from druidroles.coordinator.cluster import Cluster, Server
-from druidroles.coordinator.damping import Damping, DampingConfig
-from druidroles.coordinator.failures import FailureMemory
-from druidroles.coordinator.planner import (
+from druidroles.coordinator.planning.planner import (
     marking_everything,
     plan,
     release_throttled,
     release_unplaced,
     take_snapshot,
 )
-from druidroles.coordinator.timers import Timers
-from druidroles.coordinator.used import UsedSegments
-from druidroles.coordinator.view import ClusterView, Limits
+from druidroles.coordinator.planning.state import PlanningLimits, PlanningState
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.segment import DataSegment
@@ -54,14 +54,14 @@ class Simulation:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.view = ClusterView(
+        self.view = PlanningState(
             cluster=Cluster(),
             used=UsedSegments(),
             rules=Rules({}),
             failures=FailureMemory(),
-            damping=Damping(DampingConfig(mass_grace_ms=60_000)),
+            damping=Departures(DepartureSettings(mass_grace_ms=60_000)),
             timers=Timers(),
-            limits=Limits(replicas_in_flight=15, moves_in_flight=5),
+            limits=PlanningLimits(replicas_in_flight=15, moves_in_flight=5),
         )
         self.balancing = Balancing(self.view, self.random)
         self.now_ms = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from druidroles.coordinator.used import SLICE, UsedSegments
+from druidroles.coordinator.cluster.used_segments import SLICE, UsedSegments
 from druidroles.model.interval import Interval
 from druidroles.model.iso import MS_PER_DAY
 from druidroles.model.segment import DataSegment

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from made_segments import make_segment, push_segment
 
-from druidroles import durable
+from druidroles import atomic_files as durable
 from druidroles.deepstorage import (
     CorruptSegmentError,
     DeepStorage,

@@ -12,7 +12,7 @@ import trio.testing
 from made_segments import DAY_MS, START_MS, make_segment, push_segment
 
 from coordserver.client.background import background
-from druidroles.coordination.load_worker import LoadFailedError
+from druidroles.coordination.load_queue_runner import LoadFailedError
 from druidroles.deepstorage import DeepStorage, DeepStorageError, open_deep_storage
 from druidroles.historical.cache import SegmentCache
 from druidroles.historical.files import SegmentFiles

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_segments import push_segment
 
-from druidroles.coordination.load_worker import LoadFailedError
+from druidroles.coordination.load_queue_runner import LoadFailedError
 from druidroles.deepstorage import open_deep_storage
 from druidroles.historical.cache import SegmentCache
 from druidroles.historical.files import SegmentFiles

@@ -18,8 +18,8 @@ from coordserver.server.serve import ServerHandle
 from coordserver.testing.embedded import embedded_server
 from druidroles.coordination.paths import DruidPaths
 from druidroles.coordination.payloads import dumps, loads
-from druidroles.http.epochs import EPOCH_HEADER
-from druidroles.middlemanager.address import kept_port
+from druidroles.leadership.epochs import EPOCH_HEADER
+from druidroles.middlemanager.kept_port import kept_port
 from druidroles.middlemanager.role import RESTARTS_MAX, MiddleManagerSettings, build
 from druidroles.middlemanager.task_dir import Result, TaskDirectory
 from druidroles.model.server import NodeRole

@@ -11,8 +11,8 @@ from coordserver.core.model.paths import is_valid, is_valid_name
 from druidroles.model.decode import ModelError
 from druidroles.model.names import NAME_CHARS_MAX, check_name, name_fault
 from druidroles.model.task import task_id
-from druidroles.overlord.submission import complete_task
-from druidroles.overlord.worker_config import WorkerConfig
+from druidroles.overlord.planning.submission import complete_task
+from druidroles.overlord.planning.worker_config import WorkerConfig
 from druidroles.rules.rules import check_rules
 from druidroles.segments.errors import SpecError
 from druidroles.segments.spec import parse_spec

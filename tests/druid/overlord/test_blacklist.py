@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from druidroles.overlord.blacklist import Blacklist, BlacklistRule
+from druidroles.overlord.planning.blacklist import Blacklist, BlacklistRule
 
 RULE = BlacklistRule(failures=2, backoff_ms=100, percentage=20)
 

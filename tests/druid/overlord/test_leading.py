@@ -13,11 +13,11 @@ from played_workers import API, Play, act, insert_action, leads, lock_action, ov
 
 from coordserver.client import TransactionFailedError
 from coordserver.server.serve import ServerHandle
-from druidroles.http.epochs import EPOCH_HEADER
+from druidroles.leadership.epochs import EPOCH_HEADER
 from druidroles.metadata import StaleEpochError
 from druidroles.model.task import TaskStatus
-from druidroles.overlord.plans import Limits
-from druidroles.overlord.submission import new_row
+from druidroles.overlord.planning.submission import new_row
+from druidroles.overlord.planning.values import QueueTimeouts
 
 
 async def test_of_two_overlords_one_leads_and_the_other_redirects(
@@ -77,7 +77,7 @@ async def test_a_new_leader_adopts_what_runs(server: ServerHandle, tmp_path: Pat
 async def test_tasks_wait_for_slots_in_their_order(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """One slot: the second task is assigned when the first has ended, and is listed as pending until then."""
     worker = await play("w:1")
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         one, two = await submit(on), await submit(on)
         first = await worker.claim(one)
@@ -99,7 +99,7 @@ async def test_tasks_wait_for_slots_in_their_order(server: ServerHandle, tmp_pat
 async def test_a_burst_of_tasks_is_assigned_once_each(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """The Overlord looks again before its view shows what it has just sent; it must not send it a second time."""
     worker = await play("w:1", 30)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         leading = await leads(on)
         tasks: list[str] = []
 
@@ -117,7 +117,7 @@ async def test_a_burst_of_tasks_is_assigned_once_each(server: ServerHandle, tmp_
 async def test_an_attempt_that_was_withdrawn_is_superseded(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """The worker goes away before it claims; another gets the task, and the first can neither start nor publish it."""
     first = await play("w:1")
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         task_id = await submit(on, dataSource="flights")
         stale = await first.offered(task_id)
@@ -191,7 +191,7 @@ async def test_a_status_that_disappears_fails_the_task(server: ServerHandle, tmp
 async def test_a_lock_is_waited_for(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """The second task gets it when the first ends, with a newer version; a lock without patience is answered null."""
     worker = await play("w:1", 2)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         one = await worker.claim(await submit(on, dataSource="flights"))
         two = await worker.claim(await submit(on, dataSource="flights"))

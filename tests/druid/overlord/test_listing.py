@@ -10,7 +10,7 @@ import pytest
 from druidroles.metadata import TaskRow
 from druidroles.model.decode import ModelError
 from druidroles.model.task import TaskLocation, TaskStatus
-from druidroles.overlord.listing import Listed, TaskFilter
+from druidroles.overlord.api.listing import Listed, TaskFilter
 
 ROW = TaskRow(
     id="t1",

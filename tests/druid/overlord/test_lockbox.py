@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from druidroles.model.interval import Interval
 from druidroles.model.iso import format_iso, parse_iso
-from druidroles.overlord.lockbox import EXCLUSIVE, SHARED, Granted, Lockbox, LockRequest, Refused, next_version
+from druidroles.overlord.planning.lockbox import EXCLUSIVE, SHARED, Granted, Lockbox, LockRequest, Refused, next_version
 
 NOW = parse_iso("2024-01-01T00:00:00.000Z")
 

@@ -8,22 +8,8 @@ from hypothesis import strategies as st
 
 from druidroles.model.server import Worker
 from druidroles.model.task import TaskAnnouncement, TaskStatus
-from druidroles.overlord.planner import plan
-from druidroles.overlord.plans import (
-    Action,
-    Assign,
-    Clear,
-    Finish,
-    Forget,
-    Limits,
-    Plan,
-    Policy,
-    QueuedTask,
-    Seen,
-    Stop,
-    Withdraw,
-)
-from druidroles.overlord.select import (
+from druidroles.overlord.planning.planner import plan
+from druidroles.overlord.planning.select import (
     Affinity,
     Strategy,
     TaskLimits,
@@ -31,8 +17,22 @@ from druidroles.overlord.select import (
     fill_capacity,
     most_free,
 )
+from druidroles.overlord.planning.values import (
+    Action,
+    Assign,
+    Clear,
+    Finish,
+    Forget,
+    Plan,
+    Policy,
+    QueuedTask,
+    QueueTimeouts,
+    Seen,
+    Stop,
+    Withdraw,
+)
 
-LIMITS = Limits(assignment_timeout_ms=100, cleanup_timeout_ms=1000)
+LIMITS = QueueTimeouts(assignment_timeout_ms=100, cleanup_timeout_ms=1000)
 NOTHING = Seen(workers={}, assignments={}, statuses={})
 
 
@@ -163,7 +163,7 @@ def test_what_runs_but_should_not_is_stopped_and_then_forgotten() -> None:
 
 def test_one_worker_that_does_not_claim_holds_up_nothing() -> None:
     """#2497: what it was given goes to another that has room; then it gets one task at a time, for want of a better."""
-    limits = Limits(slow_claim_ms=50)
+    limits = QueueTimeouts(slow_claim_ms=50)
     queue = tasks(task("t1", "a"), task("t2", "a"), task("t3"))
     seen = Seen(workers=workers(a=9, b=2), assignments={("a", "t1"): 0, ("a", "t2"): 0}, statuses={})
     assert plan(queue, seen, 49, limits, Policy()) == Plan((Assign("t3", "a"),), 50)

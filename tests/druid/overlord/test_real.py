@@ -17,7 +17,7 @@ from indexing import index_spec, noop
 from scale import scaled
 
 from coordserver.client import connect
-from druidroles.http.epochs import EPOCH_HEADER
+from druidroles.leadership.epochs import EPOCH_HEADER
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

@@ -21,7 +21,7 @@ from druidroles.coordination.payloads import dumps
 from druidroles.metadata import LeaderEpoch, TaskRow, open_sqlite_store, sqlite
 from druidroles.model.server import NodeRole
 from druidroles.model.task import TaskAnnouncement, TaskStatus
-from druidroles.overlord.plans import Limits
+from druidroles.overlord.planning.values import QueueTimeouts
 
 
 async def test_issue_5008_a_task_over_the_limit_of_a_znode(server: ServerHandle, tmp_path: Path) -> None:
@@ -80,13 +80,13 @@ async def test_a_task_that_published_and_then_died_has_succeeded(
 ) -> None:
     """Its segments are there and served, so its failure is none; also where another Overlord led meanwhile."""
     worker = await play("w:1", 2)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         task = await worker.claim(await submit(on, dataSource="flights"))
         other = await worker.claim(await submit(on, dataSource="other"))
         version = (await act(on, task, lock_action())).json()["result"]["version"]
         assert (await act(on, task, insert_action(version))).json()["result"]["success"]
-    async with overlord(server, tmp_path, "o2", Limits()) as on:
+    async with overlord(server, tmp_path, "o2", QueueTimeouts()) as on:
         await leads(on)
         await worker.fail(task)
         await worker.fail(other)
@@ -98,7 +98,7 @@ async def test_a_task_that_begins_anew_is_a_new_attempt(server: ServerHandle, tm
     """What its earlier process still has under way is refused; once one has published the next is told so."""
     worker = await play("w:1")
     begin = {"type": "coordBeginAgain", "worker": "w:1"}
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         first = await worker.claim(await submit(on, dataSource="flights"))
         version = (await act(on, first, lock_action())).json()["result"]["version"]
@@ -124,9 +124,9 @@ async def test_a_leader_paused_in_the_middle_of_a_kill(server: ServerHandle, tmp
     """The next one carries it out; what the old one continues with deletes nothing, though it would find something."""
     worker = await play("w:1")
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(overlord(server, tmp_path, "o1", Limits()))
+        first = await stack.enter_async_context(overlord(server, tmp_path, "o1", QueueTimeouts()))
         old = await leads(first)
-        second = await stack.enter_async_context(overlord(server, tmp_path, "o2", Limits()))
+        second = await stack.enter_async_context(overlord(server, tmp_path, "o2", QueueTimeouts()))
         task = await worker.claim(await submit(first, dataSource="flights"))
         version = (await act(first, task, lock_action())).json()["result"]["version"]
         assert (await act(first, task, insert_action(version))).json()["result"]["success"]
@@ -171,7 +171,7 @@ async def mark_unused(tmp_path: Path, segment_id: str) -> None:
 async def test_a_revoked_lock_fails_its_task_with_that_cause(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """A task of higher priority takes the interval; the weaker one learns it when it publishes, or asks again."""
     worker = await play("w:1", 2)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         weak = await worker.claim(await submit(on, dataSource="flights", context={"priority": 10}))
         strong = await worker.claim(await submit(on, dataSource="flights", context={"priority": 20}))
@@ -189,7 +189,7 @@ async def test_a_revoked_lock_fails_its_task_with_that_cause(server: ServerHandl
         for bad in ({}, [3], [{"datasource": 1}], [{"datasource": "x", "intervals": ["y"]}]):
             assert (await on.post(f"{API}/activeLocks", bad)).status_code == 400
         assert (await act(on, weak, lock_action())).json()["result"]["revoked"] is True
-    async with overlord(server, tmp_path, "o2", Limits()) as on:
+    async with overlord(server, tmp_path, "o2", QueueTimeouts()) as on:
         await leads(on)
         refused = (await act(on, weak, insert_action(old["version"]))).json()["result"]
         assert refused["success"] is False
@@ -203,7 +203,7 @@ async def test_a_revoked_lock_fails_its_task_with_that_cause(server: ServerHandl
 async def test_a_task_that_waits_for_a_lock_is_waiting(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """It runs, and has nothing to do: that is told, in the lists, the metrics and the tree."""
     worker = await play("w:1", 2)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         holder = await worker.claim(await submit(on, dataSource="flights"))
         waiter = await worker.claim(await submit(on, dataSource="flights"))
@@ -232,7 +232,7 @@ async def test_issue_12192_a_coordinator_is_no_overlord(server: ServerHandle, tm
         latch = "/druid/coordinator/_COORDINATOR/_c_x-latch-0000000000"
         await zk.create(latch, b"http://elsewhere:8081", ephemeral=True, makepath=True)
         worker = await play("w:1")
-        async with overlord(server, tmp_path, "o1", Limits()) as on:
+        async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
             leading = await leads(on)
             async with open_sqlite_store(tmp_path / "metadata.sqlite") as store:
                 await store.raise_epoch(coordinator)
@@ -259,7 +259,7 @@ async def test_the_metadata_store_is_lost_for_a_while(
     """Requests that change something are answered 503 and change nothing; what happened meanwhile is caught up with."""
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
     worker = await play("w:1")
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         leading = await leads(on)
         task_id, next_id = await submit(on, dataSource="flights"), await submit(on)
         task = await worker.claim(task_id)
@@ -305,7 +305,7 @@ async def test_a_row_with_garbage_hurts_no_other_task(server: ServerHandle, tmp_
 async def test_listings_ask_for_what_is_wanted(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """Of a datasource also what is far down among the ended ones; no ids at all is a bad request."""
     worker = await play("w:1", 4)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         for name in ("flights", "other", "other"):
             task_id = await submit(on, dataSource=name)

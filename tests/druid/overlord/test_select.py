@@ -8,8 +8,8 @@ import pytest
 
 from druidroles.model.decode import ModelError
 from druidroles.model.server import Worker
-from druidroles.overlord.select import Need, TaskLimits, WorkerLoad, choose, equal_distribution, fill_capacity
-from druidroles.overlord.worker_config import WorkerConfig
+from druidroles.overlord.planning.select import Need, TaskLimits, WorkerLoad, choose, equal_distribution, fill_capacity
+from druidroles.overlord.planning.worker_config import WorkerConfig
 
 
 def load(host: str, free: int, used: int = 0, category: str = "c", version: str = "0") -> WorkerLoad:

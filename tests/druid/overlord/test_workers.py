@@ -11,9 +11,9 @@ from played_workers import API, Play, leads, overlord, submit
 from coordserver.server.serve import ServerHandle
 from druidroles.metadata import LeaderEpoch, open_sqlite_store
 from druidroles.metadata.records import Audit
-from druidroles.overlord.blacklist import BlacklistRule
-from druidroles.overlord.plans import Limits
-from druidroles.overlord.worker_config import NAME
+from druidroles.overlord.planning.blacklist import BlacklistRule
+from druidroles.overlord.planning.values import QueueTimeouts
+from druidroles.overlord.planning.worker_config import NAME
 
 AFFINITY = {
     "type": "default",
@@ -30,7 +30,7 @@ async def test_a_configuration_counts_at_once_and_for_the_next_leader(
 ) -> None:
     """A task that waits is given away as soon as the configuration lets it; who changed it is kept."""
     first, second = await play("w:1", 5), await play("w:2", 1)
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         assert (await on.get(f"{API}/worker")).content == b""
         refused = await on.post(f"{API}/worker", {"selectStrategy": {"type": "javascript"}})
@@ -46,7 +46,7 @@ async def test_a_configuration_counts_at_once_and_for_the_next_leader(
             return [task["id"] for task in (await on.get(f"{API}/pendingTasks")).json()] == [waiting]
 
         await until(only_one_waits)
-    async with overlord(server, tmp_path, "o2", Limits()) as on:
+    async with overlord(server, tmp_path, "o2", QueueTimeouts()) as on:
         await leads(on)
         assert (await on.get(f"{API}/worker")).json() == AFFINITY
         assert [task["id"] for task in (await on.get(f"{API}/pendingTasks")).json()] == [waiting]
@@ -69,7 +69,7 @@ async def test_a_stored_configuration_with_garbage_stops_nobody(
         await store.raise_epoch(leader)
         await store.set_config(leader, NAME, {"selectStrategy": 7}, Audit())
     worker = await play("w:1")
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         await worker.claim(await submit(on))
 
@@ -80,7 +80,7 @@ async def test_categories_of_workers(server: ServerHandle, tmp_path: Path, play:
     big = await play("w:2", 1, category="big")
     spec = {"categoryMap": {"noop": {"defaultCategory": "big"}}, "strong": True}
     strategy = {"type": "equalDistributionWithCategorySpec", "workerCategorySpec": spec}
-    async with overlord(server, tmp_path, "o1", Limits()) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts()) as on:
         await leads(on)
         await on.post(f"{API}/worker", {"type": "default", "selectStrategy": strategy})
         await big.claim(await submit(on))
@@ -91,7 +91,7 @@ async def test_categories_of_workers(server: ServerHandle, tmp_path: Path, play:
 async def test_issue_2497_a_worker_that_hangs_blocks_no_other(server: ServerHandle, tmp_path: Path, play: Play) -> None:
     """It has the most slots and claims nothing: its tasks go to the other, and no new ones come to it meanwhile."""
     hung = await play("w:1", 9)
-    limits = Limits(slow_claim_ms=100)
+    limits = QueueTimeouts(slow_claim_ms=100)
     async with overlord(server, tmp_path, "o1", limits) as on:
         await leads(on)
         tasks = [await submit(on) for _ in range(3)]
@@ -112,7 +112,7 @@ async def test_a_worker_where_all_fails_is_left_out(server: ServerHandle, tmp_pa
     """Its slots count as blacklisted; a success of a task that still runs there ends it."""
     rule = BlacklistRule(failures=1, percentage=100)
     bad = await play("w:1", 3)
-    async with overlord(server, tmp_path, "o1", Limits(), blacklist=rule) as on:
+    async with overlord(server, tmp_path, "o1", QueueTimeouts(), blacklist=rule) as on:
         leading = await leads(on)
         running = await bad.claim(await submit(on))
         for _ in range(2):

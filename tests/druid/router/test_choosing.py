@@ -8,7 +8,7 @@ import pytest
 
 from druidroles.model.decode import ModelError
 from druidroles.model.iso import parse_iso
-from druidroles.router.choosing import (
+from druidroles.router.broker_strategies import (
     DEFAULT_STRATEGIES,
     Asked,
     Manual,

@@ -27,7 +27,7 @@ from druidroles.http.client import make_client
 from druidroles.http.errors import DruidHttpError
 from druidroles.model.server import DiscoveryDruidNode, DruidNode, NodeRole
 from druidroles.process import RoleContext, RoleSettings
-from druidroles.router.choosing import Tiers
+from druidroles.router.broker_strategies import Tiers
 from druidroles.router.paths import refuse_abnormal
 from druidroles.router.role import RouterSettings, build
 

@@ -1,0 +1,1 @@
+"""The Coordinator's HTTP resources, `/druid/coordinator/v1`."""

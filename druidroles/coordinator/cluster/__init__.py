@@ -1,0 +1,1 @@
+"""The model of the cluster: copies, used segments, departures, failures. Pure."""

@@ -1,0 +1,1 @@
+"""What a leading Coordinator does beside planning: poll the metadata store, delete unused segments."""

@@ -1,0 +1,1 @@
+"""From decisions to orders in memory and requests in the load queues."""

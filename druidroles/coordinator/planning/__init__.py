@@ -1,0 +1,1 @@
+"""What to load, move and drop, decided from the model of the cluster. Pure."""

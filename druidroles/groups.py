@@ -1,8 +1,0 @@
-"""Naming one cause where several errors may have come together: nurseries put even a single one into a group."""
-
-from __future__ import annotations
-
-
-def first_error(error: BaseException) -> BaseException:
-    """The first error in a group that is no group itself, or the error."""
-    return first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,1 @@
+"""The Overlord's HTTP resources, `/druid/indexer/v1`."""
