@@ -121,7 +121,7 @@ class Answers:
 
         Nobody knows any more which zxid it was, so these events carry -1. No right is asked.
         """
-        since, data, exist, child, persistent, recursive = arguments
+        since, data, exist, child, persistent, recursive = arguments[:6]
         nodes, told, watches = self._tree.nodes, attachment.sink.events, self._watches
         for path in self._within_limit(attachment, data):
             node = nodes.get(path or ROOT)
@@ -155,8 +155,8 @@ class Answers:
             yield path
 
     def _multi_read(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[tuple[tuple[Any, ...], ...]]:
-        """(((op, path), ...),) -> (((op, error, fields...), ...),): each on its own, without watches; together within
-        the limits of one reply.
+        """(((op, path, ...), ...),) -> (((op, error, fields...), ...),): each on its own, without watches; together
+        within the limits of one reply.
         """
         operations = arguments[0]
         if len(operations) > self._limits.multi_operations:
@@ -164,7 +164,7 @@ class Answers:
             raise errors.LimitExceededError("", f"multiRead: {len(operations)} operations, at most {most}")
         results: list[tuple[Any, ...]] = []
         read = {int(Op.GET_DATA): 0, int(Op.GET_CHILDREN): 0}
-        for op, path in operations:
+        for op, path, *_ in operations:
             try:
                 fields = reads.READS[op](self._tree, (path,), attachment.identities)
             except errors.KeeperError as refusal:
