@@ -83,7 +83,7 @@ class Ticker:
             gc.freeze()
 
     def _tell_of_expiries(self) -> None:
-        failed, fault = self._engine.expiry_faults()
+        failed, fault = self._engine.expiry.failed, self._engine.expiry.fault
         if failed != self._expiries_failed:
             self._expiries_failed = failed
             _log.error("sessions cannot be expired and keep their ephemerals: %s; they are tried again", fault)

@@ -4,7 +4,8 @@ The driver calls `receive` with what it read, sends what lies in `output`, calls
 `lost` when the peer is gone. The state machine calls the Sink methods, in the order in which the peer must see them.
 
 Backpressure: held frames are not handled, and the driver is told not to read (`wants_input`), while the handshake is
-being committed, while as many requests as allowed are unanswered, and while the peer does not read its answers.
+being committed, while as many requests as allowed are unanswered, while the peer does not read its answers, and while
+reads with long answers wait behind writes.
 
 Between two frames the connection asks the work budget of its output. Once that is spent, the other frames wait for
 `resume`; until then the driver reads no more.
@@ -21,7 +22,7 @@ from coordserver.core.serving.engine import Engine
 from coordserver.core.serving.pipeline import Attachment
 from coordserver.wire.limits import WireLimits
 from coordserver.wire.native.framing import FrameBuffer, Oversized
-from coordserver.wire.output import Output
+from coordserver.wire.output import LONG_BYTES, Output
 from coordserver.wire.traffic import Traffic
 
 EncodeEvents = Callable[[int, Sequence[tuple[int, str]]], bytes]
@@ -83,7 +84,15 @@ class SessionConnection:
             self.outstanding < self._most_outstanding
             and (self._unanswered_bytes <= self._most_bytes or not self.outstanding)
             and len(output.pending) <= output.soft
+            and not self._awaits_much
         )
+
+    @property
+    def _awaits_much(self) -> bool:
+        """The reads that wait behind writes will be answered with more than the output takes."""
+        attachment = self._attachment
+        live = attachment.live if attachment is not None else None
+        return live is not None and live.awaited > self.output.soft
 
     @property
     def holds_input(self) -> bool:
@@ -111,12 +120,16 @@ class SessionConnection:
         if not self.outstanding:
             self._unanswered_bytes = len(data)
         self._held = False
+        if len(data) > LONG_BYTES:
+            self._note_long(len(data))
         self._handle(body, now_ms, wall_ms)
         outstanding = self.outstanding
         if outstanding:
             self._traffic.waits(now_ms)
         most = self._most_outstanding
-        return outstanding < most and self._unanswered_bytes <= self._most_bytes and not self._refusing
+        if outstanding >= most or self._unanswered_bytes > self._most_bytes or self._refusing:
+            return False
+        return not (outstanding and self._awaits_much)
 
     def resume(self, now_ms: int, wall_ms: int) -> None:
         """Handle held frames as far as the limits and the work budget allow."""
@@ -141,10 +154,18 @@ class SessionConnection:
             body = following()
             if body is None:
                 return False
+            if type(body) is bytes and len(body) > LONG_BYTES:
+                self._note_long(len(body))
             handle(body, now_ms, wall_ms)
             if meter() > budget.limit:
                 break
         return len(self._frames) > 0
+
+    def _note_long(self, length: int) -> None:
+        """Reads behind a long request may be answered with as many bytes."""
+        attachment = self._attachment
+        if attachment is not None and attachment.live is not None:
+            attachment.live.longest_request = max(attachment.live.longest_request, length)
 
     def _prove(self, attachment: Attachment, scheme: str, auth: bytes) -> None:
         """What `auth` proves counts for each request behind it, and goes with the connection. Raises KeeperError."""

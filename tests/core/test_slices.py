@@ -250,3 +250,35 @@ def test_a_walk_begins_only_at_whole_records() -> None:
         pass
     assert list(walk.rows()) == list(bench.machine.snapshot_rows())
     walk.close()
+
+
+SESSIONS = 40
+BIG = 100_000
+
+
+@pytest.mark.parametrize("behind", ["writes", "a large record"])
+def test_large_reads_that_waited_are_answered_over_many_slices(behind: str) -> None:
+    bench = Bench()
+    closer, _, _ = bench.connected()
+    filled(bench, closer, "/b", EPHEMERAL)
+    bench.send(closer, 4000, Op.SET_DATA, "/b", b"x" * BIG, -1)
+    readers = [bench.connected() for _ in range(SESSIONS)]
+    bench.sync()
+    if behind == "a large record":
+        bench.send(closer, 5000, Op.CLOSE_SESSION, acked=5000)
+        bench.take()
+        assert bench.engine.committed_slice(bench.logged, 256)
+    for reader, told, _ in readers:
+        told.take()
+        if behind == "writes":
+            bench.create(reader, 1, f"/{reader.session_id}")
+        bench.send(reader, 2, Op.GET_DATA, "/b", False)
+    bench.take()
+    most = answered = 0
+    more = True
+    while more:
+        more = bench.engine.committed_slice(bench.logged, 256)
+        now = sum(1 for _, told, _ in readers for _, number, *_ in told.take() if number == 2)
+        most, answered = max(most, now), answered + now
+    assert answered == SESSIONS
+    assert most <= 256 * 4096 // BIG + 1

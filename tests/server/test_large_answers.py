@@ -123,3 +123,43 @@ async def test_an_answer_of_20_mb_reaches_who_only_reads(
             reader = await Reader.open(address, context)
             got = await reader.ask(request() or snapshot_request(address), wanted)
         assert got >= TOTAL
+
+
+BIG = 1_000_000
+BEHIND: dict[str, list[tuple[Op, ...]]] = {
+    "data that is there": [(Op.SET_DATA, "/small", b"", -1), *[(Op.GET_DATA, "/big", False)] * 40],
+    "data that the write brings": [(Op.SET_DATA, "/small", b"x" * BIG, -1), *[(Op.GET_DATA, "/small", False)] * 40],
+    "data that a multi brings": [
+        (Op.MULTI, ((int(Op.SET_DATA), "/small", b"x" * BIG, -1),)),
+        *[(Op.GET_DATA, "/small", False)] * 40,
+    ],
+    "children": [(Op.SET_DATA, "/small", b"", -1), *[(Op.GET_CHILDREN, "/many", False)] * 1_000],
+    "multiReads": [
+        (Op.SET_DATA, "/small", b"", -1),
+        *[(Op.MULTI_READ, ((int(Op.GET_DATA), "/big"),) * 10)] * 4,
+    ],
+    "writes in between": [(Op.SET_DATA, "/small", b"", -1), *[(Op.GET_DATA, "/big", False)] * 20] * 3,
+}
+
+
+@pytest.mark.parametrize("requests", BEHIND.values(), ids=BEHIND)
+async def test_large_reads_behind_a_write_are_answered_as_they_are_read(
+    tmp_path: Path, requests: list[tuple[Any, ...]]
+) -> None:
+    """The write is on its way to the disk when the reads come; a client that reads its answers is not cut off."""
+    async with running(tmp_path / "data") as server:
+        client = await RawClient.open(server.address)
+        for path, data in (("/small", b""), ("/big", b"x" * BIG), ("/many", b"")):
+            await client.create(path, data)
+        if requests[1][0] is Op.GET_CHILDREN:
+            for first in range(0, 2_000, 500):
+                children = tuple(
+                    (int(Op.CREATE), f"/many/{at:040}", b"", None, 0, 0) for at in range(first, first + 500)
+                )
+                await client.ask(Op.MULTI, children)
+        said = b"".join(client.encode(op, *arguments) for op, *arguments in requests)
+        await client.stream.send_all(said)
+        first_number = client.number - len(requests) + 1
+        numbers = range(first_number, client.number + 1)
+        with trio.fail_after(60):
+            assert await client.replies(len(requests)) == [(number, 0) for number in numbers]

@@ -20,7 +20,7 @@ async def test_a_tick_is_as_short_as_what_is_to_happen_most_often(
     autojump_clock: MockClock, wanted_s: float, ticks: int
 ) -> None:
     """ZooKeeper's users test containers and TTLs with a check every millisecond."""
-    engine = Mock(spec=Engine, expiry_faults=Mock(return_value=(0, "")))
+    engine = Mock(spec=Engine, expiry=Mock(failed=0, fault=""))
     poller = cast("Poller", Mock(sweep=Mock(return_value=True)))
     ticker = Ticker(engine, poller, SystemClock(), lambda now_ms: None, own_process=False)
     with trio.move_on_after(1.0001):
@@ -29,12 +29,12 @@ async def test_a_tick_is_as_short_as_what_is_to_happen_most_often(
 
 
 def test_expiries_that_failed_are_told_once_a_tick(caplog: pytest.LogCaptureFixture) -> None:
-    engine = Mock(spec=Engine, expiry_faults=Mock(return_value=(0, "")))
+    engine = Mock(spec=Engine, expiry=Mock(failed=0, fault=""))
     poller = cast("Poller", Mock(sweep=Mock(return_value=True)))
     ticker = Ticker(engine, poller, SystemClock(), lambda now_ms: None, own_process=False)
     ticker.tick(0)
     assert caplog.messages == []
-    engine.expiry_faults.return_value = (3, "ValueError")
+    engine.expiry.failed, engine.expiry.fault = 3, "ValueError"
     ticker.tick(0)
     ticker.tick(0)
     assert caplog.messages == ["sessions cannot be expired and keep their ephemerals: ValueError; they are tried again"]

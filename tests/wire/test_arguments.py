@@ -127,9 +127,9 @@ def test_no_record_of_zookeepers_protocol_makes_a_system_error(op: int) -> None:
         told = wire.say(struct.pack(">i", len(data)) + data)
         assert wire.closed is None
         replies = [frame for frame in frames(told) if frame[:4] != struct.pack(">i", -1)]
-        errors = [struct.unpack_from(">i", frame, 12)[0] for frame in replies]
-        assert len(errors) == 1, body
-        assert errors[0] not in (ErrorCode.SYSTEM_ERROR, ErrorCode.RUNTIME_INCONSISTENCY), body
+        assert len(replies) == 1, body
+        # On the wire a SYSTEM_ERROR looks as in ZooKeeper, like a record that cannot be read.
+        assert bench.engine.statistics().read_errors == 0, body
 
 
 def frames(data: bytes) -> Iterator[bytes]:

@@ -33,6 +33,7 @@ from coordserver.core.serving.prep import CHECK_READ, PREPARE, ephemerals_in
 from coordserver.core.serving.statistics import EngineStatistics
 from coordserver.core.serving.watches import WatchManager
 from coordserver.core.state.machine import Machine, Outcome
+from coordserver.core.state.reads import answer_bytes
 
 _new = tuple.__new__
 _CREATE_SESSION = int(Op.CREATE_SESSION)
@@ -45,6 +46,9 @@ _EXPIRED = int(ErrorCode.SESSION_EXPIRED)
 _MOVED = int(ErrorCode.SESSION_MOVED)
 _THROTTLED = int(ErrorCode.THROTTLED)
 _SYSTEM_ERROR = int(ErrorCode.SYSTEM_ERROR)
+
+BYTES_PER_CHANGE = 4096
+"""So many bytes of answers behind a write count as one change of the budget of `committed_slice`."""
 
 
 class Engine:
@@ -61,10 +65,11 @@ class Engine:
         self._next_session_id = session_id_seed
         self._answers = Answers(machine, self.watches, limits).by_op
         self._live: dict[int, ClientSession] = {}
-        self._expiry: Expiry[ClientSession] = Expiry()
+        self.expiry: Expiry[ClientSession] = Expiry()
         self.fresh: list[Record] = []  # proposed, and not taken yet
         self._slices: Iterator[None] | None = None
         self._held: dict[ClientSession, None] = {}
+        self._freed: deque[ClientSession] = deque()
         self.proposed: deque[tuple[Record, ClientSession | None]] = deque()
         self._next_reap_ms: int | None = None
         self.refusals: Counter[int] = Counter()
@@ -77,9 +82,9 @@ class Engine:
         """The port is open: every session that the machine brought along has its full timeout from now."""
         self._opened = True
         for session in self.machine.sessions.values():
-            live = ClientSession(session.id, session.timeout_ms, self._expiry.time(now_ms), session)
+            live = ClientSession(session.id, session.timeout_ms, self.expiry.time(now_ms), session)
             self._live[session.id] = live
-            self._expiry.add(live)
+            self.expiry.add(live)
         if self.machine.tree.quotas.enforced != self.limits.enforce_quota:
             self._propose(Record(int(Op.CONFIGURE), 0, 0, 0, 0, (), (self.limits.enforce_quota,)), None)
 
@@ -101,9 +106,9 @@ class Engine:
         if hello.session_id == 0:
             if len(self._live) >= self.limits.sessions:
                 return self._refuse_connect(attachment, _THROTTLED)
-            live = ClientSession(self._draw_session_id(), timeout_ms, self._expiry.time(now_ms), None)
+            live = ClientSession(self._draw_session_id(), timeout_ms, self.expiry.time(now_ms), None)
             self._live[live.id] = live
-            self._expiry.add(live)
+            self.expiry.add(live)
             op = _CREATE_SESSION
             arguments: tuple[Any, ...] = (self._new_password(), timeout_ms)
         else:
@@ -112,7 +117,7 @@ class Engine:
             if known is None or session is None or not hmac.compare_digest(session.password, hello.password):
                 return self._refuse_connect(attachment, _EXPIRED)
             live = known
-            live.touched = self._expiry.time(now_ms)
+            live.touched = self.expiry.time(now_ms)
             if live.newest is not None:
                 live.newest.superseded = True
             op, arguments = _RESUME_SESSION, (timeout_ms, live.attachments + 1)
@@ -128,7 +133,7 @@ class Engine:
         """The session was heard of."""
         live = attachment.live
         if live is not None and not attachment.superseded:
-            live.touched = self._expiry.time(now_ms)
+            live.touched = self.expiry.time(now_ms)
 
     def detach(self, attachment: Attachment, now_ms: int) -> None:
         """The connection is gone: its watches go, its session stays until it expires. Its writes still take effect."""
@@ -151,7 +156,7 @@ class Engine:
         live = attachment.live
         if live is None or attachment.closed or attachment.superseded:
             return
-        live.touched = now_ms - self._expiry.shift
+        live.touched = now_ms - self.expiry.shift
         check = CHECK_READ.get(op)
         try:
             if check is not None:
@@ -175,10 +180,13 @@ class Engine:
             return
         if check is not None:
             if live.pipeline:
+                about = answer_bytes(self.machine.tree, op, arguments, live.id)
+                live.awaited += max(about, live.longest_request)
                 live.pipeline.append((READ, attachment, number, op, arguments))
             elif self._slices is None:
                 self._answer(attachment, number, op, arguments)
             else:
+                live.awaited += answer_bytes(self.machine.tree, op, arguments, live.id)
                 self._hold(live, (READ, attachment, number, op, arguments))
             return
         live.pipeline.append((WRITE, attachment, number, op, ephemerals))
@@ -210,7 +218,7 @@ class Engine:
         """Answer, in its turn, a request that its connection has done by itself."""
         live = attachment.live
         if live is not None and not (attachment.closed or attachment.superseded):
-            live.touched = self._expiry.time(now_ms)
+            live.touched = self.expiry.time(now_ms)
             self._reply_in_turn(attachment, live, number, op, 0, "")
 
     def _reply_in_turn(
@@ -232,13 +240,13 @@ class Engine:
         if not self._opened:
             self.open(now_ms)
         if late_ms > 0:
-            self._expiry.extend(late_ms)
+            self.expiry.extend(late_ms)
         if self.admission.disk is DiskSpace.NONE:
             return
-        for live in self._expiry.due(now_ms):
+        for live in self.expiry.due(now_ms):
             if live.pipeline:
                 # Its requests wait for us, and while many do it is not read from, so that it could not be heard.
-                self._hear(live, now_ms)
+                self.expiry.hear(live, now_ms)
                 continue
             live.closing = True
             live.pipeline.append((EXPIRE, None, 0, _CLOSE_SESSION, 0))
@@ -248,14 +256,6 @@ class Engine:
                 for record in container_cleaner.candidates(self.machine.tree, wall_ms, self.limits):
                     self._propose(record, None)
             self._next_reap_ms = now_ms + self.limits.container_check_ms
-
-    def expiry_faults(self) -> tuple[int, str]:
-        """How many expiries failed, and how the last did."""
-        return self._expiry.failed, self._expiry.fault
-
-    def next_deadline_ms(self) -> int | None:
-        """No session expires before this instant of the monotonic clock; None if there is none."""
-        return self._expiry.next_deadline_ms()
 
     # -- the seam to the log ----------------------------------------------------------------------------------------
 
@@ -275,12 +275,17 @@ class Engine:
         A record with a large effect takes several calls, even where `index` is the last one applied.
         """
         machine, proposed = self.machine, self.proposed
-        while machine.index < index or self._slices is not None:
+        while machine.index < index or self._slices is not None or self._freed:
             if budget <= 0:
                 return True
             if self._slices is not None:
                 budget = 0
                 next(self._slices, None)
+                continue
+            if self._freed:
+                waiting = self._freed.popleft()
+                budget -= 1 + waiting.awaited // BYTES_PER_CHANGE
+                self._go_on(waiting)
                 continue
             record, live = proposed.popleft()
             if record[0] in _LARGE and is_large(machine, record):
@@ -293,6 +298,7 @@ class Engine:
                 for hearer, notices in self.watches.fire(events).items():
                     hearer.sink.events(outcome.zxid, notices)
             if live is not None:
+                budget -= live.awaited // BYTES_PER_CHANGE
                 self._complete(live, outcome)
         return False
 
@@ -301,9 +307,8 @@ class Engine:
         self._slices = None
         if live is not None:
             self._complete(live, outcome)
-        held, self._held = self._held, {}
-        for waiting in held:
-            self._go_on(waiting)
+        self._freed.extend(self._held)
+        self._held.clear()
 
     def _hold(self, live: ClientSession, entry: Entry) -> None:
         live.pipeline.append(entry)
@@ -319,7 +324,7 @@ class Engine:
     def expires_in(self, session_id: int, now_ms: int) -> int | None:
         """In how many ms a session expires if it is not heard of; None if there is none of that id."""
         live = self._live.get(session_id)
-        return None if live is None else live.touched + live.timeout_ms - self._expiry.time(now_ms)
+        return None if live is None else live.touched + live.timeout_ms - self.expiry.time(now_ms)
 
     def statistics(self) -> EngineStatistics:
         """Counters of the engine; those of the state are `machine.statistics()`."""
@@ -331,18 +336,13 @@ class Engine:
             proposals=len(self.proposed),
             watches=watches,
             watched_paths=watched_paths,
-            expired=self._expiry.ended,
-            expiries_failed=self._expiry.failed,
+            expired=self.expiry.ended,
+            expiries_failed=self.expiry.failed,
             refused=sum(self.refusals.values()),
             read_errors=self._read_errors,
         )
 
     # -- within -----------------------------------------------------------------------------------------------------
-
-    def _hear(self, live: ClientSession, now_ms: int) -> None:
-        live.touched = self._expiry.time(now_ms)
-        live.scheduled = -1
-        self._expiry.add(live)
 
     def _draw_session_id(self) -> int:
         while self._next_session_id in self._live:
@@ -389,10 +389,10 @@ class Engine:
         elif what == CONNECT and attachment is not None:
             self._connected(live, attachment, outcome, extra)
         elif outcome.error == 0:
-            self._expiry.ended += 1
+            self.expiry.ended += 1
             self._end(live, None)
         elif live.id in self.machine.sessions:
-            self._expiry.again(live, outcome.detail or ErrorCode(outcome.error).name)
+            self.expiry.again(live, outcome.detail or ErrorCode(outcome.error).name)
         self._go_on(live)
 
     def _go_on(self, live: ClientSession) -> None:
@@ -406,6 +406,8 @@ class Engine:
                 self._answer(attachment, number, op, extra)
             else:
                 attachment.sink.reply(number, self.machine.zxid, op, extra[0], (), extra[1])
+        if not pipeline:
+            live.awaited = live.longest_request = 0
 
     def _connected(self, live: ClientSession, attachment: Attachment, outcome: Outcome, timeout_ms: int) -> None:
         machine = self.machine
@@ -420,7 +422,7 @@ class Engine:
         live.session = session
         live.timeout_ms = timeout_ms
         if not live.closing:
-            self._expiry.add(live)
+            self.expiry.add(live)
         before = live.attachment
         if before is not None:
             self._drop(before)
@@ -443,7 +445,7 @@ class Engine:
         if self._live.get(live.id) is live:
             del self._live[live.id]
         live.closing = True
-        self._expiry.remove(live)
+        self.expiry.remove(live)
 
     def _drop(self, attachment: Attachment) -> None:
         attachment.closed = True

@@ -64,6 +64,12 @@ class Expiry(Generic[S]):
             session.scheduled = deadline
             heapq.heappush(self._heap, (deadline, session.id))
 
+    def hear(self, session: S, now_ms: int) -> None:
+        """The session was due, but is to count as heard of."""
+        session.touched = self.time(now_ms)
+        session.scheduled = -1
+        self.add(session)
+
     def again(self, session: S, fault: str) -> None:
         """The session was due and could not be ended: it goes on, and is due again after a pause."""
         self.failed += 1

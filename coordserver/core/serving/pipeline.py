@@ -63,15 +63,21 @@ class ClientSession:
     `attachment` is the connection whose handshake was answered last, `newest` the one that was accepted last; between
     the two lies a resume on its way through the log. `session` is the replicated part once it exists. `unacked` are the
     numbers of the writes whose outcomes are remembered, or will be once they are applied; none is above `last_number`.
+
+    `awaited` estimates the bytes of the answers to reads in the pipeline; an edge takes no further requests while it is
+    large. It is what the reads would answer now, or `longest_request`, the bytes of the longest request since the
+    pipeline was empty, which the edge notes: a write may bring so many. Both are 0 once the pipeline is empty.
     """
 
     __slots__ = (
         "attachment",
         "attachments",
+        "awaited",
         "closing",
         "expiries_failed",
         "id",
         "last_number",
+        "longest_request",
         "newest",
         "pending_ephemerals",
         "pipeline",
@@ -94,6 +100,8 @@ class ClientSession:
         self.attachment: Attachment | None = None
         self.newest: Attachment | None = None
         self.pipeline: deque[Entry] = deque()
+        self.awaited = 0
+        self.longest_request = 0
         self.pending_ephemerals = 0
         self.unacked: deque[int] = deque(session.outcomes if session is not None else ())
         self.last_number = session.last_number if session is not None else 0

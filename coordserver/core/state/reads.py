@@ -83,3 +83,25 @@ READS: dict[int, Read] = {
     int(Op.GET_ACL): get_acl,
     int(Op.GET_ALL_CHILDREN_NUMBER): get_all_children_number,
 }
+
+
+CHILD_BYTES = 48
+"""What a name, or an entry of an ACL, takes in an answer, about."""
+
+
+def answer_bytes(tree: DataTree, op: int, arguments: Sequence[Any], session: int) -> int:
+    """About how long the answer to a checked read would be now; 0 where it is short."""
+    if op == Op.GET_DATA:
+        node = tree.nodes.get(arguments[0] or ROOT)
+        return len(node.data) if node is not None and node.data else 0
+    if op in (Op.GET_CHILDREN, Op.GET_CHILDREN2):
+        node = tree.nodes.get(arguments[0] or ROOT)
+        return len(node.children) * CHILD_BYTES if node is not None and node.children else 0
+    if op == Op.MULTI_READ:
+        return sum(answer_bytes(tree, part[0], part[1:], session) for part in arguments[0])
+    if op == Op.GET_EPHEMERALS:
+        return len(tree.ephemerals.get(session, ())) * CHILD_BYTES
+    if op == Op.GET_ACL:
+        node = tree.nodes.get(arguments[0] or ROOT)
+        return len(node.acl) * CHILD_BYTES if node is not None else 0
+    return 0
