@@ -163,3 +163,20 @@ async def test_large_reads_behind_a_write_are_answered_as_they_are_read(
         numbers = range(first_number, client.number + 1)
         with trio.fail_after(60):
             assert await client.replies(len(requests)) == [(number, 0) for number in numbers]
+
+
+@pytest.mark.parametrize(("name_bytes", "resumed"), [(10, True), (900, False)])
+async def test_a_watch_that_missed_more_than_an_output_takes_is_not_resumed(
+    tmp_path: Path, name_bytes: int, resumed: bool
+) -> None:
+    """The client reads everything anew; it is not cut off, to ask the same once more."""
+    async with running(tmp_path / "data") as server:
+        writer = await RawClient.open(server.address)
+        since = (await writer.create("/r")).zxid
+        for batch in range(22):
+            names = (f"/r/{batch}-{at}-{'x' * name_bytes}" for at in range(900))
+            await writer.ask(Op.MULTI, tuple((int(Op.CREATE), name, b"", None, 0, 0) for name in names))
+        watcher = await RawClient.open(server.address)
+        reply = await watcher.ask(Op.ADD_WATCH, "/", 1, since)
+        assert (reply.error, reply.fields) == (0, (resumed,))
+        assert sum(len(told.events) for told in watcher.events) == (22 * 900 if resumed else 0)

@@ -19,6 +19,8 @@ _CREATED = int(EventKind.CREATED)
 _DELETED = int(EventKind.DELETED)
 _DATA_CHANGED = int(EventKind.DATA_CHANGED)
 _CHILDREN_CHANGED = int(EventKind.CHILDREN_CHANGED)
+_NOTICE_BYTES = 16
+"""What an event takes besides its path, about."""
 
 Answer = Callable[[Attachment, Sequence[Any]], tuple[Any, ...]]
 
@@ -100,7 +102,8 @@ class Answers:
     def _add_watch(self, attachment: Attachment, arguments: Sequence[Any]) -> tuple[bool]:
         """(path, mode, since_zxid) -> (resumed,). What was missed is told before the answer is.
 
-        A since_zxid of another history, or below the ring's floor, cannot be resumed: the watch is armed all the same.
+        A since_zxid of another history, or below the ring's floor, cannot be resumed, nor one since which more was
+        missed than the connection's output takes: the watch is armed all the same.
         """
         path, mode, since = arguments[0], arguments[1], arguments[2]
         self._check_limit(attachment)
@@ -110,8 +113,11 @@ class Answers:
         entries = self._machine.ring.about(since, path, below=mode == WatchMode.PERSISTENT_RECURSIVE)
         if entries is None:
             return (False,)
-        for zxid, events in entries:
-            notices = missed(events, path, mode, attachment.identities)
+        told = [(zxid, missed(events, path, mode, attachment.identities)) for zxid, events in entries]
+        # a character has up to four bytes
+        if 4 * sum(_NOTICE_BYTES + len(name) for _, notices in told for _, name in notices) > self._limits.reply_bytes:
+            return (False,)
+        for zxid, notices in told:
             if notices:
                 attachment.sink.events(zxid, notices)
         return (True,)
