@@ -115,7 +115,8 @@ class ServerConfig:
     )
     max_connections: int = setting(
         20_000,
-        "Open connections; further ones are closed at once. It is lowered to what the limit of open files leaves.",
+        "Open connections; further ones are closed at once, but for 16 of `admin_listen`. It is lowered to what the "
+        "limit of open files leaves.",
         zoo_key="maxCnxns",
         least=1,
         most=1_000_000,

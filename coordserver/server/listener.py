@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import socket
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,9 @@ ANY_IPV6 = "::"
 ANY_IPV4 = "0.0.0.0"
 _MAPPED = "::ffff:"
 EXHAUSTED_PAUSE_S = 0.1
+TELL_EVERY_S = 1.0
+"""Connections that find no room are told in one line so often."""
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _OURS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 
@@ -89,6 +93,7 @@ async def accept(
     """Accept until cancelled. `room` says whether another connection, of a host and with a descriptor, may stay; others
     are closed at once.
     """
+    told_s, untold = -math.inf, 0
     while True:
         await trio.lowlevel.wait_readable(listening)
         for _ in range(ACCEPTS_A_TURN):
@@ -106,8 +111,11 @@ async def accept(
                 break
             host = peer_host(peer[0])
             if not room(host, sock.fileno()):
-                _log.warning("connection of %s closed: too many connections", host)
                 sock.close()
+                untold += 1
+                if trio.current_time() - told_s >= TELL_EVERY_S:
+                    _log.warning("too many connections: %d closed at once, the last of %s", untold, host)
+                    told_s, untold = trio.current_time(), 0
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

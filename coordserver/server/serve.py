@@ -67,6 +67,8 @@ CLOSE_S = 30.0
 """How long the log's thread may take to finish and seal the log at the end."""
 
 DRAIN_POLL_S = 0.01
+SPARE_CONNECTIONS = 16
+"""Connections to `admin_listen` that there may be above the limits: full of others, the server can still be asked."""
 
 
 @define
@@ -238,7 +240,8 @@ class _Server:
                     self._engine.open(self._clock.now_ms())
                     for sock, speaks in zip(sockets, self._spoken(), strict=True):
                         add = partial(self._poller.add, speaks=speaks)
-                        accepting.start_soon(listener.accept, sock, add, self._has_room)
+                        room = partial(self._has_room, spare=SPARE_CONNECTIONS if speaks is HTTP_ONLY else 0)
+                        accepting.start_soon(listener.accept, sock, add, room)
                     self._status.open_at(handle.addresses)
                     task_status.started(handle)
                     await handle.wait_stopping()
@@ -324,12 +327,13 @@ class _Server:
             output, makers, self._admin, make_tls, identities=identities, traffic=traffic, speaks=speaks
         )
 
-    def _has_room(self, host: str, descriptor: int) -> bool:
+    def _has_room(self, host: str, descriptor: int, *, spare: int) -> bool:
+        """Whether a connection may stay. `spare`: how many more than the limits there may be with it."""
         of_host = self._config.max_connections_per_address
         if (
-            len(self._poller) < self._max_connections
+            len(self._poller) < self._max_connections + spare
             and self._descriptors.leaves_enough(descriptor)
-            and (not of_host or self._poller.of_host(host) < of_host)
+            and (not of_host or self._poller.of_host(host) < of_host + spare)
         ):
             return True
         self._traffic.rejected += 1
