@@ -206,7 +206,11 @@ class _Server:
             self._max_connections,
         )
         self._admin = Admin(
-            self._status, config.fourletter_words, commands=config.has_admin_commands, hosts=_names(config)
+            self._status,
+            config.fourletter_words,
+            commands=config.has_admin_commands,
+            hosts=_names(config),
+            local=config.local,
         )
 
     def _make_poller(self) -> Poller:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from server_views import FakeServerView
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire.admin.access import Admin
-from coordserver.wire.admin.commands import COMMANDS
-from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts
+from coordserver.wire.admin.access.access import Admin
+from coordserver.wire.admin.access.commands import COMMANDS
+from coordserver.wire.admin.access.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts
 
 DOWN = ServerFacts(version="3.9.0-x", serving=False)
 CHANGES = sorted(name for command in COMMANDS if command.changes for name in command.names)
@@ -233,3 +233,22 @@ def test_what_they_change() -> None:
     for wrong in ("stmk", "stmk?traceMask=x", f"stmk?traceMask={2**63}"):
         assert "requires long" in command(wrong, view, Authorization="ip")["error"]
     assert view.trace_mask == -7
+
+
+TELLING = sorted(name for command in COMMANDS if not command.changes for name in command.names)
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_a_page_in_a_browser_reads_nothing_of_a_server_for_this_machine_only(name: str) -> None:
+    """By DNS rebinding it could; a server that others reach is called by names that it does not know."""
+
+    def status(local: bool, header: str) -> int:
+        admin = Admin(FakeServerView(), frozenset(), hosts=frozenset({"coord.example"}), local=local)
+        return ask(admin, f"GET /commands/{name} HTTP/1.1\r\n{header}\r\n\r\n")[0]
+
+    known = status(local=False, header="Host: localhost:2181")
+    for foreign in ("Host: evil.example:2181", "Host: localhost:2181\r\nOrigin: http://evil.example"):
+        assert status(local=True, header=foreign) == 403
+        assert status(local=False, header=foreign) == known
+    for ours in ("Host: localhost:2181", "Host: coord.example", "Host: [::1]:2181", "Accept: */*"):
+        assert status(local=True, header=ours) == known

@@ -17,11 +17,11 @@ from typing import TypeVar
 from attrs import define, field
 
 from coordserver.core.model.web import WebPolicy
-from coordserver.wire.admin import commands, fourletter, http, snapshot
-from coordserver.wire.admin.commands import Command, CommandError
-from coordserver.wire.admin.http import Piece, Request, Response
-from coordserver.wire.admin.metrics import exposition
-from coordserver.wire.admin.monitoring import ServerView
+from coordserver.wire.admin.access import commands, fourletter, http, snapshot
+from coordserver.wire.admin.access.commands import Command, CommandError
+from coordserver.wire.admin.access.http import Piece, Request, Response
+from coordserver.wire.admin.access.metrics import exposition
+from coordserver.wire.admin.access.monitoring import ServerView
 
 LISTINGS_AT_ONCE = 8
 _COMMANDS = "/commands"
@@ -36,13 +36,15 @@ _UNAUTHORIZED = (("WWW-Authenticate", "digest"),)
 @define
 class Admin:
     """Answers for one server. `words` are the four-letter words that are allowed, `commands` whether `/commands` is
-    there, `hosts` the names by which the server may be called beside addresses and localhost.
+    there, `hosts` the names by which the server may be called beside addresses and localhost. `local`: only this
+    machine can connect, so that a web page which a browser on it shows is a stranger to commands that only tell, too.
     """
 
     view: ServerView
     words: frozenset[str]
     commands: bool = True
     hosts: frozenset[str] = frozenset()
+    local: bool = False
     _listings: int = field(default=0, init=False)
 
     def takes_argument(self, word: bytes) -> bool:
@@ -110,6 +112,8 @@ class Admin:
                 return refused
         elif request.method == "POST":
             return _not_allowed("GET, HEAD")
+        elif self.local and (stranger := self._stranger(request)) is not None:
+            return _error(403, name, stranger)
         if not command.always and not self.view.serving:
             return _error(200, name, fourletter.NOT_SERVING.strip())
         if command.long and self._listings >= LISTINGS_AT_ONCE:
@@ -122,9 +126,11 @@ class Admin:
             return _error(fault.status, name, str(fault))
         return Response(200, http.JSON, self._listing(body) if command.long else "".join(body))
 
+    def _stranger(self, request: Request) -> str | None:
+        return WebPolicy(self.hosts).refusal(request.headers.get("host"), request.headers.get("origin"))
+
     def _refuse_change(self, name: str, request: Request, identities: Sequence[tuple[str, str]]) -> Response | None:
-        stranger = WebPolicy(self.hosts).refusal(request.headers.get("host"), request.headers.get("origin"))
-        if stranger is not None:
+        if (stranger := self._stranger(request)) is not None:
             return _error(403, name, stranger)
         credentials = request.headers.get("authorization", "")
         allowed = self.view.may_administer(credentials, identities)
