@@ -102,6 +102,9 @@ class Poller:
         self.accepted = 0
         self.cut_off = 0
         self.cut_for_memory = 0
+        self.left = 0
+        self.handshakes_late = 0
+        self.handshakes_failed = 0
         self.bytes_received = 0
 
     def __len__(self) -> int:
@@ -173,6 +176,7 @@ class Poller:
             if channel.blocked and now_ms - channel.progress_ms >= stall_ms:
                 self._cut(channel, f"has read nothing for {stall_ms} ms")
             elif not channel.port.settled and now_ms - channel.opened_ms >= handshake_ms:
+                self.handshakes_late += 1
                 self._cut(channel, f"no handshake within {handshake_ms} ms")
 
     def close(self) -> None:
@@ -244,7 +248,7 @@ class Poller:
         if mask & _IN and self._reading:
             self._receive(channel, *self._now)
         elif mask & (select.EPOLLHUP | select.EPOLLERR):
-            self._drop(channel)
+            self._lose(channel)
 
     def _receive(self, channel: Channel, now_ms: int, wall_ms: int) -> None:
         port = channel.port
@@ -252,7 +256,7 @@ class Poller:
         try:
             data = channel.socket.recv(READ_BYTES)
             if not data:
-                self._drop(channel)
+                self._lose(channel)
                 return
             self.bytes_received += len(data)
             if carrier.receive(data, now_ms, wall_ms):
@@ -260,7 +264,7 @@ class Poller:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._drop(channel)
+            self._lose(channel)
             return
         except WireError as error:
             self._cut(channel, str(error))
@@ -274,6 +278,8 @@ class Poller:
         try:
             channel.port.resume(*self._now)
         except WireError as error:
+            wrapping = channel.port.wrapping
+            self.handshakes_failed += wrapping is not None and wrapping.shaking_hands
             self._cut(channel, str(error))
             return
         self.memory.note_input(channel)
@@ -315,7 +321,7 @@ class Poller:
         try:
             channel.send(pending, self._sent_ms)
         except OSError:
-            self._drop(channel)
+            self._lose(channel)
             return
         session = port.session
         if (
@@ -369,6 +375,11 @@ class Poller:
         if not channel.output.overflowed:
             with suppress(OSError):  # the last word, if the kernel takes it: why TLS was refused
                 channel.send(channel.output.pending, channel.progress_ms)
+        self._drop(channel)
+
+    def _lose(self, channel: Channel) -> None:
+        """The peer is gone."""
+        self.left += 1
         self._drop(channel)
 
     def _drop(self, channel: Channel) -> None:

@@ -17,14 +17,13 @@ PARTS = ("avg", "min", "max", "cnt", "sum")
 PERCENTILES = ("p50", "p95", "p99", "p999")
 LEFT_OUT = {
     # what happens here and is not counted
-    *("connection_drop_count", "insecure_admin_count", "sessionless_connections_expired", "unsuccessful_handshake"),
-    *("outstanding_changes_queued", "outstanding_changes_removed", "prep_processor_request_queued"),
+    *("insecure_admin_count", "outstanding_changes_queued", "outstanding_changes_removed"),
+    "prep_processor_request_queued",
     *(
         f"{part}_{name}"
         for part in PARTS
         for name in (
-            *("node_changed_watch_count", "node_children_watch_count", "node_created_watch_count"),
-            *("node_deleted_watch_count", "prep_process_time", "prep_processor_queue_size", "socket_closing_time"),
+            *("prep_process_time", "prep_processor_queue_size", "socket_closing_time"),
             *("startup_snap_load_time", "startup_txns_load_time", "sync_process_time", "sync_processor_queue_size"),
         )
     ),
@@ -75,6 +74,36 @@ async def test_numbers_of_a_server_at_work(tmp_path: Path) -> None:
     assert after["zk_watch_bytes"] > 0
     assert after["zk_sum_sync_processor_batch_size"] == after["zk_coord_records_logged"] >= 3
     assert 1 <= after["zk_min_sync_processor_batch_size"] <= after["zk_max_sync_processor_batch_size"]
+
+
+async def test_watchers_and_connections_are_counted_as_a_zookeeper_counts_them(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as server:
+        first, second = [await RawClient.open(server.address) for _ in range(2)]
+        await first.create("/n")
+        for client in (first, second):
+            await client.ask(Op.GET_DATA, "/n", True)
+        await first.ask(Op.SET_DATA, "/n", b"x", -1)
+        await first.ask(Op.SET_DATA, "/n", b"y", -1)  # nobody watches any more
+        await second.ask(Op.GET_CHILDREN, "/n", True)
+        await second.ask(Op.EXISTS, "/n/c", True)
+        await first.create("/n/c")
+        await first.ask(Op.GET_DATA, "/n/c", True)
+        await first.ask(Op.DELETE, "/n/c", -1)
+        await second.stream.aclose()
+        await first.ask(Op.PING)
+        assert await exchange(server.address, b"ruok") == b"imok"  # the server ends that one
+        numbers = await told(server.address)
+    tallies = {
+        name: tuple(numbers[f"zk_{part}_node_{name}_watch_count"] for part in ("cnt", "sum", "min", "max"))
+        for name in ("created", "deleted", "changed", "children")
+    }
+    assert tallies == {
+        "created": (1, 1, 1, 1),
+        "deleted": (1, 1, 1, 1),
+        "changed": (1, 2, 2, 2),
+        "children": (1, 1, 1, 1),
+    }
+    assert numbers["zk_connection_drop_count"] == 1
 
 
 async def told(address: str) -> dict[str, float]:

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
+from attrs import define
+
 from coordserver.core.model.access import allowed
 from coordserver.core.model.acl import ACL, OPEN_ACL_UNSAFE, READ
 from coordserver.core.model.operations import EventKind, WatchMode
@@ -42,6 +44,23 @@ class Watcher(Protocol):
 
 
 W = TypeVar("W", bound=Watcher)
+
+
+@define
+class Tally:
+    """Numbers of watchers of an event, for those that somebody watched."""
+
+    count: int = 0
+    total: int = 0
+    least: int = 0
+    most: int = 0
+
+    def add(self, watchers: int) -> None:
+        """Another event."""
+        self.least = min(self.least, watchers) if self.count else watchers
+        self.most = max(self.most, watchers)
+        self.count += 1
+        self.total += watchers
 
 
 class _Table(Generic[W]):
@@ -141,6 +160,7 @@ class WatchManager(Generic[W]):
         self._recursive: _Subtrees[W] = _Subtrees()
         self._tables: tuple[_Table[W], ...] = (self._data, self._child, self._persistent, self._recursive)
         self._on_znodes: tuple[_Table[W], ...] = (self._data, self._persistent, self._recursive)
+        self.told = {int(kind): Tally() for kind in EventKind}
         self._by_kind: dict[int, tuple[_Table[W], ...]] = {
             1: (self._child,),
             2: (self._data,),
@@ -246,6 +266,7 @@ class WatchManager(Generic[W]):
                 for watchers in self._recursive.above(path):
                     hearers.update(watchers)
             if hearers:
+                self.told[kind].add(len(hearers))
                 _deliver(deliveries, hearers, (kind, path), acl)
             if kind == _DATA_CHANGED:
                 continue
@@ -253,6 +274,7 @@ class WatchManager(Generic[W]):
             if parent in child or parent in persistent:
                 hearers = dict(self._child.spend(parent) or {})
                 hearers.update(persistent.get(parent, {}))
+                self.told[_CHILDREN_CHANGED].add(len(hearers))
                 _deliver(deliveries, hearers, (_CHILDREN_CHANGED, parent), parent_acl)
         return deliveries
 

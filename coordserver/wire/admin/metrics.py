@@ -12,8 +12,10 @@ from enum import Enum
 from attrs import frozen
 
 from coordserver.core.model.errors import ErrorCode
-from coordserver.wire.admin.monitoring import ServerFacts
-from coordserver.wire.admin.zookeeper_metrics import NEVER
+from coordserver.core.model.operations import EventKind
+from coordserver.core.serving.watches import Tally
+from coordserver.wire.admin.access.monitoring import ServerFacts
+from coordserver.wire.admin.access.zookeeper_metrics import NEVER
 
 Number = int | float
 
@@ -90,6 +92,9 @@ METRICS: tuple[Metric, ...] = (
     _counter("connection_request_count", lambda f: f.connection_requests, "Handshakes."),
     _counter("connection_revalidate_count", lambda f: f.connections_resumed, "Handshakes for a session that was open."),
     _counter("sync_processor_request_queued", lambda f: f.records_logged, "Records given to the log and written."),
+    _counter("connection_drop_count", lambda f: f.connections_left, "Connections that the peer ended."),
+    _counter("sessionless_connections_expired", lambda f: f.handshakes_late, "Connections that sent no handshake."),
+    _counter("unsuccessful_handshake", lambda f: f.handshakes_failed, "TLS handshakes that failed."),
     _counter("throttled_ops", lambda f: f.refusals.get(int(ErrorCode.THROTTLED), 0), "Requests answered Throttled."),
     _counter("bytes_received_count", lambda f: f.bytes_received, "Bytes read from connections."),
     _counter("connection_rejected", lambda f: f.connections_rejected, "Connections closed for being too many."),
@@ -126,8 +131,28 @@ METRICS: tuple[Metric, ...] = (
     _gauge("coord_memory_bytes", lambda f: f.memory_bytes, "Estimate of what znodes, sessions and watches take."),
     _gauge("coord_memory_limit_bytes", lambda f: f.memory_limit_bytes, "The estimate above which only deletes pass."),
 )
+_NO_TALLY = Tally()
+
+
+def _told(name: str, kind: EventKind, what: str) -> Summary:
+    def tally(facts: ServerFacts) -> Tally:
+        return facts.watchers_told.get(int(kind), _NO_TALLY)
+
+    return Summary(
+        f"node_{name}_watch_count",
+        lambda f: tally(f).count,
+        lambda f: tally(f).total,
+        lambda f: tally(f).most,
+        f"Watchers of {what}, where there were any.",
+        lambda f: tally(f).least,
+    )
+
 
 SUMMARIES: tuple[Summary, ...] = (
+    _told("created", EventKind.CREATED, "a znode that was created"),
+    _told("deleted", EventKind.DELETED, "a znode that was deleted"),
+    _told("changed", EventKind.DATA_CHANGED, "a znode whose data changed"),
+    _told("children", EventKind.CHILDREN_CHANGED, "a znode whose children changed"),
     Summary(
         "fsynctime",
         lambda f: f.fsyncs,

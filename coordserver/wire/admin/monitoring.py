@@ -12,6 +12,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from coordserver.core.watches import Tally
 from coordserver.wire.traffic import Latency
 
 
@@ -40,6 +41,9 @@ class ServerFacts:
     connections_cut_off: int = 0
     connections_cut_for_memory: int = 0
     connections_max: int = 0
+    connections_left: int = 0
+    handshakes_late: int = 0
+    handshakes_failed: int = 0
     output_bytes: int = 0
     input_bytes: int = 0
     tls_handshakes: int = 0
@@ -56,6 +60,7 @@ class ServerFacts:
     response_min: int = -1
     response_max: int = -1
     watch_bytes: int = 0
+    watchers_told: Mapping[int, Tally] = field(factory=dict)
     start_ms: int = 0
     start_records: int = 0
     batches: int = 0
