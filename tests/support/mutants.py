@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("coordserver", "cli", "druidroles", "tests", "setup.cfg", "pyproject.toml")
-HARNESS = ("tests/storage", "tests/simulation", "tests/core/test_golden.py", "tests/server/test_commit.py")
+HARNESS = ("tests/storage", "tests/simulation", "tests/core/test_golden.py", "tests/server/test_replica.py")
 AT_ONCE = 2
 LIMIT_S = 600
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from server_views import FakeServerView
 
 from coordserver.core.model.errors import WireError
-from coordserver.wire.admin.access.access import Admin
-from coordserver.wire.admin.access.commands import COMMANDS
-from coordserver.wire.admin.access.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts
+from coordserver.wire.admin.access import Admin
+from coordserver.wire.admin.commands import COMMANDS
+from coordserver.wire.admin.monitoring import ConnectionFacts, ServerFacts, SnapshotFacts
 
 DOWN = ServerFacts(version="3.9.0-x", serving=False)
 CHANGES = sorted(name for command in COMMANDS if command.changes for name in command.names)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from fuzzing.bench import Bench
 
-from coordserver.core.errors import ErrorCode
-from coordserver.core.operations import OPERATIONS, Kind, Op
+from coordserver.core.model.errors import ErrorCode
+from coordserver.core.model.operations import OPERATIONS, Kind, Op
 from coordserver.wire.jute import client
 from coordserver.wire.jute.requests import DECODERS
-from coordserver.wire.native_client import NativeDecoder, Reply, encode_hello, encode_request
+from coordserver.wire.native.client import NativeDecoder, Reply, encode_hello, encode_request
 
 OPEN = ((31, "world", "anyone"),)
 ACL_OF_ALL = (31, "world", "anyone")

@@ -314,8 +314,6 @@ class Engine:
         live.pipeline.append(entry)
         self._held[live] = None
 
-    # -- what there is ----------------------------------------------------------------------------------------------
-
     def expiries(self, now_ms: int) -> Iterator[tuple[int, int]]:
         """(session id, ms until it expires if it is not heard of), of the sessions that are there now."""
         found = ((session_id, self.expires_in(session_id, now_ms)) for session_id in tuple(self._live))

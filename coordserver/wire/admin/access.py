@@ -17,11 +17,11 @@ from typing import TypeVar
 from attrs import define, field
 
 from coordserver.core.model.web import WebPolicy
-from coordserver.wire.admin.access import commands, fourletter, http, snapshot
-from coordserver.wire.admin.access.commands import Command, CommandError
-from coordserver.wire.admin.access.http import Piece, Request, Response
-from coordserver.wire.admin.access.metrics import exposition
-from coordserver.wire.admin.access.monitoring import ServerView
+from coordserver.wire.admin import commands, fourletter, http, snapshot
+from coordserver.wire.admin.commands import Command, CommandError
+from coordserver.wire.admin.http import Piece, Request, Response
+from coordserver.wire.admin.metrics import exposition
+from coordserver.wire.admin.monitoring import ServerView
 
 LISTINGS_AT_ONCE = 8
 _COMMANDS = "/commands"

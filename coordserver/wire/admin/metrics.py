@@ -14,8 +14,8 @@ from attrs import frozen
 from coordserver.core.model.errors import ErrorCode
 from coordserver.core.model.operations import EventKind
 from coordserver.core.serving.watches import Tally
-from coordserver.wire.admin.access.monitoring import ServerFacts
-from coordserver.wire.admin.access.zookeeper_metrics import NEVER
+from coordserver.wire.admin.monitoring import ServerFacts
+from coordserver.wire.admin.zookeeper_metrics import NEVER
 
 Number = int | float
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from coordserver.core.watches import Tally
+from coordserver.core.serving.watches import Tally
 from coordserver.wire.traffic import Latency
 
 
