@@ -222,7 +222,7 @@ async def open_cluster(directory: Path, parts: Parts | None = None) -> AsyncIter
                 await cluster.stop()
 
 
-class ChangeObserver:
+class Witness:
     """Everything that happened below a znode, in order: (what, path, data)."""
 
     def __init__(self) -> None:

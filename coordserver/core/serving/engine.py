@@ -246,7 +246,7 @@ class Engine:
         for live in self.expiry.due(now_ms):
             if live.pipeline:
                 # Its requests wait for us, and while many do it is not read from, so that it could not be heard.
-                self.expiry.hear(live, now_ms)
+                self.expiry.renew(live, now_ms)
                 continue
             live.closing = True
             live.pipeline.append((EXPIRE, None, 0, _CLOSE_SESSION, 0))

@@ -64,8 +64,8 @@ class Expiry(Generic[S]):
             session.scheduled = deadline
             heapq.heappush(self._heap, (deadline, session.id))
 
-    def hear(self, session: S, now_ms: int) -> None:
-        """The session was due, but is to count as heard of."""
+    def renew(self, session: S, now_ms: int) -> None:
+        """Give a due session its full timeout again."""
         session.touched = self.time(now_ms)
         session.scheduled = -1
         self.add(session)
