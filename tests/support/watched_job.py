@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import trio
-from clusters import ChangeObserver, Cluster
+from clusters import Witness, Cluster
 from main_job import check_figures, count_query, ingest, loaded
 
 from coordserver.client import Client
 
 
-async def watched_job(cluster: Cluster, witness: ChangeObserver, zk: Client) -> None:
+async def watched_job(cluster: Cluster, witness: Witness, zk: Client) -> None:
     """One batch of real data from the spec to the answers, with what the tree showed meanwhile."""
     async with trio.open_nursery() as nursery:
         await nursery.start(witness.watch, zk, "/druid")
@@ -31,7 +31,7 @@ async def watched_job(cluster: Cluster, witness: ChangeObserver, zk: Client) -> 
     assert "segmentMetadata" in answer.json()["errorMessage"]
 
 
-async def sizes_are_told(cluster: Cluster, witness: ChangeObserver) -> None:
+async def sizes_are_told(cluster: Cluster, witness: Witness) -> None:
     """Each Historical's size in use is announced, at most once a second, and has changed."""
 
     async def told() -> bool:
@@ -45,7 +45,7 @@ async def sizes_are_told(cluster: Cluster, witness: ChangeObserver) -> None:
     await cluster.until("the sizes in use are told", told)
 
 
-def check_steps(cluster: Cluster, witness: ChangeObserver, task: str) -> None:
+def check_steps(cluster: Cluster, witness: Witness, task: str) -> None:
     """The way of a task and of a segment, as the tree saw it."""
     worker = cluster.procs["middlemanager"].address
     assignment, status = f"/druid/indexer/tasks/{worker}/{task}", f"/druid/indexer/status/{worker}/{task}"
