@@ -49,7 +49,7 @@ _STORED_LOG = "storage/stored_log.py"
 _APPEND = "storage/append.py"
 _ENTRIES = "storage/entries.py"
 _TRUNCATION = "storage/truncation.py"
-_COMMIT = "server/commit.py"
+_REPLICA = "server/replica.py"
 _BACKUP = "storage/backup.py"
 _FILE_DISK = "storage/file_disk.py"
 _LOG_WRITER = "server/log_writer.py"
@@ -58,7 +58,7 @@ MUTANTS = (
     one("a batch is written and not synced", _LOG, ".write_durably(prepared.position", ".write_at(prepared.position"),
     one(
         "answered before it is written",
-        _COMMIT,
+        _REPLICA,
         "        self._next_index += count\n",
         "        self._next_index += count\n        self._durable_index = self._next_index - 1\n"
         "        self._behind = True\n        self._changed.set()\n",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import trio
-from clusters import Witness, Cluster
+from clusters import Cluster, Witness
 from main_job import check_figures, count_query, ingest, loaded
 
 from coordserver.client import Client
