@@ -15,6 +15,7 @@ from coordserver.core.model.acl import Identity
 from coordserver.core.model.operations import Op
 from coordserver.core.model.records import Record
 from coordserver.core.state.machine import Machine
+from coordserver.core.state.reads import PART_BYTES
 from coordserver.core.state.subtree import STEPS
 from coordserver.core.state.walk import StateWalk
 
@@ -282,3 +283,27 @@ def test_large_reads_that_waited_are_answered_over_many_slices(behind: str) -> N
         most, answered = max(most, now), answered + now
     assert answered == SESSIONS
     assert most <= 256 * 4096 // BIG + 1
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        (Op.MULTI_READ, (((int(Op.GET_DATA), "/missing"),) * 1_000,)),
+        (
+            Op.SET_WATCHES,
+            (0, ("/missing",) * 200, ("/missing",) * 200, ("/missing",) * 200, ("/a",) * 200, ("/b",) * 200),
+        ),
+    ],
+)
+def test_requests_of_many_parts_that_wait_count_though_their_answers_are_short(
+    op: Op, arguments: tuple[Any, ...]
+) -> None:
+    bench = Bench()
+    attachment, _, _ = bench.connected()
+    live = attachment.live
+    assert live is not None
+    bench.create(attachment, 1, "/a")
+    bench.send(attachment, 2, op, *arguments)
+    assert live.awaited == 1_000 * PART_BYTES
+    bench.sync()
+    assert live.awaited == 0

@@ -194,7 +194,12 @@ MUTANTS = (
     one("one snapshot is kept", _SNAPSHOTS, "indexes[:-keep]]", "indexes[:-1]]"),
     one("a record too many is purged", _SNAPSHOTS, "purge_log(disk, oldest + 1)", "purge_log(disk, oldest + 2)"),
     one("purging takes a segment that is needed", _LOG, "if following <= keep_from]", "if start <= keep_from]"),
-    one("remembered writes are left out of snapshots", "core/state/snapshot.py", "session.outcomes.items():", "{}.items():"),
+    one(
+        "remembered writes are left out of snapshots",
+        "core/state/snapshot.py",
+        "session.outcomes.items():",
+        "{}.items():",
+    ),
     one("a restored history keeps its id", _BACKUP, "    state.history_id = history_id\n", ""),
     one("sessions outlive a restore", _BACKUP, "ended = end_sessions(", "ended = 0 and end_sessions("),
     one("old files are taken for new ones", _BACKUP, "max([0, *taken]) + 1", "max([0, *taken])"),

@@ -88,6 +88,9 @@ READS: dict[int, Read] = {
 CHILD_BYTES = 48
 """What a name, or an entry of an ACL, takes in an answer, about."""
 
+PART_BYTES = 64
+"""What a part of a request counts at least, because it takes time."""
+
 
 def answer_bytes(tree: DataTree, op: int, arguments: Sequence[Any], session: int) -> int:
     """About how long the answer to a checked read would be now; 0 where it is short."""
@@ -98,7 +101,9 @@ def answer_bytes(tree: DataTree, op: int, arguments: Sequence[Any], session: int
         node = tree.nodes.get(arguments[0] or ROOT)
         return len(node.children) * CHILD_BYTES if node is not None and node.children else 0
     if op == Op.MULTI_READ:
-        return sum(answer_bytes(tree, part[0], part[1:], session) for part in arguments[0])
+        return sum(PART_BYTES + answer_bytes(tree, part[0], part[1:], session) for part in arguments[0])
+    if op in (Op.SET_WATCHES, Op.SET_WATCHES2):
+        return PART_BYTES * sum(len(paths) for paths in arguments[1:6])
     if op == Op.GET_EPHEMERALS:
         return len(tree.ephemerals.get(session, ())) * CHILD_BYTES
     if op == Op.GET_ACL:
