@@ -73,7 +73,8 @@ commands of ZooKeeper's AdminServer, under the same names and aliases.
 `Authorization: digest USER:PASSWORD` (or `ip`, or `x509` with a client's certificate) of somebody who has every
 right on `/`: the super user, or whoever the ACL of `/` names. As in ZooKeeper, the open ACL that `/` has at first
 names everybody. They are refused where the Host header is none of an address, `localhost` or the machine's name,
-and where there is an Origin header that is not that host: no web page can make a browser ask for them.
+and where there is an Origin header that is not that host: no web page can make a browser ask for them. If every
+address is loopback, this holds for all commands: no page reads them by DNS rebinding.
 
 `stat`, `cons`, `dump`, `wchc` and `wchp`, and the commands like them, grow with what there is. They are written
 some lines at a time, and no faster than they are read, with sockets served in between, so they tell no single
