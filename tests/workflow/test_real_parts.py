@@ -135,6 +135,7 @@ async def test_property_files_of_druid(tmp_path: Path, witness: Witness, connect
             f"druid.metadata.storage.connector.connectURI=jdbc:sqlite:{tmp_path}/metadata.sqlite\n"
             f"druid.storage.type=local\ndruid.storage.storageDirectory={tmp_path}/deep\n"
             "druid.indexer.runner.startPort=0\ndruid.worker.capacity=3\n"
+            f'druid.coord.input.directories=["{tmp_path}/input"]\n'
         )
         cluster.arguments_of = lambda name, kind: [
             *("druid", kind, "--config", str(common), "--data-dir", str(tmp_path / name)),
@@ -162,7 +163,7 @@ async def test_postgresql_goes_and_comes_back(tmp_path: Path) -> None:
 
             async def task_accepted() -> bool:
                 response = await cluster.http.post(
-                    cluster.procs["overlord"].url + "/druid/indexer/v1/task", json={"type": "noop", "spec": {}}
+                    cluster.procs["overlord"].url + "/druid/indexer/v1/task", json={"type": "noop"}
                 )
                 return bool(response.status_code == 200)
 
